@@ -1,0 +1,1 @@
+"""php-fpm's place in the chain: a prefork FastCGI worker manager for any WSGI application."""

@@ -1,0 +1,1 @@
+"""The command line: starts, swaps, loads and shows the chain."""

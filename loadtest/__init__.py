@@ -1,0 +1,1 @@
+"""Load on the chain, driven by locust, and the measurements made of it."""

@@ -1,0 +1,1 @@
+"""The server architectures, all serving the one application of `servers.app`."""

@@ -1,0 +1,1 @@
+"""FastCGI 1.0, whole, both sides, without I/O."""
