@@ -1,0 +1,292 @@
+"""The application's end of a FastCGI connection: requests in, responses out.
+
+One request runs on a connection at a time, as in php-fpm, flup and libfcgi: a second
+BEGIN_REQUEST is answered CANT_MPX_CONN, and FCGI_MPXS_CONNS says 0. Several at once would need
+a scheduler inside every worker, and no web server asks for it (nginx and lighttpd never do).
+
+    state     record                    becomes   what happens
+    idle      BEGIN_REQUEST, Responder  params    -
+    idle      BEGIN_REQUEST, other role idle      END_REQUEST(UNKNOWN_ROLE) is sent
+    params    PARAMS, not empty         params    pairs gathered, up to the limit
+    params    PARAMS, empty             stdin     event Request
+    params    ABORT_REQUEST             idle      END_REQUEST is sent, nobody is told
+    stdin     STDIN, not empty          stdin     event Stdin
+    stdin     STDIN, empty              running   event EndOfStdin
+    stdin,    ABORT_REQUEST             aborted   event Abort
+     running
+    any       BEGIN_REQUEST, another id -         END_REQUEST(CANT_MPX_CONN) is sent
+    any       GET_VALUES                -         GET_VALUES_RESULT is sent
+    any       management, other type    -         UNKNOWN_TYPE is sent
+    any       of another request id     -         ignored (section 3.3)
+    stdin     end of file               aborted   event Abort
+
+`end_request` leads from every state back to idle. Anything else is a ProtocolError.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+from wire.fastcgi import records
+from wire.fastcgi.pairs import decode_pairs, encode_pairs, read_pairs
+from wire.fastcgi.records import (
+    NEED_DATA,
+    REQUEST_COMPLETE,
+    NeedData,
+    ProtocolError,
+    RecordReader,
+    encode_record,
+    encode_stream,
+)
+
+PARAMS_LIMIT: Final = 1 << 20
+"""Bytes of parameters that one request may bring, by default."""
+
+_MANAGEMENT_LIMIT: Final = 4096  # bytes of one GET_VALUES; the three names we know take 60
+
+
+class _State(enum.Enum):
+    IDLE = enum.auto()
+    PARAMS = enum.auto()
+    STDIN = enum.auto()
+    RUNNING = enum.auto()
+    ABORTED = enum.auto()
+
+
+class Request:
+    """A request whose parameters are all there; its body follows as Stdin events."""
+
+    __slots__ = ("keep_conn", "params", "request_id")
+
+    def __init__(self, request_id: int, params: dict[str, str], keep_conn: bool) -> None:
+        self.request_id = request_id
+        self.params = params  # Latin-1 decoded, as PEP 3333 wants them
+        self.keep_conn = keep_conn  # the web server wants the connection back
+
+
+class Stdin:
+    """A piece of the request body, never empty."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class EndOfStdin:
+    """The request body has come to its end."""
+
+    __slots__ = ()
+
+
+class Abort:
+    """The web server no longer wants the answer; end_request is still owed unless it is gone."""
+
+    __slots__ = ()
+
+
+_END_OF_STDIN: Final = EndOfStdin()
+_ABORT: Final = Abort()
+
+
+class ServerConnection:
+    """One connection from a web server. `values` answers GET_VALUES, name to value."""
+
+    __slots__ = (
+        "_answers",
+        "_closed",
+        "_keeps",
+        "_params",
+        "_params_limit",
+        "_params_received",
+        "_partial",
+        "_reader",
+        "_request_id",
+        "_short",
+        "_state",
+        "_stderr_used",
+        "_values",
+    )
+
+    def __init__(
+        self, values: Mapping[str, str] | None = None, params_limit: int = PARAMS_LIMIT
+    ) -> None:
+        self._values = values or {}
+        self._params_limit = params_limit
+        self._reader = RecordReader()
+        self._answers: list[bytes] = []
+        self._state = _State.IDLE
+        self._request_id = 0
+        self._params: dict[str, str] = {}
+        self._params_received = 0
+        self._keeps = False
+        self._partial = b""  # a name-value pair whose end has not come
+        self._short = b""  # a short record whose end has not come
+        self._stderr_used = False
+        self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """No request runs and no byte of the next one is here: the connection can be parked."""
+        return self._state is _State.IDLE and self._reader.between_records
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they came from the peer."""
+        self._reader.receive_data(data)
+
+    def receive_eof(self) -> None:
+        """The peer will send no more: a request that is not whole is aborted."""
+        self._closed = True
+
+    def bytes_to_send(self) -> bytes:
+        """Return the answers to management records and refusals that reading has produced."""
+        if not self._answers:
+            return b""
+        answers = b"".join(self._answers)
+        self._answers.clear()
+        return answers
+
+    def next_event(self) -> Request | Stdin | EndOfStdin | Abort | NeedData:
+        """Return the next event; NEED_DATA when more bytes must come first.
+
+        Raises ProtocolError when the peer broke the protocol: close the connection.
+        """
+        while (record := self._reader.read()) is not None:
+            record_type, request_id, content, ends = record
+            if request_id and request_id == self._request_id:
+                event = self._on_request_record(record_type, content)
+                if event is not None:
+                    return event
+            elif record_type == records.BEGIN_REQUEST:
+                if (body := self._gather(content, ends, 8)) is not None:
+                    self._begin(request_id, body)
+            elif not request_id:
+                self._on_management_record(record_type, content, ends)
+        if self._closed and self._state is _State.STDIN:
+            self._state = _State.ABORTED
+            return _ABORT
+        return NEED_DATA
+
+    # Requests
+
+    def _begin(self, request_id: int, body: bytes) -> None:
+        if len(body) != 8 or not request_id:
+            raise ProtocolError("BEGIN_REQUEST of the wrong length or with request id 0")
+        role, flags = records.BEGIN_BODY.unpack(body)
+        if self._state is not _State.IDLE:
+            self._refuse(request_id, records.CANT_MPX_CONN)
+        elif role != records.RESPONDER:
+            self._refuse(request_id, records.UNKNOWN_ROLE)
+        else:
+            self._request_id = request_id
+            self._keeps = bool(flags & records.KEEP_CONN)
+            self._params = {}
+            self._params_received = 0
+            self._stderr_used = False
+            self._state = _State.PARAMS
+
+    def _refuse(self, request_id: int, status: int) -> None:
+        body = records.END_BODY.pack(0, status)
+        self._answers.append(encode_record(records.END_REQUEST, request_id, body))
+
+    def _on_request_record(
+        self, record_type: int, content: bytes
+    ) -> Request | Stdin | EndOfStdin | Abort | None:
+        if record_type == records.PARAMS and self._state is _State.PARAMS:
+            return self._on_params(content)
+        if record_type == records.STDIN and self._state in (_State.STDIN, _State.ABORTED):
+            return self._on_stdin(content)
+        if record_type == records.ABORT_REQUEST:
+            return self._on_abort(content)
+        if record_type in (records.PARAMS, records.STDIN, records.BEGIN_REQUEST):
+            raise ProtocolError(f"record type {record_type} out of turn ({self._state.name})")
+        return None  # DATA belongs to Filters; other types mean nothing to a Responder
+
+    def _on_params(self, content: bytes) -> Request | None:
+        if content:
+            self._params_received += len(content)
+            if self._params_received > self._params_limit:
+                raise ProtocolError(f"more than {self._params_limit} bytes of parameters")
+            block = self._partial + content if self._partial else content
+            taken = read_pairs(block, self._params, self._params_limit)
+            self._partial = block[taken:]
+            return None
+        if self._partial:
+            raise ProtocolError("the parameters end inside a name-value pair")
+        self._state = _State.STDIN
+        return Request(self._request_id, self._params, self._keeps)
+
+    def _on_stdin(self, content: bytes) -> Stdin | EndOfStdin | None:
+        if self._state is _State.ABORTED:
+            return None
+        if content:
+            return Stdin(content)
+        self._state = _State.RUNNING
+        return _END_OF_STDIN
+
+    def _on_abort(self, content: bytes) -> Abort | None:
+        if content:
+            raise ProtocolError("ABORT_REQUEST with content")
+        if self._state is _State.PARAMS:  # nobody has seen this request yet
+            self._answers.append(self.end_request())
+            return None
+        self._state = _State.ABORTED
+        return _ABORT
+
+    # Management records (section 4)
+
+    def _on_management_record(self, record_type: int, content: bytes, ends: bool) -> None:
+        if record_type != records.GET_VALUES:
+            if ends:
+                body = bytes((record_type,)) + bytes(7)
+                self._answers.append(encode_record(records.UNKNOWN_TYPE, 0, body))
+            return
+        asked = self._gather(content, ends, _MANAGEMENT_LIMIT)
+        if asked is None:
+            return
+        known = [
+            (name.encode("latin-1"), self._values[name].encode("latin-1"))
+            for name in decode_pairs(asked)
+            if name in self._values
+        ]
+        self._answers.append(encode_record(records.GET_VALUES_RESULT, 0, encode_pairs(known)))
+
+    def _gather(self, content: bytes, ends: bool, limit: int) -> bytes | None:
+        """Return a short record once it is whole."""
+        self._short += content
+        if len(self._short) > limit:
+            raise ProtocolError(f"a record of more than {limit} bytes where fewer are the rule")
+        if not ends:
+            return None
+        whole, self._short = self._short, b""
+        return whole
+
+    # Responses
+
+    def send_stdout(self, data: bytes) -> bytes:
+        """Return response bytes (CGI head, blank line, body) as STDOUT records."""
+        return encode_stream(records.STDOUT, self._request_id, data)
+
+    def send_stderr(self, data: bytes) -> bytes:
+        """Return a message for the web server's error log as STDERR records."""
+        self._stderr_used = True
+        return encode_stream(records.STDERR, self._request_id, data)
+
+    def end_request(self, app_status: int = 0, protocol_status: int = REQUEST_COMPLETE) -> bytes:
+        """Return the ends of the streams and END_REQUEST; the connection is idle afterwards.
+
+        Records of this request that still arrive are ignored from here on.
+        """
+        request_id = self._request_id
+        if not request_id:
+            raise ProtocolError("no request is running")
+        self._request_id = 0
+        self._partial = b""
+        self._state = _State.IDLE
+        streams = b""
+        if protocol_status == REQUEST_COMPLETE:
+            streams = encode_record(records.STDOUT, request_id)
+            if self._stderr_used:
+                streams += encode_record(records.STDERR, request_id)
+        body = records.END_BODY.pack(app_status, protocol_status)
+        return streams + encode_record(records.END_REQUEST, request_id, body)
