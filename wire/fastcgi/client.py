@@ -11,7 +11,6 @@ from typing import Final
 from wire.fastcgi import records
 from wire.fastcgi.pairs import decode_pairs, encode_pairs
 from wire.fastcgi.records import (
-    MAX_CONTENT,
     NEED_DATA,
     NeedData,
     ProtocolError,
@@ -86,20 +85,23 @@ class ClientConnection:
         """Whether the connection may take another request now."""
         return self._keep_conn and not self._running and self._reader.between_records
 
-    def begin(self, params: bytes, *, keep_conn: bool, body: bytes | None = None) -> bytes:
+    def begin(
+        self, params: bytes, *, keep_conn: bool, body: bytes | None = None, varying: bytes = b""
+    ) -> bytes:
         """Return a request's first records: BEGIN_REQUEST and all PARAMS (encoded pairs).
 
-        With a `body` (b"" for none) all of STDIN follows; with None it is still to come, through
+        `varying` are the pairs that differ from request to request (a request id): they travel in
+        a record of their own, so that either end can remember the record of the others. With a
+        `body` (b"" for none) all of STDIN follows; with None it is still to come, through
         send_stdin and end_stdin. Raises ProtocolError while another request runs.
         """
         if self._running:
             raise ProtocolError("a request is running on this connection")
         self._running = True
         self._keep_conn = keep_conn
-        if len(params) <= MAX_CONTENT:
-            head = encode_record(records.PARAMS, _ID, params) if params else b""
-        else:
-            head = encode_stream(records.PARAMS, _ID, params)
+        head = encode_stream(records.PARAMS, _ID, params)
+        if varying:
+            head += encode_stream(records.PARAMS, _ID, varying)
         begin = _BEGIN_KEEP if keep_conn else _BEGIN
         if body is None:
             return begin + head + _END_PARAMS

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from wire.fastcgi import records
-from wire.fastcgi.pairs import decode_pairs, encode_pairs, read_pairs
+from wire.fastcgi.pairs import decode_pairs, encode_pairs, read_repeated_pairs
 from wire.fastcgi.records import (
     NEED_DATA,
     REQUEST_COMPLETE,
@@ -208,7 +208,7 @@ class ServerConnection:
             if self._params_received > self._params_limit:
                 raise ProtocolError(f"more than {self._params_limit} bytes of parameters")
             block = self._partial + content if self._partial else content
-            taken = read_pairs(block, self._params, self._params_limit)
+            taken = read_repeated_pairs(block, self._params, self._params_limit)
             self._partial = block[taken:]
             return None
         if self._partial:

@@ -143,6 +143,17 @@ def test_parameters_of_more_than_one_record() -> None:
     assert len(request.params) == 100
 
 
+def test_varying_parameters_join_the_others() -> None:
+    for number in (b"1", b"2"):
+        varying = encode_pairs([(b"HTTP_X_REQUEST_ID", number)])
+        stream = ClientConnection().begin(PARAMS, keep_conn=True, body=b"", varying=varying)
+        request = serve(stream)[0]
+        assert isinstance(request, Request)
+        assert request.params["HTTP_X_REQUEST_ID"] == number.decode()
+        assert len(request.params) == 3
+        request.params["mine"] = "must not be seen by the next request"
+
+
 # The server's answers
 
 
