@@ -8,10 +8,26 @@ is at hand, leave as one string: one system call.
 
 from typing import Final
 
-from wire.fastcgi import records
 from wire.fastcgi.pairs import decode_pairs, encode_pairs
 from wire.fastcgi.records import (
+    ABORT_REQUEST,
+    BEGIN_BODY,
+    BEGIN_REQUEST,
+    END_BODY,
+    END_REQUEST,
+    GET_VALUES,
+    GET_VALUES_RESULT,
+    KEEP_CONN,
+    MAX_CONNS,
+    MAX_REQS,
+    MPXS_CONNS,
     NEED_DATA,
+    PARAMS,
+    RESPONDER,
+    STDERR,
+    STDIN,
+    STDOUT,
+    UNKNOWN_TYPE,
     NeedData,
     ProtocolError,
     RecordReader,
@@ -20,14 +36,10 @@ from wire.fastcgi.records import (
 )
 
 _ID: Final = 1
-_BEGIN: Final = encode_record(
-    records.BEGIN_REQUEST, _ID, records.BEGIN_BODY.pack(records.RESPONDER, 0)
-)
-_BEGIN_KEEP: Final = encode_record(
-    records.BEGIN_REQUEST, _ID, records.BEGIN_BODY.pack(records.RESPONDER, records.KEEP_CONN)
-)
-_END_PARAMS: Final = encode_record(records.PARAMS, _ID)
-_END_STDIN: Final = encode_record(records.STDIN, _ID)
+_BEGIN: Final = encode_record(BEGIN_REQUEST, _ID, BEGIN_BODY.pack(RESPONDER, 0))
+_BEGIN_KEEP: Final = encode_record(BEGIN_REQUEST, _ID, BEGIN_BODY.pack(RESPONDER, KEEP_CONN))
+_END_PARAMS: Final = encode_record(PARAMS, _ID)
+_END_STDIN: Final = encode_record(STDIN, _ID)
 _END_PARAMS_AND_STDIN: Final = _END_PARAMS + _END_STDIN
 _VALUES_LIMIT: Final = 4096  # bytes of a GET_VALUES_RESULT
 
@@ -99,20 +111,20 @@ class ClientConnection:
             raise ProtocolError("a request is running on this connection")
         self._running = True
         self._keep_conn = keep_conn
-        head = encode_stream(records.PARAMS, _ID, params)
+        head = encode_stream(PARAMS, _ID, params)
         if varying:
-            head += encode_stream(records.PARAMS, _ID, varying)
+            head += encode_stream(PARAMS, _ID, varying)
         begin = _BEGIN_KEEP if keep_conn else _BEGIN
         if body is None:
             return begin + head + _END_PARAMS
         if body:
-            stdin = encode_stream(records.STDIN, _ID, body)
+            stdin = encode_stream(STDIN, _ID, body)
             return begin + head + _END_PARAMS + stdin + _END_STDIN
         return begin + head + _END_PARAMS_AND_STDIN
 
     def send_stdin(self, data: bytes) -> bytes:
         """Return a piece of the request body as STDIN records."""
-        return encode_stream(records.STDIN, _ID, data)
+        return encode_stream(STDIN, _ID, data)
 
     def end_stdin(self) -> bytes:
         """Return the end of the request body."""
@@ -120,13 +132,13 @@ class ClientConnection:
 
     def abort(self) -> bytes:
         """Return ABORT_REQUEST; the application still answers END_REQUEST (section 5.4)."""
-        return encode_record(records.ABORT_REQUEST, _ID)
+        return encode_record(ABORT_REQUEST, _ID)
 
     def get_values(self) -> bytes:
         """Return the question how many connections and requests the application takes."""
-        names = (records.MAX_CONNS, records.MAX_REQS, records.MPXS_CONNS)
+        names = (MAX_CONNS, MAX_REQS, MPXS_CONNS)
         pairs = encode_pairs((name.encode("ascii"), b"") for name in names)
-        return encode_record(records.GET_VALUES, 0, pairs)
+        return encode_record(GET_VALUES, 0, pairs)
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the application."""
@@ -147,14 +159,14 @@ class ClientConnection:
         while (record := self._reader.read()) is not None:
             record_type, request_id, content, ends = record
             if request_id == _ID and self._running:
-                if record_type == records.STDOUT:
+                if record_type == STDOUT:
                     if content:
                         return Stdout(content)
-                elif record_type == records.STDERR:
+                elif record_type == STDERR:
                     if content:
                         return Stderr(content)
-                elif record_type == records.END_REQUEST:
-                    body = self._gather(content, ends, records.END_BODY.size)
+                elif record_type == END_REQUEST:
+                    body = self._gather(content, ends, END_BODY.size)
                     if body is not None:
                         return self._end(body)
             elif not request_id:
@@ -164,16 +176,16 @@ class ClientConnection:
         return NEED_DATA
 
     def _end(self, body: bytes) -> EndRequest:
-        if len(body) != records.END_BODY.size:
-            raise ProtocolError(f"END_REQUEST of {len(body)} bytes, not {records.END_BODY.size}")
+        if len(body) != END_BODY.size:
+            raise ProtocolError(f"END_REQUEST of {len(body)} bytes, not {END_BODY.size}")
         self._running = False
-        return EndRequest(*records.END_BODY.unpack(body))
+        return EndRequest(*END_BODY.unpack(body))
 
     def _on_management_record(self, record_type: int, content: bytes, ends: bool) -> Values | None:
-        if record_type == records.GET_VALUES_RESULT:
+        if record_type == GET_VALUES_RESULT:
             block = self._gather(content, ends, _VALUES_LIMIT)
             return None if block is None else Values(decode_pairs(block))
-        if record_type == records.UNKNOWN_TYPE and ends:
+        if record_type == UNKNOWN_TYPE and ends:
             return Values({})
         return None
 

@@ -23,15 +23,30 @@ a scheduler inside every worker, and no web server asks for it (nginx and lightt
 `end_request` leads from every state back to idle. Anything else is a ProtocolError.
 """
 
-import enum
+import functools
 from collections.abc import Mapping
 from typing import Final
 
-from wire.fastcgi import records
 from wire.fastcgi.pairs import decode_pairs, encode_pairs, read_repeated_pairs
 from wire.fastcgi.records import (
+    ABORT_REQUEST,
+    BEGIN_BODY,
+    BEGIN_REQUEST,
+    CANT_MPX_CONN,
+    END_BODY,
+    END_REQUEST,
+    GET_VALUES,
+    GET_VALUES_RESULT,
+    KEEP_CONN,
     NEED_DATA,
+    PARAMS,
     REQUEST_COMPLETE,
+    RESPONDER,
+    STDERR,
+    STDIN,
+    STDOUT,
+    UNKNOWN_ROLE,
+    UNKNOWN_TYPE,
     NeedData,
     ProtocolError,
     RecordReader,
@@ -45,12 +60,12 @@ PARAMS_LIMIT: Final = 1 << 20
 _MANAGEMENT_LIMIT: Final = 4096  # bytes of one GET_VALUES; the three names we know take 60
 
 
-class _State(enum.Enum):
-    IDLE = enum.auto()
-    PARAMS = enum.auto()
-    STDIN = enum.auto()
-    RUNNING = enum.auto()
-    ABORTED = enum.auto()
+# The states, as plain integers: looking up an enum's member costs more than the comparison.
+_IDLE: Final = 0
+_PARAMS: Final = 1
+_STDIN: Final = 2
+_RUNNING: Final = 3
+_ABORTED: Final = 4
 
 
 class Request:
@@ -115,7 +130,7 @@ class ServerConnection:
         self._params_limit = params_limit
         self._reader = RecordReader()
         self._answers: list[bytes] = []
-        self._state = _State.IDLE
+        self._state = _IDLE
         self._request_id = 0
         self._params: dict[str, str] = {}
         self._params_received = 0
@@ -128,7 +143,7 @@ class ServerConnection:
     @property
     def idle(self) -> bool:
         """No request runs and no byte of the next one is here: the connection can be parked."""
-        return self._state is _State.IDLE and self._reader.between_records
+        return self._state == _IDLE and self._reader.between_records
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the peer."""
@@ -157,13 +172,13 @@ class ServerConnection:
                 event = self._on_request_record(record_type, content)
                 if event is not None:
                     return event
-            elif record_type == records.BEGIN_REQUEST:
+            elif record_type == BEGIN_REQUEST:
                 if (body := self._gather(content, ends, 8)) is not None:
                     self._begin(request_id, body)
             elif not request_id:
                 self._on_management_record(record_type, content, ends)
-        if self._closed and self._state is _State.STDIN:
-            self._state = _State.ABORTED
+        if self._closed and self._state == _STDIN:
+            self._state = _ABORTED
             return _ABORT
         return NEED_DATA
 
@@ -172,34 +187,34 @@ class ServerConnection:
     def _begin(self, request_id: int, body: bytes) -> None:
         if len(body) != 8 or not request_id:
             raise ProtocolError("BEGIN_REQUEST of the wrong length or with request id 0")
-        role, flags = records.BEGIN_BODY.unpack(body)
-        if self._state is not _State.IDLE:
-            self._refuse(request_id, records.CANT_MPX_CONN)
-        elif role != records.RESPONDER:
-            self._refuse(request_id, records.UNKNOWN_ROLE)
+        role, flags = BEGIN_BODY.unpack(body)
+        if self._state != _IDLE:
+            self._refuse(request_id, CANT_MPX_CONN)
+        elif role != RESPONDER:
+            self._refuse(request_id, UNKNOWN_ROLE)
         else:
             self._request_id = request_id
-            self._keeps = bool(flags & records.KEEP_CONN)
+            self._keeps = bool(flags & KEEP_CONN)
             self._params = {}
             self._params_received = 0
             self._stderr_used = False
-            self._state = _State.PARAMS
+            self._state = _PARAMS
 
     def _refuse(self, request_id: int, status: int) -> None:
-        body = records.END_BODY.pack(0, status)
-        self._answers.append(encode_record(records.END_REQUEST, request_id, body))
+        body = END_BODY.pack(0, status)
+        self._answers.append(encode_record(END_REQUEST, request_id, body))
 
     def _on_request_record(
         self, record_type: int, content: bytes
     ) -> Request | Stdin | EndOfStdin | Abort | None:
-        if record_type == records.PARAMS and self._state is _State.PARAMS:
+        if record_type == PARAMS and self._state == _PARAMS:
             return self._on_params(content)
-        if record_type == records.STDIN and self._state in (_State.STDIN, _State.ABORTED):
+        if record_type == STDIN and self._state in (_STDIN, _ABORTED):
             return self._on_stdin(content)
-        if record_type == records.ABORT_REQUEST:
+        if record_type == ABORT_REQUEST:
             return self._on_abort(content)
-        if record_type in (records.PARAMS, records.STDIN, records.BEGIN_REQUEST):
-            raise ProtocolError(f"record type {record_type} out of turn ({self._state.name})")
+        if record_type in (PARAMS, STDIN, BEGIN_REQUEST):
+            raise ProtocolError(f"record type {record_type} out of turn")
         return None  # DATA belongs to Filters; other types mean nothing to a Responder
 
     def _on_params(self, content: bytes) -> Request | None:
@@ -213,33 +228,33 @@ class ServerConnection:
             return None
         if self._partial:
             raise ProtocolError("the parameters end inside a name-value pair")
-        self._state = _State.STDIN
+        self._state = _STDIN
         return Request(self._request_id, self._params, self._keeps)
 
     def _on_stdin(self, content: bytes) -> Stdin | EndOfStdin | None:
-        if self._state is _State.ABORTED:
+        if self._state == _ABORTED:
             return None
         if content:
             return Stdin(content)
-        self._state = _State.RUNNING
+        self._state = _RUNNING
         return _END_OF_STDIN
 
     def _on_abort(self, content: bytes) -> Abort | None:
         if content:
             raise ProtocolError("ABORT_REQUEST with content")
-        if self._state is _State.PARAMS:  # nobody has seen this request yet
+        if self._state == _PARAMS:  # nobody has seen this request yet
             self._answers.append(self.end_request())
             return None
-        self._state = _State.ABORTED
+        self._state = _ABORTED
         return _ABORT
 
     # Management records (section 4)
 
     def _on_management_record(self, record_type: int, content: bytes, ends: bool) -> None:
-        if record_type != records.GET_VALUES:
+        if record_type != GET_VALUES:
             if ends:
                 body = bytes((record_type,)) + bytes(7)
-                self._answers.append(encode_record(records.UNKNOWN_TYPE, 0, body))
+                self._answers.append(encode_record(UNKNOWN_TYPE, 0, body))
             return
         asked = self._gather(content, ends, _MANAGEMENT_LIMIT)
         if asked is None:
@@ -249,7 +264,7 @@ class ServerConnection:
             for name in decode_pairs(asked)
             if name in self._values
         ]
-        self._answers.append(encode_record(records.GET_VALUES_RESULT, 0, encode_pairs(known)))
+        self._answers.append(encode_record(GET_VALUES_RESULT, 0, encode_pairs(known)))
 
     def _gather(self, content: bytes, ends: bool, limit: int) -> bytes | None:
         """Return a short record once it is whole."""
@@ -265,12 +280,12 @@ class ServerConnection:
 
     def send_stdout(self, data: bytes) -> bytes:
         """Return response bytes (CGI head, blank line, body) as STDOUT records."""
-        return encode_stream(records.STDOUT, self._request_id, data)
+        return encode_stream(STDOUT, self._request_id, data)
 
     def send_stderr(self, data: bytes) -> bytes:
         """Return a message for the web server's error log as STDERR records."""
         self._stderr_used = True
-        return encode_stream(records.STDERR, self._request_id, data)
+        return encode_stream(STDERR, self._request_id, data)
 
     def end_request(self, app_status: int = 0, protocol_status: int = REQUEST_COMPLETE) -> bytes:
         """Return the ends of the streams and END_REQUEST; the connection is idle afterwards.
@@ -282,11 +297,17 @@ class ServerConnection:
             raise ProtocolError("no request is running")
         self._request_id = 0
         self._partial = b""
-        self._state = _State.IDLE
-        streams = b""
-        if protocol_status == REQUEST_COMPLETE:
-            streams = encode_record(records.STDOUT, request_id)
-            if self._stderr_used:
-                streams += encode_record(records.STDERR, request_id)
-        body = records.END_BODY.pack(app_status, protocol_status)
-        return streams + encode_record(records.END_REQUEST, request_id, body)
+        self._state = _IDLE
+        return _encode_end(request_id, app_status, protocol_status, self._stderr_used)
+
+
+@functools.lru_cache(64)
+def _encode_end(request_id: int, app_status: int, protocol_status: int, stderr: bool) -> bytes:
+    """Return the empty records that end the streams in use, and END_REQUEST."""
+    end = encode_record(END_REQUEST, request_id, END_BODY.pack(app_status, protocol_status))
+    if protocol_status != REQUEST_COMPLETE:
+        return end
+    ends = encode_record(STDOUT, request_id)
+    if stderr:
+        ends += encode_record(STDERR, request_id)
+    return ends + end
