@@ -1,0 +1,5 @@
+"""`python -m fcgi_worker` is the same as `fcgi-worker`."""
+
+from fcgi_worker.cli import main
+
+main()

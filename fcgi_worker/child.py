@@ -1,0 +1,251 @@
+"""A child: waits for any parked connection, serves one request at a time, blocking.
+
+It sleeps in one place, epoll_wait on the epoll instance that all children share, and asks for
+one event: a second one in hand would wait for a busy child while others idle. Per request of a
+kept connection: epoll_wait, read, write, epoll_ctl.
+
+    listener readable   accept one, arm the listener again for the others, try to read
+    parked connection   take it, read
+    stop descriptor     leave
+
+A request whose parameters have not all come does not hold the child: the connection waits in
+`_partial` with a time limit, and for as long as there is such a one the child polls it beside
+the shared epoll.
+"""
+
+import importlib
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from fcgi_worker.parking import READY, Guest, Park, encode_message
+from fcgi_worker.peer import PeerGone, write_all
+from fcgi_worker.settings import Settings
+from fcgi_worker.wsgi import Exchange
+from wire.fastcgi import (
+    MAX_CONNS,
+    MAX_REQS,
+    MPXS_CONNS,
+    NEED_DATA,
+    ProtocolError,
+    Request,
+    ServerConnection,
+)
+
+if TYPE_CHECKING:  # the module is there for type checkers only
+    from _typeshed.wsgi import WSGIApplication
+
+log = logging.getLogger("fcgi_worker")
+
+EXIT_NO_APPLICATION: Final = 4
+"""Exit code of a child that could not import its application, as in gunicorn."""
+
+_TICK: Final = 1.0  # seconds; how soon an idle child sees a signal or its master's death
+_FIRST_READ: Final = 16384  # bytes; most requests fit
+
+
+class ApplicationError(Exception):
+    """The application cannot be had; the message says why."""
+
+
+def load_application(name: str) -> "WSGIApplication":
+    """Import `module:callable` (dots allowed on both sides), the current folder first."""
+    module_name, colon, path = name.partition(":")
+    if not colon or not module_name or not path:
+        raise ApplicationError(f"{name!r} is not module:callable, as myproject.wsgi:application")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    found: object = importlib.import_module(module_name)
+    for attribute in path.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise ApplicationError(f"module {module_name} has no {path!r}") from None
+    if not callable(found):
+        raise ApplicationError(f"{name} is no callable but a {type(found).__name__}")
+    return found
+
+
+class Child:
+    """One worker process, from its boot to its end."""
+
+    def __init__(
+        self, settings: Settings, park: Park, guest: Guest, control: socket.socket
+    ) -> None:
+        self._settings = settings
+        self._park = park
+        self._guest = guest
+        self._control = control
+        self._values = {
+            MAX_CONNS: str(park.slots),
+            MAX_REQS: str(settings.workers),
+            MPXS_CONNS: "0",
+        }
+        self._spare = ServerConnection(self._values)  # for a parked connection: it has no state
+        # Descriptor to its protocol state and the time at which we give up on it.
+        self._partial: dict[int, tuple[ServerConnection, float]] = {}
+        self._listener_paused = False
+        self._stopping = False
+        self._master = os.getppid()
+
+    def run(self) -> NoReturn:
+        """Import the application, serve until told to stop, exit."""
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # a terminal's, for the master to handle
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGQUIT, self._on_quit)
+        try:
+            self._application = load_application(self._settings.application)
+        except (Exception, SystemExit) as error:
+            trace = not isinstance(error, ApplicationError)
+            log.critical("cannot load %s: %s", self._settings.application, error, exc_info=trace)
+            self._exit(EXIT_NO_APPLICATION)
+        self._control.send(encode_message(READY))
+        self._serve()
+        self._exit(0)
+
+    def _on_quit(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _exit(self, code: int) -> NoReturn:
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)  # the master's own exit handlers are not the child's
+
+    # The loop
+
+    def _serve(self) -> None:
+        listener, stop = self._park.listener.fileno(), self._park.stop_descriptor
+        epoll = self._park.epoll
+        while not self._stopping:
+            events = epoll.poll(_TICK, 1) if not self._partial else self._poll_partial()
+            if not events:
+                self._on_tick()
+                continue
+            descriptor = events[0][0]
+            if descriptor == listener:
+                self._accept()
+            elif descriptor == stop:
+                return
+            elif self._guest.take(descriptor):
+                self._read(descriptor, self._spare)
+
+    def _poll_partial(self) -> list[tuple[int, int]]:
+        """Wait for the shared epoll and the half-received requests; serve the latter."""
+        poll = select.poll()
+        poll.register(self._park.epoll, select.POLLIN)
+        for descriptor in self._partial:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(_TICK * 1000):
+            if descriptor in self._partial:
+                connection, deadline = self._partial.pop(descriptor)
+                if time.monotonic() < deadline:
+                    self._read(descriptor, connection, deadline)
+                else:
+                    self._close(descriptor)
+        return self._park.epoll.poll(0, 1)
+
+    def _on_tick(self) -> None:
+        if os.getppid() != self._master:
+            log.critical("the master is gone: leaving")
+            self._stopping = True
+        if self._listener_paused:
+            self._listener_paused = False
+            self._park.arm(self._park.listener.fileno())
+        now = time.monotonic()
+        for descriptor in [d for d, (_, deadline) in self._partial.items() if deadline <= now]:
+            log.warning("a request's parameters did not come in time: connection closed")
+            del self._partial[descriptor]
+            self._close(descriptor)
+        self._guest.sweep()
+
+    def _accept(self) -> None:
+        listener = self._park.listener
+        try:
+            accepted, _ = listener.accept()
+        except BlockingIOError:
+            self._park.arm(listener.fileno())
+            return
+        except OSError as error:  # out of descriptors or memory: let it rest for a tick
+            log.error("accept: %s", error.strerror)
+            self._listener_paused = True
+            self._guest.sweep()
+            return
+        self._park.arm(listener.fileno())
+        accepted.setblocking(False)
+        if accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._read(accepted.detach(), self._spare)
+
+    # One connection
+
+    def _read(self, descriptor: int, connection: ServerConnection, deadline: float = 0.0) -> None:
+        """Read once and serve what is whole; park, keep or close the connection."""
+        try:
+            data = os.read(descriptor, _FIRST_READ)
+        except BlockingIOError:
+            data = None
+        except OSError:  # reset: as good as closed
+            data = b""
+        if data == b"":
+            self._close(descriptor)
+            return
+        try:
+            if data is not None:
+                connection.receive_data(data)
+            keep = self._serve_requests(descriptor, connection)
+        except PeerGone as error:
+            log.info("connection closed: %s", error)
+            keep = False
+        except ProtocolError as error:
+            log.error("FastCGI protocol error, connection closed: %s", error)
+            keep = False
+        if keep and not connection.idle:
+            self._wait_for_rest(descriptor, connection, deadline)
+            return
+        if connection is self._spare and not connection.idle:
+            self._spare = ServerConnection(self._values)
+        if keep:
+            self._give_back(descriptor)
+        else:
+            self._close(descriptor)
+
+    def _serve_requests(self, descriptor: int, connection: ServerConnection) -> bool:
+        """Run every request that is here; return whether the connection goes on."""
+        while (event := connection.next_event()) is not NEED_DATA:
+            if isinstance(event, Request):
+                Exchange(descriptor, connection, event, self._settings).run(self._application)
+                if not event.keep_conn:
+                    return False
+        if answers := connection.bytes_to_send():
+            write_all(descriptor, answers, self._settings)
+        return True
+
+    def _wait_for_rest(
+        self, descriptor: int, connection: ServerConnection, deadline: float
+    ) -> None:
+        if connection is self._spare:
+            self._spare = ServerConnection(self._values)
+        deadline = deadline or time.monotonic() + self._settings.read_timeout
+        self._partial[descriptor] = connection, deadline
+
+    def _give_back(self, descriptor: int) -> None:
+        if descriptor >= self._park.base:
+            self._guest.give_back(descriptor)
+        elif not self._guest.park(descriptor):
+            log.warning("no room to park a connection: closed (--connections)")
+
+    def _close(self, descriptor: int) -> None:
+        if descriptor >= self._park.base:
+            self._guest.close(descriptor)
+        else:
+            os.close(descriptor)

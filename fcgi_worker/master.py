@@ -1,0 +1,248 @@
+"""The master: binds, forks, watches, respawns, and hands parked connections on.
+
+It runs no application code, so it answers at once whatever the children do. Signals are only
+recorded by their handler, which wakes the loop (signal.set_wakeup_fd); the loop acts.
+
+    SIGTERM          finish at once: the children are ended where they are
+    SIGQUIT, SIGHUP  finish what runs, within `grace` seconds, then go
+    SIGINT           as SIGQUIT; the second one as SIGTERM
+
+A child that ends is replaced at once, unless it died while booting: then the next one waits,
+twice as long each time. When no child has ever booted because the application cannot be
+imported, there is nothing to wait for: the master stops and says so.
+"""
+
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Final, NoReturn
+
+import click
+
+from fcgi_worker.child import EXIT_NO_APPLICATION, Child
+from fcgi_worker.parking import READY, Guest, Keeper, Park
+from fcgi_worker.settings import Settings
+from transport import bind_listener, bound_address, remove_socket
+
+log = logging.getLogger("fcgi_worker")
+
+_TICK: Final = 1.0  # seconds between two looks at what no event tells
+_YOUNG: Final = 1.0  # a child that lived shorter counts as died at boot
+_LONGEST_DELAY: Final = 30.0
+_END_GRACE: Final = 2.0  # seconds that SIGTERM gives before SIGKILL
+
+
+def respawn_delay(failures: int) -> float:
+    """Return the seconds to wait before a child is forked, after `failures` deaths at boot."""
+    if failures == 0:
+        return 0.0
+    return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_DELAY)
+
+
+class _Slot:
+    """A child's place: its number is the owner's mark in the car park."""
+
+    __slots__ = ("control", "due", "number", "pid", "ready", "started")
+
+    def __init__(self, number: int) -> None:
+        self.number = number  # from 1; 0 means nobody
+        self.pid = 0  # 0: none runs
+        self.control: socket.socket | None = None
+        self.started = 0.0
+        self.due = 0.0  # when to fork the next one
+        self.ready = False
+
+
+class Master:
+    """One worker manager, from bind to exit. Binds when it is made; ListenError when it cannot."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._listener = bind_listener(settings.bind)
+        self._park = Park(self._listener, settings.connections)
+        self._keeper = Keeper(self._park)
+        self._slots = [_Slot(number + 1) for number in range(settings.workers)]
+        self._poll = select.poll()
+        self._wakes, self._waker = socket.socketpair()
+        self._failures = 0  # children in a row that died at boot
+        self._served = False  # some child has booted
+        self._asked: int = 0  # the signal that asks to stop
+        self._obeyed: int = 0  # the one acted upon
+        self._deadline = 0.0  # when SIGKILL ends what is left
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Serve until stopped; return the exit code."""
+        self._install_signals()
+        gc.freeze()  # what is here lives for ever: keeps the pages shared with the children
+        next_tick = 0.0
+        while True:
+            self._obey()
+            self._reap()
+            if not self._obeyed:
+                self._fork_due()
+            elif not any(slot.pid for slot in self._slots):
+                break
+            self._wait()
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + _TICK
+                self._keeper.revive()
+        if not self._exit_code:
+            log.info("stopped")
+        return self._exit_code
+
+    def _wait(self) -> None:
+        """Sleep until a child or a signal calls, at most a tick; answer the children."""
+        due = [slot.due for slot in self._slots if not slot.pid] if not self._obeyed else []
+        if self._deadline:
+            due.append(self._deadline)
+        seconds = min([_TICK, *(max(at - time.monotonic(), 0.0) for at in due)])
+        controls = {slot.control.fileno(): slot for slot in self._slots if slot.control}
+        for descriptor, _ in self._poll.poll(seconds * 1000):
+            if descriptor in controls:
+                self._answer(controls[descriptor])
+            else:
+                self._wakes.recv(4096)
+
+    def _answer(self, slot: _Slot) -> None:
+        if slot.control is None:
+            return
+        while (kind := self._keeper.handle(slot.number, slot.control)) is not None:
+            if kind == READY:
+                self._on_ready(slot)
+            elif not kind:  # it has closed: it is about to be reaped
+                self._drop_control(slot)
+                return
+
+    def _on_ready(self, slot: _Slot) -> None:
+        slot.ready = True
+        log.info("child %d is ready", slot.pid)
+        if not self._served:
+            self._served = True
+            click.echo(f"listening on {bound_address(self._listener)}", err=True)
+
+    def _drop_control(self, slot: _Slot) -> None:
+        if slot.control is not None:
+            self._poll.unregister(slot.control)
+            slot.control.close()
+            slot.control = None
+
+    # Signals
+
+    def _install_signals(self) -> None:
+        self._wakes.setblocking(False)
+        self._waker.setblocking(False)
+        self._poll.register(self._wakes, select.POLLIN)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # for its wake-up
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Record only; the wake-up descriptor makes the loop look."""
+        again = number == signal.SIGINT and self._asked
+        if number == signal.SIGTERM or again:
+            self._asked = signal.SIGTERM
+        elif not self._asked:
+            self._asked = signal.SIGQUIT
+
+    def _obey(self) -> None:
+        if self._asked != self._obeyed:
+            if not self._obeyed:
+                self._close_listener()
+            self._obeyed = self._asked
+            at_once = self._asked == signal.SIGTERM
+            log.info("stopping %s", "at once" if at_once else "when what runs is finished")
+            self._deadline = time.monotonic() + (_END_GRACE if at_once else self._settings.grace)
+            self._signal_children(self._asked)
+            self._park.stop()
+        elif self._deadline and time.monotonic() >= self._deadline:
+            log.warning("children that did not stop in time are killed")
+            self._deadline = 0.0
+            self._signal_children(signal.SIGKILL)
+
+    def _close_listener(self) -> None:
+        """Turn new connections away at once instead of leaving them in the backlog."""
+        remove_socket(self._listener)
+        if self._listener.family != socket.AF_UNIX:
+            self._listener.shutdown(socket.SHUT_RDWR)
+
+    def _signal_children(self, number: int) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+    # Children
+
+    def _fork_due(self) -> None:
+        for slot in self._slots:
+            if not slot.pid and time.monotonic() >= slot.due:
+                self._fork(slot)
+
+    def _fork(self, slot: _Slot) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Until it has its own handlers, a signal must not run ours in the child.
+        signals = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            slot.due = time.monotonic() + _TICK
+            log.error("cannot fork: %s", error.strerror)
+            return
+        else:
+            if pid == 0:
+                self._become_child(slot, theirs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        theirs.close()
+        ours.setblocking(False)
+        self._poll.register(ours, select.POLLIN)
+        slot.pid, slot.control, slot.started, slot.ready = pid, ours, time.monotonic(), False
+
+    def _become_child(self, slot: _Slot, control: socket.socket) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            for inherited in (self._wakes, self._waker, *(s.control for s in self._slots)):
+                if inherited is not None:
+                    inherited.close()
+            guest = Guest(self._park, slot.number, control, self._keeper.parked)
+            Child(self._settings, self._park, guest, control).run()
+        except BaseException:
+            log.critical("a child failed", exc_info=True)
+        finally:
+            os._exit(1)
+
+    def _reap(self) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                pid, status = os.waitpid(slot.pid, os.WNOHANG)
+                if pid:
+                    self._bury(slot, os.waitstatus_to_exitcode(status))
+
+    def _bury(self, slot: _Slot, code: int) -> None:
+        """Clean up after a dead child and plan the next one; a negative code is a signal."""
+        self._answer(slot)  # what it still had to say: connections to close
+        self._drop_control(slot)
+        self._keeper.bury(slot.number)
+        pid, slot.pid = slot.pid, 0
+        if self._obeyed:
+            return
+        lived = time.monotonic() - slot.started
+        self._failures = self._failures + 1 if not slot.ready or lived < _YOUNG else 0
+        delay = respawn_delay(self._failures)
+        slot.due = time.monotonic() + delay
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        if code == EXIT_NO_APPLICATION and not self._served:
+            log.critical("stopping: %s cannot be loaded (see above)", self._settings.application)
+            self._exit_code = EXIT_NO_APPLICATION
+            self._asked = signal.SIGTERM
+        else:
+            log.error("child %d %s after %.1f s; the next in %.1f s", pid, how, lived, delay)

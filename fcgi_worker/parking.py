@@ -1,0 +1,306 @@
+"""The car park: idle connections that any child can take, so that no child is pinned to one.
+
+In php-fpm and flup a kept connection owns the child that accepted it: 64 idle connections stop
+a pool of 64, and a request on one of them waits for its busy child while others idle. Here a
+connection between two requests is parked, and the next request on it wakes any one idle child.
+
+Facts (man epoll(7); fs/eventpoll.c):
+- The children inherit one epoll instance from the master. Of those that wait on it, an event
+  wakes one, and EPOLLONESHOT disarms the connection in the same step: taking it is atomic. Busy
+  children do not wait, so only idle ones are woken, the last to fall idle first (warm caches);
+  requests are taken in the order in which they came.
+- epoll knows a registration by the pair (open file, descriptor number). A child may re-arm a
+  connection that another one registered if it holds the same file at the same number.
+- A descriptor reaches another process by SCM_RIGHTS alone (pidfd_getfd needs ptrace rights).
+
+Decision: a parked connection has a slot, and its descriptor is `base + slot` in every process
+that holds it. The master holds all of them and hands one to a child the first time that child
+takes it; a generation for each slot, in shared memory, tells a child that what it holds there
+is stale. The owner of a taken slot is in shared memory too, so that the master can close what a
+killed child was working on.
+
+Trade-off: one epoll_ctl per request to re-arm, and about 50 microseconds once for every pair of
+connection and child. Connections that are not kept are never parked and pay none of it. The
+slots' numbers begin at 1024 where the limit allows: the application keeps the numbers that
+select() can watch.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import resource
+import select
+import socket
+from collections import deque
+from typing import Final
+
+PARKED: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+
+_PREFERRED_BASE: Final = 1024
+_MAX_FILES: Final = 65536
+
+# Messages between child and master: one letter and a slot number.
+READY: Final = b"R"  # child: the application is imported
+PARK: Final = b"P"  # child: here is a connection; master: its slot, or FULL
+FETCH: Final = b"F"  # child: I lack the connection in this slot; master: the descriptor, or GONE
+FREE: Final = b"C"  # child: close the connection in this slot for good
+FULL: Final = b"X"
+GONE: Final = b"G"
+_MESSAGE: Final = 5
+
+
+def encode_message(kind: bytes, slot: int = 0) -> bytes:
+    """Return a message, five bytes long."""
+    return kind + slot.to_bytes(4, "big")
+
+
+def decode_message(message: bytes) -> tuple[bytes, int]:
+    """Return the letter and the slot number."""
+    return message[:1], int.from_bytes(message[1:_MESSAGE], "big")
+
+
+class Park:
+    """The shared part, made by the master before it forks: epoll, owners, generations."""
+
+    def __init__(self, listener: socket.socket, connections: int) -> None:
+        files = _raise_file_limit()
+        self.base = min(_PREFERRED_BASE, files // 2)
+        self.slots = min(connections, files - self.base)
+        self.listener = listener
+        self.epoll = select.epoll()
+        self.epoll.register(listener, PARKED)
+        self._stop = os.eventfd(0, os.EFD_CLOEXEC)
+        self.epoll.register(self._stop, select.EPOLLIN)
+        self.stop_descriptor = self._stop
+        # Anonymous shared memory: every process forked from here sees the same arrays.
+        memory = memoryview(mmap.mmap(-1, max(self.slots, 1) * 6))
+        self.generations = memory[: self.slots * 4].cast("I")
+        self.owners = memory[self.slots * 4 : self.slots * 6].cast("H")  # child's number, 0 nobody
+
+    def arm(self, descriptor: int) -> None:
+        """Let the next event on `descriptor` wake an idle child again."""
+        self.epoll.modify(descriptor, PARKED)
+
+    def stop(self) -> None:
+        """Wake every child that waits, now and later: the stop descriptor stays readable."""
+        os.eventfd_write(self._stop, 1)
+
+
+def _raise_file_limit() -> int:
+    """Raise the soft limit of descriptors as far as it is useful; return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+class Keeper:
+    """The master's side: holds every parked connection and answers the children."""
+
+    def __init__(self, park: Park) -> None:
+        self._park = park
+        self._free = deque(range(park.slots))
+        self._held: set[int] = set()
+        self._suspects: set[int] = set()
+
+    @property
+    def parked(self) -> frozenset[int]:
+        """The slots in use; a child forked now inherits their descriptors."""
+        return frozenset(self._held)
+
+    def handle(self, child: int, control: socket.socket) -> bytes | None:
+        """Read one message of child number `child` and answer it.
+
+        Returns its letter; None when there is no message, b"" when the child has closed.
+        """
+        try:
+            message, descriptors, _, _ = socket.recv_fds(
+                control, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        if not message:
+            return b""
+        kind, slot = decode_message(message)
+        try:
+            if kind == PARK:
+                self._park_one(child, control, descriptors)
+            elif kind == FETCH:
+                self._hand_out(control, slot)
+            elif kind == FREE:
+                self._release(slot)
+        except OSError:
+            pass  # the child died while we answered; its slots are freed when it is reaped
+        return kind
+
+    def _park_one(self, child: int, control: socket.socket, descriptors: list[int]) -> None:
+        if not descriptors:  # our own limit of descriptors was reached: the kernel kept it back
+            control.send(encode_message(FULL))
+            return
+        received = descriptors[0]
+        try:
+            slot = self._place(received)
+        finally:
+            os.close(received)
+        if slot is None:
+            control.send(encode_message(FULL))
+            return
+        self._held.add(slot)
+        self._next_generation(slot)
+        self._park.owners[slot] = child
+        control.send(encode_message(PARK, slot))
+
+    def _place(self, received: int) -> int | None:
+        """Put a descriptor at its slot's number; None when no slot is to be had."""
+        for _ in range(len(self._free)):
+            slot = self._free.popleft()
+            if place_descriptor(received, self._park.base + slot):
+                return slot
+            self._free.append(slot)  # something of ours sits there
+        return None
+
+    def _hand_out(self, control: socket.socket, slot: int) -> None:
+        if slot in self._held:
+            answer = encode_message(FETCH, slot)
+            socket.send_fds(control, [answer], [self._park.base + slot])
+        else:
+            control.send(encode_message(GONE))
+
+    def _release(self, slot: int) -> None:
+        """Close a parked connection in every process that holds it."""
+        if slot not in self._held:
+            return
+        self._held.remove(slot)
+        self._next_generation(slot)
+        self._park.owners[slot] = 0
+        self._free.append(slot)
+        descriptor = self._park.base + slot
+        with contextlib.suppress(OSError):  # a child that died may not have registered it yet
+            self._park.epoll.unregister(descriptor)
+        # The children's descriptors keep the file open: only shutdown reaches the peer.
+        with socket.socket(fileno=descriptor) as connection, contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def _next_generation(self, slot: int) -> None:
+        self._park.generations[slot] = (self._park.generations[slot] + 1) & 0xFFFFFFFF
+
+    def bury(self, child: int) -> None:
+        """Close what a dead child was working on, so that its peers see an end of file."""
+        for slot in [slot for slot in self._held if self._park.owners[slot] == child]:
+            self._release(slot)
+        # It may have died between an event and the next line of its code: arm the listener again
+        # (harmless where it is armed) and look for connections that wait although nobody has them.
+        self._park.arm(self._park.listener.fileno())
+        self._suspects = set(self._held)
+
+    def revive(self) -> None:
+        """Arm again what has been readable and unowned in two calls, a second apart.
+
+        Only after a child's death: one killed in the microsecond between taking a connection and
+        writing its name beside it leaves the connection disarmed for ever.
+        """
+        if not self._suspects:
+            return
+        poll = select.poll()
+        for slot in self._suspects:
+            if slot in self._held and not self._park.owners[slot]:
+                poll.register(self._park.base + slot, select.POLLIN)
+        waiting = {descriptor - self._park.base for descriptor, _ in poll.poll(0)}
+        for slot in self._suspects & waiting:
+            self._park.arm(self._park.base + slot)
+        self._suspects = waiting
+
+
+def place_descriptor(descriptor: int, number: int) -> bool:
+    """Duplicate `descriptor` to exactly `number`; False when that number is taken."""
+    try:
+        placed = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, number)
+    except OSError:
+        return False
+    if placed == number:
+        return True
+    os.close(placed)
+    return False
+
+
+class Guest:
+    """A child's side: takes parked connections and gives them back."""
+
+    def __init__(
+        self, park: Park, child: int, control: socket.socket, inherited: frozenset[int]
+    ) -> None:
+        self._park = park
+        self._child = child
+        self._control = control
+        # Slot to the generation of what this process holds at the slot's number.
+        self._held = {slot: park.generations[slot] for slot in inherited}
+
+    def park(self, descriptor: int) -> bool:
+        """Park a new connection for the first time; `descriptor` is closed in any case.
+
+        False when there is no room: the connection is closed then.
+        """
+        try:
+            socket.send_fds(self._control, [encode_message(PARK)], [descriptor])
+            kind, slot = decode_message(self._control.recv(_MESSAGE))
+            if kind != PARK or not self._hold(slot, descriptor):
+                return False
+        finally:
+            os.close(descriptor)
+        self._park.owners[slot] = 0
+        self._park.epoll.register(self._park.base + slot, PARKED)
+        return True
+
+    def take(self, descriptor: int) -> bool:
+        """Own the parked connection that an event named; False when it could not be had."""
+        slot = descriptor - self._park.base
+        self._park.owners[slot] = self._child
+        if self._held.get(slot) == self._park.generations[slot]:
+            return True
+        self._control.send(encode_message(FETCH, slot))
+        message, descriptors, _, _ = socket.recv_fds(
+            self._control, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC
+        )
+        if message[:1] != FETCH or not descriptors:
+            self._control.send(encode_message(FREE, slot))
+            return False
+        held = self._hold(slot, descriptors[0])
+        os.close(descriptors[0])
+        return held
+
+    def give_back(self, descriptor: int) -> None:
+        """Park a taken connection again: the next request on it is anybody's."""
+        self._park.owners[descriptor - self._park.base] = 0
+        self._park.epoll.modify(descriptor, PARKED)
+
+    def close(self, descriptor: int) -> None:
+        """Close a taken connection for good, in every process."""
+        slot = descriptor - self._park.base
+        self._drop(slot)
+        self._control.send(encode_message(FREE, slot))
+
+    def sweep(self) -> None:
+        """Close the descriptors of connections that have ended in other processes."""
+        generations = self._park.generations
+        stale = [slot for slot, generation in self._held.items() if generation != generations[slot]]
+        for slot in stale:
+            self._drop(slot)
+
+    def _hold(self, slot: int, descriptor: int) -> bool:
+        """Put a descriptor at its slot's number; where that fails give the slot up."""
+        if slot in self._held:
+            self._drop(slot)
+        if place_descriptor(descriptor, self._park.base + slot):
+            self._held[slot] = self._park.generations[slot]
+            return True
+        self._control.send(encode_message(FREE, slot))  # the application has taken the number
+        return False
+
+    def _drop(self, slot: int) -> None:
+        del self._held[slot]
+        os.close(self._park.base + slot)

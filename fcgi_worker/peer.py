@@ -1,0 +1,60 @@
+"""One connection while a child works on it: blocking reads and writes with time limits.
+
+The descriptors are nonblocking, because a parked connection may be read by a process that finds
+nothing there; waiting happens here, in poll(2), with the time limit of the settings. os.read and
+os.write on plain numbers: a socket object for each connection would cost a microsecond per call
+and three system calls to build.
+"""
+
+import os
+import select
+
+from fcgi_worker.settings import Settings
+
+READ_SIZE = 65536
+"""Bytes of one read while a request's body comes in."""
+
+
+class PeerGone(ConnectionError):
+    """The web server has closed, reset or stalled; nothing more can be sent to it."""
+
+
+def wait_for(descriptor: int, event: int, seconds: float) -> bool:
+    """Wait until `event` (POLLIN or POLLOUT) comes; False when it does not come in time."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return bool(poll.poll(seconds * 1000))
+
+
+def read_some(descriptor: int, settings: Settings) -> bytes:
+    """Return what there is to read, b"" at end of file; PeerGone after `read_timeout` seconds."""
+    while True:
+        try:
+            return os.read(descriptor, READ_SIZE)
+        except BlockingIOError:
+            if not wait_for(descriptor, select.POLLIN, settings.read_timeout):
+                raise PeerGone(f"nothing read for {settings.read_timeout:g} s") from None
+        except OSError as error:
+            raise PeerGone(error.strerror) from None
+
+
+def write_all(descriptor: int, data: bytes, settings: Settings) -> None:
+    """Write all of `data`; PeerGone when the peer closed or takes nothing for `write_timeout` s."""
+    try:
+        sent = os.write(descriptor, data)
+        if sent == len(data):
+            return
+    except BlockingIOError:
+        sent = 0
+    except OSError as error:
+        raise PeerGone(error.strerror) from None
+    rest = memoryview(data)[sent:]
+    while rest:
+        if not wait_for(descriptor, select.POLLOUT, settings.write_timeout):
+            raise PeerGone(f"nothing taken for {settings.write_timeout:g} s")
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise PeerGone(error.strerror) from None

@@ -1,0 +1,359 @@
+"""One request through a WSGI application (PEP 3333), as FastCGI records.
+
+The answer leaves in as few writes as its shape allows: a list of strings goes out whole, with
+its head, its length and END_REQUEST in one system call; anything else streams, each piece as it
+is yielded, because PEP 3333 forbids to hold one back.
+
+An application that raises before its head is out is answered 500. Once part of an answer is out
+only one honest signal is left: the connection is closed without END_REQUEST, so that no web
+server takes the torn answer for a complete one. In both cases the traceback goes to the log and,
+as STDERR records, to the web server's error log.
+"""
+
+import functools
+import io
+import logging
+import os
+import re
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, NamedTuple
+from wsgiref.util import FileWrapper
+
+from fcgi_worker.peer import READ_SIZE, PeerGone, read_some, write_all
+from fcgi_worker.settings import Settings
+from wire.fastcgi import NEED_DATA, Abort, Request, ServerConnection, Stdin
+
+if TYPE_CHECKING:  # the module is there for type checkers only
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger("fcgi_worker")
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+_STATUS: Final = re.compile(r"[1-9][0-9]{2}( [^\x00-\x1f\x7f]*)?")
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_ERRORS_HELD: Final = 8192  # bytes of wsgi.errors that may wait for a flush
+
+_ENVIRON: Final[dict[str, object]] = {
+    "REQUEST_METHOD": "GET",
+    "SCRIPT_NAME": "",
+    "QUERY_STRING": "",
+    "SERVER_NAME": "localhost",
+    "SERVER_PORT": "80",
+    "SERVER_PROTOCOL": "HTTP/1.0",
+    "wsgi.version": (1, 0),
+    "wsgi.url_scheme": "http",
+    "wsgi.multithread": False,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+    "wsgi.file_wrapper": FileWrapper,
+}
+
+_INTERNAL_ERROR: Final = (
+    b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 22\r\n\r\nInternal Server Error\n"
+)
+
+
+class Aborted(ConnectionError):
+    """The web server no longer wants the answer (ABORT_REQUEST)."""
+
+
+class Head(NamedTuple):
+    """The head of an answer, checked and encoded."""
+
+    encoded: bytes  # without the blank line
+    length: int | None  # what Content-Length promises
+    has_body: bool  # 1xx, 204 and 304 have none
+
+
+@functools.lru_cache(256)
+def encode_head(status: str, headers: tuple[tuple[str, str], ...]) -> Head:
+    """Return the CGI head of an answer (RFC 3875 section 6.2).
+
+    Raises ValueError for what would break the framing. It is checked here, once for all answers
+    that look alike.
+    """
+    if type(status) is not str or not _STATUS.fullmatch(status):
+        raise ValueError(f"status {status!r} is not three digits and a reason")
+    lines = [f"Status: {status}\r\n"]
+    length = None
+    for name, value in headers:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"the value of header {name} holds control characters: {value!r}")
+        if name.lower() == "content-length":
+            if not (value.isascii() and value.isdigit()):
+                raise ValueError(f"Content-Length {value!r} is not a number of bytes")
+            length = int(value)
+        lines.append(f"{name}: {value}\r\n")
+    has_body = status[0] != "1" and status[:3] not in ("204", "304")
+    return Head("".join(lines).encode("latin-1"), length, has_body)
+
+
+class Exchange:
+    """One request and its answer, on one connection, blocking."""
+
+    __slots__ = (
+        "_aborted",
+        "_body_ended",
+        "_connection",
+        "_descriptor",
+        "_errors",
+        "_head",
+        "_head_sent",
+        "_request",
+        "_sent",
+        "_settings",
+        "_stdin",
+        "_wants_body",
+    )
+
+    def __init__(
+        self, descriptor: int, connection: ServerConnection, request: Request, settings: Settings
+    ) -> None:
+        self._descriptor = descriptor
+        self._connection = connection
+        self._request = request
+        self._settings = settings
+        self._stdin: deque[bytes] = deque()  # pieces of the body, received and not yet read
+        self._body_ended = False
+        self._aborted = False
+        self._head: Head | None = None
+        self._head_sent = False
+        self._sent = 0  # bytes of body
+        self._errors = b""
+        self._wants_body = request.params.get("REQUEST_METHOD") != "HEAD"
+
+    def run(self, application: "WSGIApplication") -> None:
+        """Serve the request to its end.
+
+        Raises PeerGone when the connection has to be closed: the web server went away, or the
+        answer was torn.
+        """
+        try:
+            result = application(self._make_environ(), self.start_response)
+            try:
+                self._send_result(result)
+            finally:
+                if hasattr(result, "close"):
+                    result.close()
+        except PeerGone:
+            raise
+        except Aborted:
+            self._write(self._connection.end_request())
+        except (Exception, SystemExit):  # noqa: BLE001 - an application may raise anything
+            self._fail()
+
+    # The request
+
+    def _make_environ(self) -> "WSGIEnvironment":
+        environ = {**_ENVIRON, **self._request.params}
+        environ.pop("HTTP_PROXY", None)  # it would steer the application's own requests (httpoxy)
+        if "PATH_INFO" not in environ:  # nginx's fastcgi_params: the whole path is in SCRIPT_NAME
+            environ["PATH_INFO"] = environ["SCRIPT_NAME"]
+            environ["SCRIPT_NAME"] = ""
+        if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS") in ("on", "1"):
+            environ["wsgi.url_scheme"] = "https"
+        self._take_events()
+        if self._body_ended:
+            environ["wsgi.input"] = io.BytesIO(b"".join(self._stdin))
+        else:
+            environ["wsgi.input"] = io.BufferedReader(_Body(self), READ_SIZE)
+        environ["wsgi.errors"] = _Errors(self)
+        return environ
+
+    def _take_events(self) -> None:
+        """Sort what has been received: pieces of the body, its end, an abort."""
+        while not self._body_ended and not self._aborted:
+            event = self._connection.next_event()
+            if event is NEED_DATA:
+                return
+            if isinstance(event, Stdin):
+                self._stdin.append(event.data)
+            elif isinstance(event, Abort):
+                self._aborted = True
+            else:
+                self._body_ended = True
+
+    def read_body(self, most: int) -> bytes:
+        """Return up to `most` bytes of the body, b"" at its end; PeerGone, Aborted."""
+        while not self._stdin:
+            if self._body_ended:
+                return b""
+            if self._aborted:
+                raise Aborted("the web server aborted the request")
+            data = read_some(self._descriptor, self._settings)
+            if not data:
+                raise PeerGone("closed in the middle of a request body")
+            self._connection.receive_data(data)
+            self._take_events()
+        piece = self._stdin.popleft()
+        if len(piece) > most:
+            self._stdin.appendleft(piece[most:])
+        return piece[:most]
+
+    # The answer
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """Take the head of the answer (PEP 3333); it leaves with the first piece of the body."""
+        if exc_info:
+            try:
+                if self._head_sent and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # a cycle through the traceback
+        elif self._head is not None:
+            raise RuntimeError("start_response was called again without exc_info")
+        self._head = encode_head(status, tuple(headers))
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body at once (PEP 3333's imperative way)."""
+        if self._head_sent:
+            self._look_for_abort()
+        self._write(self._connection.send_stdout(self._head_if_due() + self._count(data)))
+
+    def _send_result(self, result: Iterable[bytes]) -> None:
+        if isinstance(result, list | tuple):
+            self._finish(result[0] if len(result) == 1 else b"".join(result))
+            return
+        for piece in result:
+            if piece:
+                self.write(piece)
+        self._finish(b"")
+
+    def _finish(self, body: bytes) -> None:
+        """Send what is left of the answer, and END_REQUEST, in one write."""
+        if self._head is not None and self._head.length is None and not self._head_sent:
+            content = self._head_if_due(len(body)) + self._count(body)
+        else:
+            content = self._head_if_due() + self._count(body)
+        missing = self._head.length - self._sent if self._head and self._head.length else 0
+        if missing > 0 and self._wants_body and self._head and self._head.has_body:
+            raise ValueError(f"the body ended {missing} bytes short of its Content-Length")
+        out = self._connection.send_stdout(content) if content else b""
+        if self._errors:
+            out = self._take_errors() + out
+        self._write(out + self._connection.end_request())
+
+    def _head_if_due(self, length: int | None = None) -> bytes:
+        """Return the head unless it is out; with `length` it gets a Content-Length."""
+        if self._head_sent:
+            return b""
+        if self._head is None:
+            raise RuntimeError("the application sent no head: it did not call start_response")
+        self._head_sent = True
+        if length is not None and self._head.has_body:
+            return b"%bContent-Length: %d\r\n\r\n" % (self._head.encoded, length)
+        return self._head.encoded + b"\r\n"
+
+    def _count(self, data: bytes) -> bytes:
+        """Return what may be sent of `data`; ValueError when it is more than was promised."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"the body is made of bytes (PEP 3333), not {type(data).__name__}")
+        self._sent += len(data)
+        if self._head is None or not self._head.has_body or not self._wants_body:
+            return b""
+        if self._head.length is not None and self._sent > self._head.length:
+            raise ValueError(f"the body is longer than its Content-Length {self._head.length}")
+        return data
+
+    def _look_for_abort(self) -> None:
+        """Raise Aborted when an ABORT_REQUEST is here; costs one system call for each piece."""
+        if not self._body_ended:
+            return  # what there is to read belongs to the body
+        try:
+            data = os.read(self._descriptor, READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise PeerGone(error.strerror) from None
+        # An end of file may be half a close: whether the peer still listens, writing will tell.
+        self._connection.receive_data(data)
+        if isinstance(self._connection.next_event(), Abort):
+            raise Aborted("the web server aborted the request")
+
+    def _fail(self) -> None:
+        """Answer 500 for what the application raised, or tear the answer that has begun."""
+        text = traceback.format_exc()
+        uri = self._request.params.get("REQUEST_URI", "")
+        method = self._request.params.get("REQUEST_METHOD", "")
+        log.error("the application failed on %s %s\n%s", method, uri, text.rstrip())
+        errors = self._take_errors() + self._connection.send_stderr(text.encode(errors="replace"))
+        if self._head_sent:
+            self._write(errors)
+            raise PeerGone("the application failed in the middle of its answer")
+        answer = _INTERNAL_ERROR if self._wants_body else _INTERNAL_ERROR[:-22]
+        self._write(errors + self._connection.send_stdout(answer) + self._connection.end_request(1))
+
+    def _write(self, data: bytes) -> None:
+        answers = self._connection.bytes_to_send()
+        write_all(self._descriptor, answers + data if answers else data, self._settings)
+
+    # wsgi.errors
+
+    def add_errors(self, text: str) -> None:
+        """Gather what the application writes to wsgi.errors."""
+        self._errors += text.encode(errors="backslashreplace")
+        if len(self._errors) >= _ERRORS_HELD:
+            self.flush_errors()
+
+    def flush_errors(self) -> None:
+        """Send it to the web server's error log, and to ours."""
+        if self._errors:
+            self._write(self._take_errors())
+
+    def _take_errors(self) -> bytes:
+        if not self._errors:
+            return b""
+        errors, self._errors = self._errors, b""
+        log.warning("wsgi.errors: %s", errors.decode(errors="replace").rstrip())
+        return self._connection.send_stderr(errors)
+
+
+class _Body(io.RawIOBase):
+    """The request body as a raw stream; BufferedReader makes lines of it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def readable(self) -> bool:
+        """Whether read works: always."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # always a memoryview
+        """Fill `buffer` with what has come; 0 at the end of the body."""
+        piece = self._exchange.read_body(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+class _Errors:
+    """wsgi.errors: a text stream whose other end is the web server's error log."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def write(self, text: str) -> int:
+        """Take some text; a newline ends a line, as in any stream."""
+        self._exchange.add_errors(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write one after the other."""
+        for line in lines:
+            self._exchange.add_errors(line)
+
+    def flush(self) -> None:
+        """Send what has been gathered."""
+        self._exchange.flush_errors()
