@@ -156,8 +156,9 @@ class ClientConnection:
         Records of other request ids, and of this one when it does not run, are ignored. Raises
         ProtocolError when the application broke the protocol: close the connection.
         """
-        while (record := self._reader.read()) is not None:
-            record_type, request_id, content, ends = record
+        reader = self._reader
+        while reader.records or reader.cut():
+            record_type, request_id, content, ends = reader.records.pop()
             if request_id == _ID and self._running:
                 if record_type == STDOUT:
                     if content:

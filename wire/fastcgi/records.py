@@ -53,6 +53,7 @@ HEADER: Final = Struct(">BBHHBx")
 BEGIN_BODY: Final = Struct(">HB5x")
 END_BODY: Final = Struct(">IB3x")
 
+_read_header: Final = HEADER.unpack_from
 _PADDING: Final = tuple(bytes(length) for length in range(8))
 
 
@@ -88,14 +89,23 @@ def encode_stream(record_type: int, request_id: int, data: bytes) -> bytes:
     )
 
 
-class RecordReader:
-    """Cuts a byte stream into records, or into fragments of a record that is still arriving."""
+Record = tuple[int, int, bytes, bool]
+"""Type, request id, content, and whether the record ends with this content."""
 
-    __slots__ = ("_at", "_buffer", "_id", "_left", "_padding", "_type")
+
+class RecordReader:
+    """Cuts a byte stream into records, or into fragments of a record that is still arriving.
+
+    All that is whole is cut in one pass: a request arrives as four records in one read, and a
+    call for each would cost more than the cutting. Users pop from `records` while there are any,
+    then call `cut`.
+    """
+
+    __slots__ = ("_buffer", "_id", "_left", "_padding", "_type", "records")
 
     def __init__(self) -> None:
-        self._buffer = b""
-        self._at = 0
+        self.records: list[Record] = []  # cut and not yet taken; the next one stands last
+        self._buffer = b""  # received and not yet cut
         self._type = 0
         self._id = 0
         self._left = 0  # content bytes of the current record still to come
@@ -103,51 +113,52 @@ class RecordReader:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the peer."""
-        if self._at >= len(self._buffer):
-            self._buffer = data
-        else:
-            self._buffer = self._buffer[self._at :] + data
-        self._at = 0
+        self._buffer = self._buffer + data if self._buffer else data
 
     @property
     def between_records(self) -> bool:
-        """Whether all that was received has been read, and no record is half there."""
-        return self._at >= len(self._buffer) and not self._left and not self._padding
+        """Whether all that was received has been taken, and no record is half there."""
+        return not (self.records or self._buffer or self._left or self._padding)
 
-    def read(self) -> tuple[int, int, bytes, bool] | None:
-        """Return (type, request id, content, whether the record ends with it), or None for more.
+    def cut(self) -> bool:
+        """Fill `records`, which are empty; return whether there is one.
 
-        A wrong version raises ProtocolError, before any of the record is looked at.
+        Raises ProtocolError at the first byte of a record of another version.
         """
-        buffer, at = self._buffer, self._at
-        if self._left:
-            return self._read_content()
-        if self._padding:
-            skipped = min(self._padding, len(buffer) - at)
-            self._padding -= skipped
-            self._at = at = at + skipped
-        if len(buffer) - at < HEADER_LENGTH:
-            if self._at < len(buffer) and not self._padding and buffer[at] != VERSION:
-                raise ProtocolError(f"FastCGI version {buffer[at]}, not {VERSION}")
-            return None
-        version, record_type, request_id, length, padding = HEADER.unpack_from(buffer, at)
-        if version != VERSION:
-            raise ProtocolError(f"FastCGI version {version}, not {VERSION}")
-        start = at + HEADER_LENGTH
-        end = start + length
-        if end + padding <= len(buffer):  # the usual case: all of the record is here
-            self._at = end + padding
-            return record_type, request_id, buffer[start:end], True
-        self._at = start
-        self._type, self._id, self._left, self._padding = record_type, request_id, length, padding
-        if length:
-            return self._read_content()
-        return record_type, request_id, b"", True
+        if not self._buffer:
+            return False
+        buffer, at, records = self._buffer, 0, self.records
+        end = len(buffer)
+        if self._left or self._padding:
+            at = self._cut_rest()
+        while at + HEADER_LENGTH <= end:
+            version, record_type, request_id, length, padding = _read_header(buffer, at)
+            if version != VERSION:
+                break
+            at += HEADER_LENGTH
+            content = buffer[at : at + length]
+            at += length + padding
+            if at <= end:  # the usual case: all of the record is here
+                records.append((record_type, request_id, content, True))
+                continue
+            self._type, self._id = record_type, request_id
+            self._left = length - len(content)
+            self._padding = min(padding, at - end)
+            if content or not self._left:
+                records.append((record_type, request_id, content, not self._left))
+            at = end
+        self._buffer = buffer[at:]
+        records.reverse()
+        if not records and self._buffer and self._buffer[0] != VERSION:
+            raise ProtocolError(f"FastCGI version {self._buffer[0]}, not {VERSION}")
+        return bool(records)
 
-    def _read_content(self) -> tuple[int, int, bytes, bool] | None:
-        content = self._buffer[self._at : self._at + self._left]
-        if not content:
-            return None
-        self._at += len(content)
+    def _cut_rest(self) -> int:
+        """Go on with the record that was cut short; return how many bytes of the buffer it took."""
+        content = self._buffer[: self._left]
         self._left -= len(content)
-        return self._type, self._id, content, not self._left
+        if content:
+            self.records.append((self._type, self._id, content, not self._left))
+        padding = min(self._padding, len(self._buffer) - len(content))
+        self._padding -= padding
+        return len(content) + padding

@@ -46,7 +46,8 @@ def serve(data: bytes, server: ServerConnection | None = None) -> list[object]:
 def sent_records(data: bytes) -> list[tuple[int, int, bytes]]:
     reader, found = RecordReader(), []
     reader.receive_data(data)
-    while (record := reader.read()) is not None:
+    while reader.records or reader.cut():
+        record = reader.records.pop()
         assert record[3]
         found.append(record[:3])
     assert reader.between_records
