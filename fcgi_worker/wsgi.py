@@ -19,7 +19,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from wsgiref.util import FileWrapper
 
 from fcgi_worker.peer import READ_SIZE, PeerGone, read_some, write_all
@@ -63,12 +63,16 @@ class Aborted(ConnectionError):
     """The web server no longer wants the answer (ABORT_REQUEST)."""
 
 
-class Head(NamedTuple):
+class Head:
     """The head of an answer, checked and encoded."""
 
-    encoded: bytes  # without the blank line
-    length: int | None  # what Content-Length promises
-    has_body: bool  # 1xx, 204 and 304 have none
+    __slots__ = ("encoded", "has_body", "length", "whole")
+
+    def __init__(self, encoded: bytes, length: int | None, has_body: bool) -> None:
+        self.encoded = encoded  # without the blank line
+        self.whole = encoded + b"\r\n"
+        self.length = length  # what Content-Length promises
+        self.has_body = has_body  # 1xx, 204 and 304 have none
 
 
 @functools.lru_cache(256)
@@ -219,7 +223,9 @@ class Exchange:
         """Send a piece of the body at once (PEP 3333's imperative way)."""
         if self._head_sent:
             self._look_for_abort()
-        self._write(self._connection.send_stdout(self._head_if_due() + self._count(data)))
+        content = self._head_due() + self._count(data)
+        self._head_sent = True
+        self._write(self._connection.send_stdout(content))
 
     def _send_result(self, result: Iterable[bytes]) -> None:
         if isinstance(result, list | tuple):
@@ -232,28 +238,30 @@ class Exchange:
 
     def _finish(self, body: bytes) -> None:
         """Send what is left of the answer, and END_REQUEST, in one write."""
-        if self._head is not None and self._head.length is None and not self._head_sent:
-            content = self._head_if_due(len(body)) + self._count(body)
-        else:
-            content = self._head_if_due() + self._count(body)
-        missing = self._head.length - self._sent if self._head and self._head.length else 0
-        if missing > 0 and self._wants_body and self._head and self._head.has_body:
-            raise ValueError(f"the body ended {missing} bytes short of its Content-Length")
-        out = self._connection.send_stdout(content) if content else b""
-        if self._errors:
-            out = self._take_errors() + out
-        self._write(out + self._connection.end_request())
+        content = self._head_due(len(body)) + self._count(body)
+        self._check_length()
+        self._head_sent = True
+        answer = self._connection.send_answer(content)
+        self._write(self._take_errors() + answer if self._errors else answer)
 
-    def _head_if_due(self, length: int | None = None) -> bytes:
-        """Return the head unless it is out; with `length` it gets a Content-Length."""
+    def _head_due(self, length: int | None = None) -> bytes:
+        """Return the head unless it is out; the `length` of a whole body is added to it."""
         if self._head_sent:
             return b""
-        if self._head is None:
+        head = self._head
+        if head is None:
             raise RuntimeError("the application sent no head: it did not call start_response")
-        self._head_sent = True
-        if length is not None and self._head.has_body:
-            return b"%bContent-Length: %d\r\n\r\n" % (self._head.encoded, length)
-        return self._head.encoded + b"\r\n"
+        if length is None or head.length is not None or not head.has_body:
+            return head.whole
+        return b"%bContent-Length: %d\r\n\r\n" % (head.encoded, length)
+
+    def _check_length(self) -> None:
+        head = self._head
+        if head is None or head.length is None or self._sent == head.length:
+            return
+        if head.has_body and self._wants_body:
+            missing = head.length - self._sent
+            raise ValueError(f"the body ended {missing} bytes short of its Content-Length")
 
     def _count(self, data: bytes) -> bytes:
         """Return what may be sent of `data`; ValueError when it is more than was promised."""
