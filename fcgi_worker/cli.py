@@ -7,24 +7,10 @@ import click
 
 from fcgi_worker.master import Master
 from fcgi_worker.settings import Settings
-from transport import Address, AddressError, ListenError, parse_address
+from transport import Address, ListenError
+from transport.option import AddressType
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
-
-
-class AddressType(click.ParamType[Address]):
-    """An address on the command line."""
-
-    name = "address"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Address:
-        """Return the address; a usage error tells what is wrong with it."""
-        try:
-            return value if isinstance(value, Address) else parse_address(str(value))
-        except AddressError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -2,7 +2,7 @@
 
 The gateway, the worker and the servers bind in the same way and must tell a busy address in the
 same words, but they never import each other and `wire` has no sockets; so this leaf holds it.
-It imports the standard library only.
+It imports the standard library only, but for `transport.option`, which command lines import.
 """
 
 from transport.address import Address, AddressError, parse_address

@@ -234,6 +234,16 @@ class ServerConnection:
             return not self.keep_alive
         return self._response == _IDLE and self._receiving == _CLOSED
 
+    @property
+    def unread(self) -> bool:
+        """Whether the peer may still be sending a request that will not be read to its end."""
+        return self._receiving in (_BODY, _FAILED)
+
+    @property
+    def content_left(self) -> int | None:
+        """Bytes of the response's Content-Length still to be sent; None when it has none."""
+        return self._left if self._framing == _LENGTH else None
+
     def send_continue(self) -> bytes:
         """Return 100 (Continue) for a client that waits for it; nothing for one that does not."""
         if not self.awaiting_continue:
@@ -252,15 +262,13 @@ class ServerConnection:
         if head.bodyless:
             body = b""
         else:
-            if head.content_length is None:
+            length = head.content_length
+            if length is None:
                 extra += b"Content-Length: %d\r\n" % len(body)
-            elif head.content_length != len(body) and body:
-                self._response = _READY
-                raise LocalProtocolError(
-                    f"a body of {len(body)} bytes, Content-Length {head.content_length}"
-                )
             if request is not None and request.method == b"HEAD":
                 body = b""
+            elif length is not None and length != len(body):
+                raise LocalProtocolError(f"a body of {len(body)} bytes, Content-Length {length}")
         self._finish_response()
         return b"%b%b\r\n%b" % (encoded, extra, body)
 

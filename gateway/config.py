@@ -1,0 +1,329 @@
+"""The configuration: one TOML file, or the flags of the command line, read once and frozen.
+
+A mistake is told as `FILE:LINE: field: what is wrong; what helps`, because a gateway is reloaded
+while it serves: whoever reads the message wants to fix the line, not to search for it. tomllib
+keeps no line numbers, so the line of a field is looked up in the text when a mistake is told.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from transport import Address, AddressError, parse_address
+from wire.http1 import Limits
+
+_LONGEST: Final = 86400.0  # seconds, of any timeout
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names the line, the field and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds; what happens when one passes is said beside it."""
+
+    connect: float = 5.0  # to an upstream: the next address, then 504
+    queue: float = 30.0  # for a free connection to an upstream: 503 with Retry-After
+    send: float = 30.0  # a peer that takes no bytes: upstream 504, client closed
+    read: float = 60.0  # between two reads of an upstream's response: 504, or cut off
+    idle: float = 75.0  # a kept client connection without a request: closed
+    header: float = 15.0  # for a whole request head: 408
+    body: float = 30.0  # between two reads of a request body: 408
+    grace: float = 30.0  # what SIGQUIT gives running requests: then they are cut off
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One back end: one or several addresses that serve the same."""
+
+    name: str
+    protocol: str  # "fastcgi" or "http"
+    addresses: tuple[Address, ...]
+    balance: str = "round-robin"  # or "least-connections"
+    connections: int = 32  # to each address at most; lowered to what FCGI_GET_VALUES says
+    queue: int = 1024  # requests that wait for a free connection; beyond: 503 with Retry-After
+    params: tuple[tuple[str, str], ...] = ()  # FastCGI parameters, added or replaced
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where paths that begin with `prefix` go: a folder of files, or an upstream by name."""
+
+    prefix: str
+    root: Path | None = None
+    upstream: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where the logs go: "-" (access: stdout, error: stderr), "off" (access only), or a path."""
+
+    access: str = "-"
+    format: str = "combined"  # or "json"
+    error: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a gateway is told."""
+
+    listen: tuple[Address, ...]
+    routes: tuple[Route, ...]  # the longest prefix first
+    upstreams: Mapping[str, Upstream]
+    workers: int = 1
+    status_path: str = ""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    connections: int = 0  # clients at most, each process; 0: what the descriptor limit allows
+    log: Log = field(default_factory=Log)
+
+
+def read_config(path: Path) -> str:
+    """Return the text of the configuration file; ConfigError when it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name a readable file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from None
+
+
+def parse_config(text: str, name: str) -> Config:
+    """Return the configuration that `text` holds; `name` stands for it in messages."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        where = re.search(r"line (\d+)", str(error))
+        line = where[1] if where else str(text.count("\n") + 1)
+        raise ConfigError(f"{name}:{line}: not TOML: {error}") from None
+    top = _Table(document, name, text, ())
+    log_table = top.table("log")
+    limits_table = top.table("limits")
+    upstreams = _read_upstreams(top)
+    config = Config(
+        listen=top.addresses("listen"),
+        workers=top.number("workers", 1, 1, 256),
+        status_path=_read_status_path(top),
+        routes=_read_routes(top, upstreams),
+        upstreams=upstreams,
+        timeouts=_read_timeouts(top.table("timeouts")),
+        connections=limits_table.number("connections", 0, 0, 1_000_000),
+        limits=_read_limits(limits_table),
+        log=Log(
+            access=log_table.text("access", "-"),
+            format=log_table.choice("format", ("combined", "json")),
+            error=log_table.text("error", "-"),
+        ),
+    )
+    log_table.finish()
+    top.finish()
+    return config
+
+
+def simple_config(
+    listen: Iterable[Address], protocol: str, addresses: Iterable[Address], **rest: Any
+) -> Config:
+    """Return the configuration of a gateway with one upstream for every path (the flags)."""
+    upstream = Upstream("app", protocol, tuple(addresses))
+    return Config(
+        listen=tuple(listen),
+        routes=(Route("/", upstream="app"),),
+        upstreams={"app": upstream},
+        **rest,
+    )
+
+
+def _read_status_path(top: "_Table") -> str:
+    path = top.text("status_path", "")
+    if path and not path.startswith("/"):
+        top.fail("status_path", f"{path!r} is no path", "begin it with a slash")
+    return path
+
+
+def _read_timeouts(table: "_Table") -> Timeouts:
+    standard = Timeouts()
+    values = {
+        item.name: table.seconds(item.name, getattr(standard, item.name))
+        for item in fields(Timeouts)
+    }
+    table.finish()
+    return Timeouts(**values)
+
+
+def _read_limits(table: "_Table") -> Limits:
+    standard = Limits()
+    values = {
+        item.name: table.number(item.name, getattr(standard, item.name), 1, 1 << 50)
+        for item in fields(Limits)
+    }
+    table.finish()
+    return Limits(**values)
+
+
+def _read_upstreams(top: "_Table") -> dict[str, Upstream]:
+    found = {}
+    for table in top.tables_by_name("upstream"):
+        name = table.path[-1]
+        found[name] = Upstream(
+            name=name,
+            protocol=table.choice("protocol", ("fastcgi", "http")),
+            addresses=table.addresses("addresses"),
+            balance=table.choice("balance", ("round-robin", "least-connections")),
+            connections=table.number("connections", 32, 1, 65536),
+            queue=table.number("queue", 1024, 0, 1_000_000),
+            params=table.strings("params"),
+        )
+        if found[name].params and found[name].protocol != "fastcgi":
+            table.fail("params", "an http upstream takes none", "remove it")
+        table.finish()
+    return found
+
+
+def _read_routes(top: "_Table", upstreams: Mapping[str, Upstream]) -> tuple[Route, ...]:
+    routes: list[Route] = []
+    for table in top.tables_in_order("route"):
+        prefix = table.text("prefix", "/")
+        if not prefix.startswith("/"):
+            table.fail("prefix", f"{prefix!r} is no path", "begin it with a slash")
+        if prefix in [route.prefix for route in routes]:
+            table.fail("prefix", f"{prefix!r} has a route already", "keep one of them")
+        root, upstream = table.text("root", ""), table.text("upstream", "")
+        if bool(root) == bool(upstream):
+            table.fail("", "a route goes to one place", "give it either root or upstream")
+        if root and not Path(root).is_dir():
+            table.fail("root", f"{root!r} is no folder", "make it, or correct the path")
+        if upstream and upstream not in upstreams:
+            known = ", ".join(upstreams) or "none"
+            table.fail("upstream", f"no upstream {upstream!r}", f"declared are: {known}")
+        table.finish()
+        routes.append(
+            Route(prefix, Path(os.path.realpath(root)) if root else None, upstream or None)
+        )
+    if not routes and len(upstreams) == 1:
+        routes.append(Route("/", upstream=next(iter(upstreams))))
+    if not routes:
+        top.fail("route", "no route", 'add a [[route]] with a prefix and "upstream" or "root"')
+    return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
+
+
+class _Table:
+    """One table of the document, emptied field by field; what is left over is a mistake."""
+
+    def __init__(
+        self, values: dict[str, Any], name: str, text: str, path: tuple[str, ...], nth: int = 0
+    ) -> None:
+        self._values = dict(values)
+        self._known: list[str] = []
+        self._name = name
+        self._text = text
+        self.path = path
+        self._nth = nth  # among the tables of an array
+
+    def fail(self, key: str, wrong: str, remedy: str) -> None:
+        """Raise the ConfigError on field `key` of this table."""
+        where = ".".join((*self.path, key) if key else self.path)
+        raise ConfigError(f"{self._name}:{self._line_of(key)}: {where}: {wrong}; {remedy}")
+
+    def finish(self) -> None:
+        """Complain of a field that nobody asked for."""
+        for key in self._values:
+            near = difflib.get_close_matches(key, self._known, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(self._known)}"
+            self.fail(key, "unknown field", remedy)
+
+    def _take(self, key: str, kinds: tuple[type, ...], expected: str, default: Any) -> Any:
+        self._known.append(key)
+        value = self._values.pop(key, default)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            self.fail(key, f"{value!r} is not {expected}", f"write {expected}")
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        """Take a string."""
+        return str(self._take(key, (str,), "a string", default))
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """Take one of `choices`; the first is the default."""
+        value = self.text(key, choices[0])
+        if value not in choices:
+            self.fail(key, f"unknown value {value!r}", f"choose from: {', '.join(choices)}")
+        return value
+
+    def number(self, key: str, default: int, low: int, high: int) -> int:
+        """Take a whole number from `low` to `high`."""
+        value = int(self._take(key, (int,), "a whole number", default))
+        if not low <= value <= high and value != default:
+            self.fail(key, f"{value} is out of range", f"write {low} to {high}")
+        return value
+
+    def seconds(self, key: str, default: float) -> float:
+        """Take a number of seconds above 0."""
+        value = float(self._take(key, (int, float), "a number of seconds", default))
+        if not 0 < value <= _LONGEST:
+            self.fail(key, f"{value} is out of range", f"write seconds, above 0 to {_LONGEST:.0f}")
+        return value
+
+    def addresses(self, key: str) -> tuple[Address, ...]:
+        """Take a list of addresses; one at least."""
+        values = self._take(key, (list,), 'a list, as ["127.0.0.1:8080"]', [])
+        found = []
+        for value in values:
+            try:
+                found.append(parse_address(str(value)))
+            except AddressError as error:
+                raise ConfigError(
+                    f"{self._name}:{self._line_of(key)}: {'.'.join((*self.path, key))}: {error}"
+                ) from None
+        if not found:
+            self.fail(key, "no address", 'write one, as ["127.0.0.1:8080"] or ["unix:/run/x"]')
+        return tuple(found)
+
+    def strings(self, key: str) -> tuple[tuple[str, str], ...]:
+        """Take a table of strings."""
+        values = self._take(key, (dict,), 'a table, as { NAME = "value" }', {})
+        for name, value in values.items():
+            if not isinstance(value, str):
+                self.fail(key, f"{name} is {value!r}", "write a string")
+        return tuple(values.items())
+
+    def table(self, key: str) -> "_Table":
+        """Take a table; empty when it is not there."""
+        values = self._take(key, (dict,), f"a table, as [{key}]", {})
+        return _Table(values, self._name, self._text, (*self.path, key))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the fields that have not been taken."""
+        return tuple(self._values)
+
+    def tables_by_name(self, key: str) -> list["_Table"]:
+        """Take the tables [key.NAME]."""
+        outer = self.table(key)
+        return [outer.table(name) for name in outer.names()]
+
+    def tables_in_order(self, key: str) -> list["_Table"]:
+        """Take the tables of the array [[key]]."""
+        values = self._take(key, (list,), f"an array of tables, as [[{key}]]", [])
+        if not all(isinstance(value, dict) for value in values):
+            self.fail(key, "not an array of tables", f"write [[{key}]]")
+        return [_Table(v, self._name, self._text, (key,), nth) for nth, v in enumerate(values)]
+
+    def _line_of(self, key: str) -> int:
+        """Return the line where `key` of this table stands; that of the table, or 1, else."""
+        header = re.escape(".".join(self.path))
+        lines = self._text.splitlines()
+        inside, seen, at = not self.path, -1, 1
+        for number, line in enumerate(lines, 1):
+            if re.match(r"\s*\[", line):
+                seen += bool(found := re.match(rf"\s*\[\[?\s*{header}\s*\]", line))
+                inside = bool(self.path) and bool(found) and seen == self._nth
+                if inside:
+                    at = number
+            elif inside and key and re.match(rf'\s*"?{re.escape(key)}"?\s*[=.]', line):
+                return number
+        return at

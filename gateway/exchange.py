@@ -1,0 +1,293 @@
+"""One request on its way through the gateway: from the client to an upstream and back.
+
+The exchange knows the client and the upstream's connection only by the few calls below, so it
+does not care which protocol the upstream speaks. What can go wrong ends in one place, `fail`: as
+long as nothing of the response has gone out the client gets a status and may not even notice (a
+kept connection that died while it lay idle is tried again once); afterwards the client's
+connection is cut, because half an answer must never pass for a whole one.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.body import Body
+from gateway.client import Client
+from gateway.params import Prepared
+from wire.http1 import LocalProtocolError, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from gateway.pool import Backend, Pool
+    from gateway.process import Process
+    from gateway.upstream import UpstreamConnection
+
+_REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
+"""Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
+
+
+class ProxyExchange:
+    """A request that an upstream answers.
+
+    Times are the loop's, monotonic seconds; 0 for what has not happened.
+    """
+
+    __slots__ = (
+        "_client",
+        "_pool",
+        "_process",
+        "_retried",
+        "_sent",
+        "_started",
+        "_status",
+        "_submitted",
+        "assigned_at",
+        "body",
+        "connected_at",
+        "connection",
+        "first_byte_at",
+        "head",
+        "prepared",
+        "request_id",
+        "started_at",
+        "submitted_at",
+        "tried",
+    )
+
+    def __init__(
+        self,
+        process: "Process",
+        client: Client,
+        head: RequestHead,
+        prepared: Prepared,
+        pool: "Pool",
+    ) -> None:
+        self._process = process
+        self._client = client
+        self._pool = pool
+        self._status = 0
+        self._sent = 0  # bytes of content
+        self._started = False  # whether something of the response has gone out
+        self._submitted = False
+        self._retried = False
+        self.head = head
+        self.prepared = prepared
+        self.request_id = prepared.request_id or process.next_request_id()
+        self.connection: UpstreamConnection | None = None
+        self.body: Body | None = None
+        self.tried: list[Backend] = []  # those that could not be connected to
+        self.started_at = self.submitted_at = process.loop.now
+        self.assigned_at = self.connected_at = self.first_byte_at = 0.0
+
+    def begin(self) -> None:
+        """Ask the upstream, now or once enough of the request's content has come."""
+        self._pool.exchanges += 1
+        if self.head.has_body:
+            spooled = self.head.chunked and self._pool.upstream.protocol == "fastcgi"
+            self.body = Body(spooled=spooled)
+        else:
+            self._submit()
+
+    def _submit(self) -> None:
+        self._submitted = True
+        self.submitted_at = self._process.loop.now
+        self._pool.submit(self)
+
+    @property
+    def port_pair(self) -> bytes:
+        """The client's port as an encoded FastCGI pair."""
+        return self._client.port_pair
+
+    # From the client
+
+    @property
+    def body_full(self) -> bool:
+        """Whether request content is to wait, because the upstream has not taken what there is."""
+        return self.body is not None and self.body.full
+
+    def on_body(self, data: bytes) -> None:
+        """Take request content."""
+        assert self.body is not None
+        self.body.append(data)
+
+    def on_body_end(self) -> None:
+        """The request is complete."""
+        if self.body is not None:
+            self.body.finish()
+            self.on_input_pause()
+
+    def on_input_pause(self) -> None:
+        """All that has come so far is in the body: ask the upstream, or send it on."""
+        if self.body is None or not self.body.ready:
+            return
+        if not self._submitted:
+            self._submit()
+        elif self.connection is not None:
+            self.connection.pump()
+
+    def on_drained(self) -> None:
+        """The client has taken what it was sent: read on from the upstream."""
+        if self.connection is not None:
+            self.connection.resume()
+
+    def abandon(self, status: int) -> None:
+        """Free the upstream, log `status` unless it is 0; the client is gone, or answered."""
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+        elif self._submitted:
+            self._pool.cancel(self)
+        if status:
+            self._status = self._status or status
+            self._log(cut=True)
+        self._end()
+
+    # From the upstream
+
+    def on_content_taken(self) -> None:
+        """The upstream has taken some of the request's content: there is room for more."""
+        self._client.resume()
+
+    def respond(self, head: ResponseHead, data: bytes, *, complete: bool) -> None:
+        """Send the response's head and the first of its content; all of it when `complete`."""
+        http = self._client.http
+        if self.body is not None and not self.body.complete:
+            http.keep_alive = False  # nobody will read the rest of the request
+        elif self._process.leaving:
+            http.keep_alive = False
+        extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (self._process.loop.date, self.request_id)
+        data = self._clip(head, data)
+        self._status = head.status
+        self._sent = len(data)
+        if complete and self.head.method != b"HEAD":
+            try:
+                out = http.send_complete(head, data, extra)
+            except LocalProtocolError as error:
+                self.fail(502, f"a response cut off: {error}")
+                return
+            self._client.send(out)
+            self._after_send(complete=True)
+            return
+        self._started = True
+        out = http.send_response(head, extra) + http.send_data(data)
+        self._client.send(out + http.end() if complete else out)
+        self._after_send(complete=complete)
+
+    def more(self, data: bytes, *, complete: bool) -> None:
+        """Send more of the content; the last of it when `complete`."""
+        http = self._client.http
+        if http.content_left is not None and len(data) > http.content_left:
+            data = data[: http.content_left]
+            self._warn("more content than Content-Length; the rest is dropped")
+        out = http.send_data(data)
+        self._sent += len(data) if out else 0  # a response to HEAD has none
+        if complete:
+            try:
+                out += http.end()
+            except LocalProtocolError as error:
+                self.fail(502, f"a response cut off: {error}")
+                return
+        if out:
+            self._client.send(out)
+        self._after_send(complete=complete)
+
+    def _clip(self, head: ResponseHead, data: bytes) -> bytes:
+        """Drop content that may not follow `head`."""
+        if head.bodyless or self.head.method == b"HEAD":
+            return b""
+        length = head.content_length
+        if length is not None and len(data) > length:
+            self._warn("more content than Content-Length; the rest is dropped")
+            return data[:length]
+        return data
+
+    def _after_send(self, *, complete: bool) -> None:
+        if self._client.exchange is not self:
+            return  # the client has gone meanwhile
+        if complete:
+            self._finish()
+        elif self._client.over_high and self.connection is not None:
+            self.connection.pause()
+
+    def _finish(self) -> None:
+        self.connection = None
+        self._log(cut=False)
+        self._end()
+        self._client.on_answered()
+
+    # When something goes wrong
+
+    def on_unreachable(self, backend: "Backend", status: int, cause: str) -> None:
+        """A back end could not be connected to: ask another, if there is one left."""
+        self.connection = None
+        self.tried.append(backend)
+        if self._pool.has_other(self):
+            self._warn(f"{backend.address}: {cause}; trying the next address")
+            self._pool.submit(self)
+        else:
+            self.fail(status, f"{backend.address}: {cause}")
+
+    def fail(self, status: int, cause: str, *, stale: bool = False) -> None:
+        """End the request with an error of the upstream's; its connection is closed already.
+
+        `stale` says that a kept connection ended before a byte of the answer: tried again once.
+        """
+        self.connection = None
+        if stale and self._may_repeat():
+            self._retried = True
+            self._submit()
+            return
+        self._process.error_log.error(self._describe(cause))
+        self._end()
+        if self._started:
+            self._log(cut=True)
+            self._client.exchange = None
+            self._client.cut()
+        else:
+            self._client.refuse(status, self.head)
+
+    def _may_repeat(self) -> bool:
+        if self._retried or self._started or self.head.method not in _REPEATABLE:
+            return False
+        return self.body is None or self.body.rewind()
+
+    def _warn(self, cause: str) -> None:
+        self._process.error_log.warn(self._describe(cause))
+
+    def _describe(self, cause: str) -> str:
+        method, target = self.head.method.decode(), self.head.target.decode()
+        name = self._pool.upstream.name
+        return f"upstream {name}: {cause} ({method} {target}, id {self.request_id.decode()})"
+
+    def _end(self) -> None:
+        self._pool.exchanges -= 1
+        if self.body is not None:
+            self.body.close()
+
+    def _log(self, *, cut: bool) -> None:
+        log = self._process.access_log
+        if not log.enabled:
+            return
+        prepared = self.prepared
+        if log.json:
+            self._log_times(cut=cut)
+        else:
+            log.combined(prepared.peer.remote, prepared.log, self._status, self._sent)
+
+    def _log_times(self, *, cut: bool) -> None:
+        """Log the time spent in each part, in milliseconds; null for one that was not reached."""
+        steps = (self.submitted_at, self.assigned_at, self.connected_at, self.first_byte_at)
+        now = self._process.loop.now
+        ends = (*steps[1:], now)
+        parts = ("queue", "connect", "first_byte", "send")
+        times = {
+            part: round((end - start) * 1000, 3) if start and end else None
+            for part, start, end in zip(parts, steps, ends, strict=True)
+        }
+        self._process.log_json(
+            self._client,
+            self.head,
+            self._status,
+            self._sent,
+            id=self.request_id.decode(),
+            upstream=self._pool.upstream.name,
+            milliseconds={**times, "total": round((now - self.started_at) * 1000, 3)},
+            cut=cut,
+        )

@@ -1,0 +1,188 @@
+"""A FastCGI responder behind the gateway.
+
+The usual answer is one read: a STDOUT record with the CGI head and all content, and END_REQUEST.
+It is put together before the client hears of it, so it leaves with its Content-Length in one
+send. The same heads come again and again, so what was made of one is remembered.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.params import to_client
+from gateway.upstream import UpstreamConnection
+from wire.cgi import find_end, parse_head
+from wire.fastcgi import (
+    NEED_DATA,
+    OVERLOADED,
+    REQUEST_COMPLETE,
+    ClientConnection,
+    EndRequest,
+    ProtocolError,
+    Stderr,
+    Stdout,
+    encode_pair,
+)
+from wire.http1 import Fields, LocalProtocolError, RemoteProtocolError, ResponseHead
+from wire.http1.memo import Memo
+
+if TYPE_CHECKING:
+    from gateway.exchange import ProxyExchange
+    from gateway.pool import Backend, Pool
+
+_ABORT_GRACE: Final = 1.0  # seconds an application gets to end what was aborted
+_STDERR_LIMIT: Final = 65536  # bytes logged of one request
+
+_heads: Final = Memo[ResponseHead]()
+
+
+class FastCGIConnection(UpstreamConnection):
+    """A connection that carries one FastCGI request at a time and is kept."""
+
+    __slots__ = ("_aborting", "_head", "_headed", "_limit", "_logged", "_protocol")
+
+    def __init__(self, pool: "Pool", backend: "Backend") -> None:
+        super().__init__(pool, backend)
+        self._protocol = ClientConnection()
+        self._limit = pool.config.limits.header_block
+        self._head = b""  # of the response, while it is not whole
+        self._headed = False
+        self._aborting = False
+        self._logged = 0
+
+    def _send_request(self, exchange: "ProxyExchange") -> None:
+        self._head = b""
+        self._headed = False
+        self._aborting = False
+        self._logged = 0
+        varying = exchange.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
+        body = exchange.body
+        content: bytes | None = b""
+        if body is not None:
+            if exchange.head.chunked:  # spooled: its length is known by now
+                varying += encode_pair(b"CONTENT_LENGTH", b"%d" % body.size)
+            content = body.take_whole()
+            self._content_ended = content is not None
+        params = exchange.prepared.params
+        self._send(self._protocol.begin(params, keep_conn=True, body=content, varying=varying))
+
+    def _encode_content(self, data: bytes, *, last: bool) -> bytes:
+        records = self._protocol.send_stdin(data)
+        return records + self._protocol.end_stdin() if last else records
+
+    def _receive(self, exchange: "ProxyExchange", data: bytes) -> None:
+        protocol = self._protocol
+        protocol.receive_data(data)
+        output = b""
+        end: EndRequest | None = None
+        try:
+            while (event := protocol.next_event()) is not NEED_DATA:
+                kind = type(event)
+                if kind is Stdout:
+                    output += event.data  # type: ignore[union-attr]
+                elif kind is EndRequest:
+                    end = event  # type: ignore[assignment]
+                    break
+                elif kind is Stderr:
+                    self._log_stderr(event.data)  # type: ignore[union-attr]
+        except ProtocolError as error:
+            self.fail(502, f"broke FastCGI: {error}")
+            return
+        if end is not None and end.protocol_status != REQUEST_COMPLETE:
+            self._refused(end.protocol_status)
+        elif output or end is not None:
+            self._on_output(exchange, output, complete=end is not None)
+
+    def _on_output(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
+        if self._headed:
+            exchange.more(data, complete=complete)
+        elif not self._on_head(exchange, self._head + data, complete=complete):
+            return
+        if complete and not self.closed:
+            self._done(reusable=self._protocol.reusable)
+
+    def _on_head(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> bool:
+        """Respond when the head is whole; return whether it was, and was good."""
+        end = find_end(data)
+        if (end if end >= 0 else len(data)) > self._limit:
+            self.fail(502, f"a response header beyond the limit of {self._limit} bytes")
+            return False
+        if end < 0 and complete:
+            self.fail(502, "the response ended before its header did")
+            return False
+        if end < 0:
+            self._head = data
+            return False
+        try:
+            head = self._read_head(data[:end])
+        except RemoteProtocolError as error:
+            self.fail(502, f"sent {error.reason}")
+            return False
+        self._headed = True
+        self._head = b""
+        exchange.respond(head, data[end:], complete=complete)
+        return True
+
+    def _read_head(self, raw: bytes) -> ResponseHead:
+        head = _heads.get(raw)
+        if head is None:
+            status, reason, fields = parse_head(raw)
+            head = _for_client(status, reason, fields)
+            _heads.keep(raw, head)
+        return head
+
+    def _refused(self, protocol_status: int) -> None:
+        if protocol_status == OVERLOADED:
+            self.fail(503, "says that it is overloaded")
+        else:
+            self.fail(502, f"refused the request with protocol status {protocol_status}")
+
+    def _receive_eof(self, _exchange: "ProxyExchange") -> None:
+        self.fail(502, "closed the connection before the end of the response")
+
+    def _log_stderr(self, data: bytes) -> None:
+        if self._logged < _STDERR_LIMIT:
+            self._logged += len(data)
+            for line in data.decode("utf-8", "replace").splitlines():
+                self.pool.process.error_log.error(
+                    f"upstream {self.pool.upstream.name}: {self.backend.address}: stderr: {line}"
+                )
+
+    # Giving up
+
+    def abort(self) -> None:
+        """Ask the application to end (section 5.4); keep the connection if it does so soon."""
+        self.exchange = None
+        if not self._connected:
+            return  # once connected it is kept for the next exchange
+        if self._out or self.closed:
+            self.close()
+            return
+        self._aborting = True
+        self.deadline = self._loop.now + _ABORT_GRACE
+        self._paused = False
+        self._send(self._protocol.abort())
+        self._watch()
+
+    def _on_idle_data(self, data: bytes) -> None:
+        if not data or not self._aborting:
+            self.close()
+            return
+        self._protocol.receive_data(data)
+        try:
+            while (event := self._protocol.next_event()) is not NEED_DATA:
+                if isinstance(event, EndRequest):
+                    self._aborting = False
+                    self._done(reusable=self._protocol.reusable)
+                    return
+        except ProtocolError:
+            self.close()
+
+
+def _for_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
+    if status < 200:
+        raise RemoteProtocolError(502, f"Status {status}, which ends no request")
+    try:
+        head = to_client(status, reason, fields)
+        head.encode(minor=1, keep_alive=True, chunked=False)
+    except LocalProtocolError as error:
+        raise RemoteProtocolError(502, f"a header that cannot be sent on: {error}") from None
+    return head

@@ -1,0 +1,115 @@
+"""An HTTP/1.1 server behind the gateway.
+
+Its answer is read by `wire.http1` and framed anew for the client: what is forwarded never depends
+on the upstream's framing, so the two ends cannot disagree about where a response ends.
+"""
+
+from typing import TYPE_CHECKING
+
+from gateway.params import to_client
+from gateway.upstream import UpstreamConnection
+from wire.http1 import (
+    ClientConnection,
+    Data,
+    EndOfMessage,
+    Limits,
+    LocalProtocolError,
+    RemoteProtocolError,
+    ResponseHead,
+)
+
+if TYPE_CHECKING:
+    from gateway.exchange import ProxyExchange
+    from gateway.pool import Backend, Pool
+
+
+class HttpConnection(UpstreamConnection):
+    """A kept connection to an HTTP server."""
+
+    __slots__ = ("_head", "_protocol")
+
+    def __init__(self, pool: "Pool", backend: "Backend") -> None:
+        super().__init__(pool, backend)
+        limits = pool.config.limits
+        self._protocol = ClientConnection(
+            Limits(header_block=limits.header_block, fields=limits.fields, body=None)
+        )
+        self._head: ResponseHead | None = None  # received and not yet handed over
+
+    def _send_request(self, exchange: "ProxyExchange") -> None:
+        self._head = None
+        prepared = exchange.prepared
+        head = self._protocol.send_request(
+            exchange.head.method,
+            prepared.target,
+            prepared.fields,
+            b"X-Request-Id: %b\r\n" % exchange.request_id,
+        )
+        content = exchange.body.take_whole() if exchange.body is not None else None
+        if content is not None:
+            self._content_ended = True
+            head += self._encode_content(content, last=True)
+        self._send(head)
+
+    def _encode_content(self, data: bytes, *, last: bool) -> bytes:
+        framed = self._protocol.send_data(data)
+        return framed + self._protocol.end() if last else framed
+
+    def _receive(self, exchange: "ProxyExchange", data: bytes) -> None:
+        self._protocol.receive_data(data)
+        self._take_events(exchange)
+
+    def _receive_eof(self, exchange: "ProxyExchange") -> None:
+        if not self._answered:
+            self.fail(502, "closed the connection before the response began")
+            return
+        self._protocol.receive_eof()
+        self._take_events(exchange)
+
+    def _take_events(self, exchange: "ProxyExchange") -> None:
+        """Hand over all that has come, in one piece."""
+        pieces: list[bytes] = []
+        complete = False
+        try:
+            while True:
+                event = self._protocol.next_event()
+                if isinstance(event, Data):
+                    pieces.append(event.data)
+                elif isinstance(event, ResponseHead):
+                    if event.status >= 200:  # what comes before it is for us alone
+                        self._head = self._for_client(event)
+                elif isinstance(event, EndOfMessage):
+                    complete = True
+                    break
+                else:
+                    break
+        except RemoteProtocolError as error:
+            self._hand_over(exchange, b"".join(pieces), complete=False)
+            if self.exchange is exchange:
+                self.fail(502, f"sent {error.reason}")
+            return
+        self._hand_over(exchange, b"".join(pieces), complete=complete)
+        if complete and not self.closed:
+            self._done(reusable=self._protocol.reusable)
+
+    def _hand_over(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            exchange.respond(head, data, complete=complete)
+        elif data or complete:
+            exchange.more(data, complete=complete)
+
+    def _for_client(self, head: ResponseHead) -> ResponseHead:
+        found = head.derived
+        if found is None:
+            try:
+                found = to_client(head.status, head.reason, head.fields)
+            except LocalProtocolError as error:
+                raise RemoteProtocolError(502, str(error)) from None
+            head.derived = found
+        return found  # type: ignore[no-any-return]
+
+    def abort(self) -> None:
+        """Close: HTTP/1.1 has no other way to take a request back."""
+        self.exchange = None
+        self.close()

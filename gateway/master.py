@@ -1,0 +1,334 @@
+"""The master: binds, forks the processes that serve, watches them, and reloads.
+
+It serves nothing itself. Signals are only recorded by their handler, which wakes the loop.
+
+    SIGHUP   read the configuration file again; a bad one is refused and the old one goes on
+    SIGUSR1  open the log files again
+    SIGQUIT  finish what runs, within `grace` seconds, then go
+    SIGTERM  finish at once
+    SIGINT   as SIGQUIT; the second one as SIGTERM
+
+A reload changes running processes in place instead of replacing them, as nginx does: kept client
+connections stay open, so no client meets a connection that closes while it sends. The text of the
+configuration goes to each process in an anonymous file (memfd), the listeners beside it.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+import click
+
+from gateway.config import Config, ConfigError, parse_config, read_config
+from gateway.logs import ErrorLog
+from gateway.process import CONTROL_LIMIT, READY, Process
+from gateway.scoreboard import ROWS, Scoreboard
+from transport import Address, ListenError, bind_listener, bound_address, remove_socket
+
+_TICK: Final = 0.5  # seconds between two looks at what no event tells
+_YOUNG: Final = 1.0  # a process that lived shorter failed at its start
+_END_GRACE: Final = 2.0  # seconds that SIGTERM gives before SIGKILL
+_SIGNALS: Final = (
+    signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+)  # fmt: skip
+
+
+class _Slot:
+    """A process's place, and its row on the scoreboard."""
+
+    __slots__ = ("control", "due", "leaving", "pid", "row", "started")
+
+    def __init__(self, row: int) -> None:
+        self.row = row
+        self.pid = 0  # 0: none runs
+        self.control: socket.socket | None = None
+        self.started = 0.0
+        self.due = 0.0  # when to fork the next one
+        self.leaving = False  # a reload needs fewer processes
+
+
+class Master:
+    """A gateway, from bind to exit. Binds when it is made; ConfigError, ListenError.
+
+    `path` is the configuration's file; None when `config` was made of flags, which cannot be
+    reloaded.
+    """
+
+    def __init__(self, config: Config, path: Path | None) -> None:
+        self._config = config
+        self._path = path
+        self._generation = 1
+        self._log = ErrorLog(config.log.error)
+        self._listeners: dict[Address, socket.socket] = {}
+        self._bind(config)
+        self._scoreboard = Scoreboard()
+        self._slots = [_Slot(row) for row in range(config.workers)]
+        self._wakes, self._waker = socket.socketpair()
+        self._poll = select.poll()
+        self._signalled: list[int] = []
+        self._stopping = 0  # the signal that is being obeyed
+        self._kill_at = 0.0
+        self._announced = False
+        self._ready: set[int] = set()
+
+    def run(self) -> int:
+        """Serve until stopped; return the exit code."""
+        self._install_signals()
+        while True:
+            self._obey()
+            self._reap()
+            if not self._stopping:
+                self._fork_due()
+            elif not any(slot.pid for slot in self._slots):
+                break
+            self._wait()
+        self._close_listeners(list(self._listeners))
+        self._log.info("stopped")
+        return 0
+
+    def _wait(self) -> None:
+        controls = {slot.control.fileno(): slot for slot in self._slots if slot.control}
+        for descriptor, _ in self._poll.poll(_TICK * 1000):
+            if descriptor in controls:
+                self._hear(controls[descriptor])
+            else:
+                self._wakes.recv(4096)
+
+    def _hear(self, slot: _Slot) -> None:
+        assert slot.control is not None
+        try:
+            said = slot.control.recv(64)
+        except OSError:
+            said = b""
+        if said == READY:
+            self._ready.add(slot.pid)
+            if not self._announced and len(self._ready) == len(self._slots):
+                self._announced = True
+                for listener in self._listeners.values():
+                    click.echo(f"listening on {bound_address(listener)}", err=True)
+        elif not said:
+            self._drop_control(slot)
+
+    # Listeners
+
+    def _bind(self, config: Config) -> list[Address]:
+        """Bind what `config` adds; return it. Nothing is bound when one fails."""
+        fresh: list[Address] = []
+        try:
+            for address in config.listen:
+                if address not in self._listeners:
+                    self._listeners[address] = bind_listener(address)
+                    fresh.append(address)
+        except ListenError:
+            self._close_listeners(fresh)
+            raise
+        return fresh
+
+    def _close_listeners(self, addresses: list[Address]) -> None:
+        for address in addresses:
+            listener = self._listeners.pop(address)
+            remove_socket(listener)
+            listener.close()
+
+    # Signals
+
+    def _install_signals(self) -> None:
+        self._wakes.setblocking(False)
+        self._waker.setblocking(False)
+        self._poll.register(self._wakes, select.POLLIN)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # for its wake-up
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signalled.append(number)
+
+    def _obey(self) -> None:
+        while self._signalled:
+            number = self._signalled.pop(0)
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number == signal.SIGUSR1:
+                self._reopen_logs()
+            else:
+                self._stop(number)
+        if self._kill_at and time.monotonic() >= self._kill_at:
+            self._kill_at = 0.0
+            self._log.warn("processes that did not stop in time are killed")
+            self._signal_all(signal.SIGKILL)
+
+    def _reopen_logs(self) -> None:
+        try:
+            self._log.reopen()
+        except ConfigError as error:
+            self._log.error(str(error))
+        self._signal_all(signal.SIGUSR1)
+
+    def _stop(self, number: int) -> None:
+        if number == signal.SIGINT:
+            number = signal.SIGTERM if self._stopping else signal.SIGQUIT
+        if self._stopping in (number, signal.SIGTERM):
+            return
+        self._stopping = number
+        at_once = number == signal.SIGTERM
+        self._log.info("stopping at once" if at_once else "stopping when what runs is finished")
+        grace = _END_GRACE if at_once else self._config.timeouts.grace + _END_GRACE
+        self._kill_at = time.monotonic() + grace
+        self._signal_all(number)
+
+    def _signal_all(self, number: int) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, number)
+
+    # Reloading
+
+    def _reload(self) -> None:
+        if self._path is None:
+            self._log.warn("SIGHUP: started without a file, there is nothing to read again")
+            return
+        if self._stopping:
+            return
+        try:
+            text = read_config(self._path)
+            config = parse_config(text, str(self._path))
+            if config.log != self._config.log:
+                log = ErrorLog(config.log.error)
+                self._log.close()
+                self._log = log
+            self._bind(config)
+        except (ConfigError, ListenError) as error:
+            self._log.error(f"new configuration refused, the old one goes on: {error}")
+            return
+        self._generation += 1
+        self._config = config
+        self._close_listeners([a for a in self._listeners if a not in config.listen])
+        self._resize(config.workers)
+        self._tell(text)
+        self._log.info(f"configuration {self._generation} read from {self._path}")
+
+    def _resize(self, workers: int) -> None:
+        """Plan new processes, or let some go."""
+        kept = [slot for slot in self._slots if not slot.leaving]
+        for slot in kept[workers:]:
+            slot.leaving = True
+            if slot.pid:
+                os.kill(slot.pid, signal.SIGQUIT)
+        free = sorted(set(range(ROWS)) - {slot.row for slot in self._slots})
+        self._slots += [_Slot(row) for row in free[: max(0, workers - len(kept))]]
+
+    def _tell(self, text: str) -> None:
+        """Send the configuration to the processes that run."""
+        order = {
+            "name": str(self._path),
+            "generation": self._generation,
+            "processes": self._config.workers,
+        }
+        message = json.dumps(order).encode()
+        assert len(message) < CONTROL_LIMIT
+        memory = os.memfd_create("configuration")
+        try:
+            os.pwrite(memory, text.encode(), 0)
+            for slot in self._slots:
+                if slot.control is not None:
+                    self._send(slot, message, memory)
+        finally:
+            os.close(memory)
+
+    def _send(self, slot: _Slot, message: bytes, memory: int) -> None:
+        assert slot.control is not None
+        # Each process reads from a descriptor of its own: a shared one has a shared position.
+        source = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
+        listeners = [self._listeners[address].fileno() for address in self._config.listen]
+        try:
+            socket.send_fds(slot.control, [message], [source, *listeners])
+        except OSError as error:
+            self._log.error(f"process {slot.pid} cannot be told: {error.strerror}")
+        finally:
+            os.close(source)
+
+    # Processes
+
+    def _fork_due(self) -> None:
+        for slot in self._slots:
+            if not slot.pid and not slot.leaving and time.monotonic() >= slot.due:
+                self._fork(slot)
+
+    def _fork(self, slot: _Slot) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the child has its own handlers
+        try:
+            pid = os.fork()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            slot.due = time.monotonic() + _YOUNG
+            self._log.error(f"cannot fork: {error.strerror}")
+            return
+        else:
+            if pid == 0:
+                ours.close()
+                self._become_process(slot, theirs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        theirs.close()
+        ours.setblocking(False)
+        self._poll.register(ours, select.POLLIN)
+        slot.pid, slot.control, slot.started = pid, ours, time.monotonic()
+
+    def _become_process(self, slot: _Slot, control: socket.socket) -> NoReturn:
+        code = 1
+        try:
+            for inherited in (self._wakes, self._waker, *(s.control for s in self._slots)):
+                if inherited is not None:
+                    inherited.close()
+            listeners = [self._listeners[address] for address in self._config.listen]
+            Process(
+                self._config,
+                self._generation,
+                self._config.workers,
+                listeners,
+                control,
+                self._scoreboard,
+                slot.row,
+            ).run()
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - nothing of the master's may run here
+            self._log.error(f"a process failed: {error!r}")
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        for slot in self._slots:
+            if slot.pid:
+                pid, status = os.waitpid(slot.pid, os.WNOHANG)
+                if pid:
+                    self._bury(slot, os.waitstatus_to_exitcode(status))
+        self._slots = [slot for slot in self._slots if slot.pid or not slot.leaving]
+
+    def _bury(self, slot: _Slot, code: int) -> None:
+        self._drop_control(slot)
+        self._ready.discard(slot.pid)
+        self._scoreboard.write(slot.row, 0, 0)
+        pid, slot.pid = slot.pid, 0
+        if self._stopping or slot.leaving:
+            return
+        young = time.monotonic() - slot.started < _YOUNG
+        slot.due = time.monotonic() + (_YOUNG if young else 0.0)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        self._log.error(f"process {pid} {how}; another takes its place")
+
+    def _drop_control(self, slot: _Slot) -> None:
+        if slot.control is not None:
+            self._poll.unregister(slot.control)
+            slot.control.close()
+            slot.control = None

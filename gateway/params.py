@@ -1,0 +1,197 @@
+"""From an HTTP request to what an upstream is told: CGI/1.1 parameters, or fields for HTTP.
+
+Complete by RFC 3875 section 4.1, with what nginx and php-fpm users expect beside it. Left out on
+purpose: HTTP_PROXY, which CGI programs take for their proxy setting (httpoxy, CVE-2016-5385);
+names with an underscore, because `X_Y` and `X-Y` would become one variable; hop-by-hop fields
+(RFC 9110 section 7.6.1) and those that Connection names; what the gateway itself vouches for
+(X-Forwarded-Proto, -Host, X-Request-Id), so that no client can forge it.
+
+All of it depends on the head and the two ends of the connection only, so it is made once for each
+(head, peer, upstream) and kept with the head: a repeated request costs no encoding at all.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from gateway.config import Upstream
+from gateway.logs import LogHead
+from wire.fastcgi import encode_pairs
+from wire.http1 import Fields, RequestHead, ResponseHead
+
+HOP_BY_HOP: Final = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_OURS: Final = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id")
+)
+_NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
+_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+SOFTWARE: Final = b"chain-gateway"
+
+
+class Peer:
+    """The two ends of a client's connection, as parameters; shared by all that look alike."""
+
+    __slots__ = ("local", "local_port", "remote")
+
+    def __init__(self, remote: str, local: str, local_port: int) -> None:
+        self.remote = remote  # an IP address; "unix:" for a unix socket
+        self.local = local
+        self.local_port = local_port
+
+
+class Prepared:
+    """What follows from a head that came from one peer: who serves it, what an upstream is told."""
+
+    __slots__ = (
+        "begin",
+        "fields",
+        "generation",
+        "log",
+        "params",
+        "path",
+        "peer",
+        "request_id",
+        "target",
+    )
+
+    def __init__(
+        self, head: RequestHead, peer: Peer, generation: int, upstream: Upstream | None = None
+    ) -> None:
+        self.peer = peer
+        self.generation = generation  # of the configuration that this was prepared by
+        self.path = ""  # decoded, without dot segments; of what we serve ourselves
+        self.begin: Any = None  # what serves such a request: begin(client, head, prepared)
+        self.log = LogHead(head)
+        given = head.get(b"x-request-id")
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else None
+        self.params = b""
+        self.fields: Fields = ()
+        self.target = b""
+        if upstream is None:
+            return
+        if upstream.protocol == "fastcgi":
+            self.params = encode_pairs(make_params(head, peer, upstream).items())
+        else:
+            self.target = head.path + (b"?" + head.query if head.query else b"")
+            self.fields = tuple(make_fields(head, peer))
+
+
+def make_params(head: RequestHead, peer: Peer, upstream: Upstream) -> dict[bytes, bytes]:
+    """Return the parameters of a request, but those that differ each time (port, request id)."""
+    host, _, port = head.host.rpartition(b":") if _has_port(head.host) else (head.host, b"", b"")
+    local_port = port if port else b"%d" % peer.local_port
+    uri = head.path + (b"?" + head.query if head.query or head.target.endswith(b"?") else b"")
+    params = {
+        b"GATEWAY_INTERFACE": b"CGI/1.1",
+        b"SERVER_SOFTWARE": SOFTWARE,
+        b"SERVER_PROTOCOL": b"HTTP/1.%d" % head.minor,
+        b"SERVER_NAME": host or peer.local.encode(),
+        b"SERVER_ADDR": peer.local.encode(),
+        b"SERVER_PORT": local_port,
+        b"REMOTE_ADDR": peer.remote.encode(),
+        b"REQUEST_METHOD": head.method,
+        b"REQUEST_SCHEME": b"http",
+        b"REQUEST_URI": uri,
+        b"DOCUMENT_URI": head.path,
+        b"SCRIPT_NAME": b"",
+        b"PATH_INFO": unquote_to_bytes(head.path),
+        b"QUERY_STRING": head.query,
+        b"REDIRECT_STATUS": b"200",  # php refuses to run without it
+    }
+    content_type = head.get(b"content-type")
+    if content_type is not None:
+        params[b"CONTENT_TYPE"] = content_type
+    if head.content_length is not None:
+        params[b"CONTENT_LENGTH"] = b"%d" % head.content_length
+    if head.host:
+        params[b"HTTP_HOST"] = head.host
+    for name, value in _joined(_end_to_end(head)):
+        if name not in _NEVER_HTTP and b"_" not in name:
+            params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
+    for name, value in _forwarded(head, peer):
+        params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
+    for key, text in upstream.params:
+        params[key.encode()] = text.encode()
+    return params
+
+
+def make_fields(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
+    """Yield the fields of a request to an HTTP upstream, but the request id."""
+    yield b"Host", head.host or peer.local.encode()
+    for name, value in _end_to_end(head):
+        if name not in (b"host", b"expect", b"proxy"):
+            yield name, value
+    yield from _forwarded(head, peer)
+    yield b"Via", b"1.%d %b" % (head.minor, SOFTWARE)  # RFC 9110 section 7.6.3
+    if head.chunked:
+        yield b"Transfer-Encoding", b"chunked"
+
+
+def _end_to_end(head: RequestHead) -> Iterable[tuple[bytes, bytes]]:
+    """Yield what is meant for the application: neither hop-by-hop nor ours to say."""
+    dropped = HOP_BY_HOP | _OURS | named_by_connection(head.fields)
+    return ((name, value) for name, value in head.fields if name not in dropped)
+
+
+def named_by_connection(fields: Fields) -> set[bytes]:
+    """Return the field names that Connection declares hop-by-hop, in lower case."""
+    return {
+        item.strip(b" \t")
+        for name, value in fields
+        if name == b"connection"
+        for item in value.lower().split(b",")
+    } - {b"close", b"keep-alive", b"host", b"content-length"}
+
+
+def _joined(fields: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """Join the values of repeated fields (RFC 9110 section 5.3; cookies: RFC 6265bis)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in fields:
+        separator = b"; " if name == b"cookie" else b", "
+        found[name] = found[name] + separator + value if name in found else value
+    return found.items()
+
+
+def _forwarded(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
+    """Yield who asked: the addresses so far and this peer's, the scheme, the host."""
+    way = [value for name, value in head.fields if name == b"x-forwarded-for" and value]
+    yield b"X-Forwarded-For", b", ".join([*way, peer.remote.encode()])
+    yield b"X-Forwarded-Proto", b"http"
+    if head.host:
+        yield b"X-Forwarded-Host", head.host
+
+
+def _has_port(host: bytes) -> bool:
+    return b":" in host.rpartition(b"]")[2]
+
+
+# From an upstream's response to the client's
+
+_NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date"}
+
+
+def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
+    """Return the head that the client gets; the gateway's own Server and Date take their places.
+
+    A Content-Length where there is no content (204) is dropped. LocalProtocolError when the
+    upstream's fields cannot be sent on: they would split the response.
+    """
+    lower = tuple((name.lower(), value) for name, value in fields)
+    dropped = _NOT_FOR_CLIENTS | named_by_connection(lower)
+    if status == 204:
+        dropped |= {b"content-length"}
+    kept = [field for field, (name, _) in zip(fields, lower, strict=True) if name not in dropped]
+    return ResponseHead(status, [(b"Server", SOFTWARE), *kept], reason)

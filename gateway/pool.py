@@ -1,0 +1,259 @@
+"""The connections to one upstream: kept, shared, limited, and a queue in front of them.
+
+A FastCGI responder that serves one request per process makes every connection beyond its
+processes wait inside the kernel, where nobody sees it and who waits longest is not served first.
+So the gateway opens no more connections than the responder says it takes (FCGI_GET_VALUES), and
+what waits, waits here: first come, first served, bounded, with a time limit. The connection used
+last is used next, so that a quiet upstream keeps few processes warm.
+"""
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.config import Config, Upstream
+from gateway.fastcgi_upstream import FastCGIConnection
+from gateway.http_upstream import HttpConnection
+from gateway.loop import READ, WRITE, Loop
+from gateway.upstream import UpstreamConnection, open_connection
+from transport import Address
+from wire.fastcgi import MAX_CONNS, MAX_REQS, NEED_DATA, ClientConnection, ProtocolError, Values
+
+if TYPE_CHECKING:
+    from gateway.exchange import ProxyExchange
+    from gateway.process import Process
+
+_AVOID: Final = 1.0  # seconds a back end is passed over after a failed connect
+_ASK: Final = 1.0  # seconds that FCGI_GET_VALUES may take
+
+
+class Backend:
+    """One address of an upstream and what we know of it."""
+
+    __slots__ = (
+        "address",
+        "avoid_until",
+        "family",
+        "idle",
+        "known",
+        "limit",
+        "open",
+        "sockaddr",
+    )
+
+    def __init__(self, address: Address, limit: int, *, known: bool) -> None:
+        self.address = address
+        self.family = address.family
+        self.sockaddr: Any = address.sockaddr
+        if not address.path:
+            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+            self.family, self.sockaddr = found[0], found[4]
+        self.limit = limit  # connections at most
+        self.known = known  # whether the limit is final; until then nothing is sent
+        self.open = 0  # connections, idle ones too
+        self.idle: list[UpstreamConnection] = []
+        self.avoid_until = 0.0
+
+    @property
+    def free(self) -> bool:
+        """Whether it takes a request now."""
+        return self.known and (bool(self.idle) or self.open < self.limit)
+
+    @property
+    def load(self) -> float:
+        """Requests running, as a share of its limit."""
+        return (self.open - len(self.idle)) / self.limit
+
+    def note_failure(self, now: float) -> None:
+        """Pass it over for a while, if there are others."""
+        self.avoid_until = now + _AVOID
+
+
+class Pool:
+    """All back ends of one upstream, in one process."""
+
+    def __init__(
+        self, process: "Process", config: Config, upstream: Upstream, processes: int
+    ) -> None:
+        self.process = process
+        self.loop: Loop = process.loop
+        self.upstream = upstream
+        self.config = config
+        self.exchanges = 0  # that have begun and not ended
+        self._retired = False
+        self._processes = processes
+        self._kind = FastCGIConnection if upstream.protocol == "fastcgi" else HttpConnection
+        self._queue: deque[ProxyExchange] = deque()
+        self._serving = False
+        self._turn = 0
+        self._share = max(1, upstream.connections // processes)
+        asks = upstream.protocol == "fastcgi"
+        self._backends = [Backend(a, self._share, known=not asks) for a in upstream.addresses]
+        if asks:
+            for backend in self._backends:
+                Question(self, backend)
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests run or wait."""
+        return self.exchanges > 0
+
+    def retire(self) -> None:
+        """Finish what runs or waits, keep no connection: another configuration holds."""
+        self._retired = True
+        self.close_idle()
+
+    # Requests
+
+    def submit(self, exchange: "ProxyExchange") -> None:
+        """Send `exchange` to a back end now, or when one is free; fail it when too many wait."""
+        backend = None if self._queue else self._choose(exchange)
+        if backend is not None:
+            self._run(exchange, backend)
+        elif len(self._queue) >= self.upstream.queue:
+            exchange.fail(503, f"{len(self._queue)} requests wait already")
+        else:
+            self._queue.append(exchange)
+
+    def cancel(self, exchange: "ProxyExchange") -> None:
+        """Take `exchange` from the queue: its client is gone."""
+        if exchange in self._queue:
+            self._queue.remove(exchange)
+
+    def has_other(self, exchange: "ProxyExchange") -> bool:
+        """Whether there is a back end that `exchange` has not tried to reach."""
+        return any(backend not in exchange.tried for backend in self._backends)
+
+    def _choose(self, exchange: "ProxyExchange") -> Backend | None:
+        """Return the back end that is next by the rule of the balance; None when all are full."""
+        backends = self._backends
+        if len(backends) == 1:
+            return backends[0] if backends[0].free else None
+        now = self.loop.now
+        usable = [b for b in backends if b not in exchange.tried]
+        usable = [b for b in usable if b.avoid_until <= now] or usable
+        free = [b for b in usable if b.free]
+        if not free:
+            return None
+        if self.upstream.balance == "least-connections":
+            return min(free, key=lambda backend: backend.load)
+        while True:
+            self._turn = (self._turn + 1) % len(backends)
+            if backends[self._turn] in free:
+                return backends[self._turn]
+
+    def _run(self, exchange: "ProxyExchange", backend: Backend) -> None:
+        if backend.idle:
+            backend.idle.pop().start(exchange)
+            return
+        if not backend.open and self.upstream.protocol == "fastcgi":
+            Question(self, backend)  # it may have been started anew, with other limits
+        try:
+            connection = self._kind(self, backend)
+        except OSError as error:
+            backend.note_failure(self.loop.now)
+            exchange.on_unreachable(backend, 502, f"cannot connect: {error.strerror}")
+            return
+        backend.open += 1
+        connection.start(exchange)
+
+    # Connections
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Take back a connection that may carry another request."""
+        backend = connection.backend
+        if backend.open > backend.limit:
+            connection.close()  # the back end takes fewer than it used to
+        elif self._queue:
+            connection.start(self._queue.popleft())
+        else:
+            backend.idle.append(connection)
+
+    def on_closed(self, connection: UpstreamConnection) -> None:
+        """Count a connection out."""
+        backend = connection.backend
+        backend.open -= 1
+        if connection in backend.idle:
+            backend.idle.remove(connection)
+        self.serve_queue()
+
+    def on_limit(self, backend: Backend, limit: int | None) -> None:
+        """Take what the back end says it takes; None when it does not say."""
+        if limit is not None:
+            backend.limit = min(self._share, max(1, limit // self._processes))
+        backend.known = True
+        self.serve_queue()
+
+    def serve_queue(self) -> None:
+        """Give what waits to whoever is free, first come, first served."""
+        if self._serving:
+            return  # further up in the stack the loop below goes on
+        self._serving = True
+        try:
+            while self._queue and (backend := self._choose(self._queue[0])):
+                self._run(self._queue.popleft(), backend)
+        finally:
+            self._serving = False
+
+    def sweep(self) -> None:
+        """Turn away what has waited too long; a retired pool lets its connections go."""
+        earliest = self.loop.now - self.config.timeouts.queue
+        while self._queue and self._queue[0].submitted_at < earliest:
+            exchange = self._queue.popleft()
+            exchange.fail(503, f"no free connection within {self.config.timeouts.queue:g} s")
+        if self._retired:
+            self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the connections that carry nothing."""
+        for backend in self._backends:
+            for connection in list(backend.idle):
+                connection.close()
+
+
+class Question:
+    """FCGI_GET_VALUES on a connection of its own: how much does this back end take at once?"""
+
+    def __init__(self, pool: Pool, backend: Backend) -> None:
+        self._pool = pool
+        self._backend = backend
+        self._protocol = ClientConnection()
+        self._asked = False
+        self.deadline = pool.loop.now + _ASK
+        try:
+            self._sock, _ = open_connection(backend)
+        except OSError:
+            pool.on_limit(backend, None)
+            return
+        pool.loop.register(self._sock, WRITE, self.on_event)
+        pool.loop.watch(self)
+
+    def on_event(self, _mask: int) -> None:
+        """Ask once connected; read the answer."""
+        try:
+            if not self._asked:
+                self._asked = True
+                self._sock.send(self._protocol.get_values())
+                self._pool.loop.modify(self._sock, READ)
+                return
+            data = self._sock.recv(4096)
+            self._protocol.receive_data(data)
+            event = self._protocol.next_event() if data else None
+        except BlockingIOError:
+            return
+        except (OSError, ProtocolError):
+            event = None
+        if event is NEED_DATA:
+            return
+        values = event.values if isinstance(event, Values) else {}
+        said = [values[name] for name in (MAX_CONNS, MAX_REQS) if name in values]
+        self._end(min((int(v) for v in said if v.isdigit() and int(v) > 0), default=None))
+
+    def on_deadline(self) -> None:
+        """It does not answer: it does not know the question."""
+        self._end(None)
+
+    def _end(self, limit: int | None) -> None:
+        self._pool.loop.close(self._sock)
+        self._pool.loop.forget(self)
+        self._pool.on_limit(self._backend, limit)
