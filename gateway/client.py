@@ -75,6 +75,7 @@ class Client:
         "_out",
         "_process",
         "_sock",
+        "_stuck",
         "closed",
         "deadline",
         "exchange",
@@ -91,6 +92,7 @@ class Client:
         self._interest = READ
         self._advancing = False
         self._lingering = False
+        self._stuck = False  # the socket took less than it was to take
         self._heading = True  # the header timeout runs
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
@@ -307,7 +309,8 @@ class Client:
     def wait_until_writable(self) -> None:
         """Have `on_drained` called when the socket takes bytes again."""
         self.deadline = self._loop.now + self._process.site.config.timeouts.send
-        self._watch(WRITE)
+        self._stuck = True
+        self._watch()
 
     def _flush(self) -> None:
         while self._out:
@@ -321,6 +324,7 @@ class Client:
             del self._out[:sent]
             self.deadline = self._loop.now + self._process.site.config.timeouts.send
         self.deadline = NEVER
+        self._stuck = False
         self._watch()
         if self.exchange is not None:
             self.exchange.on_drained()
@@ -335,9 +339,9 @@ class Client:
             return False  # the upstream does not take the body as fast as it comes
         return not self.http.must_close or self._lingering
 
-    def _watch(self, also: int = 0) -> None:
-        interest = (READ if self._wants_input() else HANGUP) | also
-        if self._out:
+    def _watch(self) -> None:
+        interest = READ if self._wants_input() else HANGUP
+        if self._stuck:
             interest |= WRITE
         if interest != self._interest and not self.closed:
             self._interest = interest
