@@ -1,0 +1,152 @@
+"""Locust users for the application of the lab: a task for each route, every answer verified.
+
+A wrong answer counts as a failure, whatever its status: a server that answers quickly and wrongly
+must not win. Runs under `lab load`, and by itself:
+
+    locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 [--tags hello wait]
+
+`--record FILE` writes every request as a line of CSV (time it ended, milliseconds, name, failure),
+which is how `lab demo` tells the requests before a swap from those after it.
+"""
+
+import csv
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from locust import FastHttpUser, constant, events, tag, task
+from locust.env import Environment
+
+
+def digest_after(rounds: int) -> bytes:
+    """Return what /cpu answers."""
+    digest = b""
+    for _ in range(rounds):
+        digest = hashlib.sha256(digest).digest()
+    return digest.hex().encode() + b"\n"
+
+
+HELLO = b"Hello, world!\n"
+JSON = b'{"message":"Hello, world!"}'
+ECHO = bytes(range(256)) * 16
+PATTERN = bytes(range(256)) * 64
+CPU_ROUNDS = 100
+CPU_DIGEST = digest_after(CPU_ROUNDS)
+
+
+class ChainUser(FastHttpUser):
+    """One client that keeps its connection and sends the next request when it has the answer."""
+
+    host = os.environ.get("CHAINLAB_URL", "http://127.0.0.1:8080")
+    wait_time = constant(0)
+    network_timeout = 30.0  # seconds
+    connection_timeout = 10.0
+
+    def expect(self, path: str, wanted: bytes, name: str, **request: Any) -> None:
+        """Send a request; anything but 200 with `wanted` as its content is a failure."""
+        self.check(path, lambda got: got == wanted, name, **request)
+
+    def check(self, path: str, good: Callable[[bytes], bool], name: str, **request: Any) -> None:
+        """Send a request; its content must be `good`."""
+        method = "POST" if "data" in request else "GET"
+        with self.client.request(
+            method, path, name=name, catch_response=True, **request
+        ) as response:
+            content = response.content or b""
+            if response.status_code != 200:
+                response.failure(f"status {response.status_code}")
+            elif not good(content):
+                response.failure(f"a wrong answer of {len(content)} bytes: {content[:40]!r}")
+
+    @tag("hello")
+    @task(10)
+    def get_hello(self) -> None:
+        """Overhead per request."""
+        self.expect("/hello", HELLO, "/hello")
+
+    @tag("json")
+    @task(3)
+    def get_json(self) -> None:
+        """The same with a serialiser."""
+        self.expect("/json", JSON, "/json")
+
+    @tag("wait")
+    @task(1)
+    def get_wait(self) -> None:
+        """A request that waits."""
+        self.expect("/wait?ms=20", b"waited 20 ms\n", "/wait?ms=20")
+
+    @tag("cpu")
+    @task(1)
+    def get_cpu(self) -> None:
+        """A request that computes."""
+        self.expect(f"/cpu?n={CPU_ROUNDS}", CPU_DIGEST, "/cpu?n=100")
+
+    @tag("bytes")
+    @task(1)
+    def get_bytes(self) -> None:
+        """16 KiB of content."""
+        self.expect(f"/bytes?n={len(PATTERN)}", PATTERN, "/bytes?n=16384")
+
+    @tag("file")
+    @task(1)
+    def get_file(self) -> None:
+        """A file."""
+        self.expect("/file/hello.txt", HELLO, "/file/hello.txt")
+
+    @tag("echo")
+    @task(1)
+    def post_echo(self) -> None:
+        """4 KiB of content there and back."""
+        self.expect("/echo", ECHO, "/echo", data=ECHO)
+
+    @tag("stream")
+    @task(1)
+    def get_stream(self) -> None:
+        """Lines that come one by one."""
+        self.check("/stream?n=3&ms=5", lambda got: got.count(b"\n") == 3, "/stream?n=3&ms=5")
+
+    @tag("whoami")
+    @task(1)
+    def get_whoami(self) -> None:
+        """Who answers."""
+        self.check("/whoami", lambda got: b'"architecture"' in got, "/whoami")
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser: Any) -> None:
+    """Add `--record`."""
+    parser.add_argument("--record", metavar="FILE", default="", help="Every request as CSV.")
+
+
+@events.init.add_listener
+def start_recording(environment: Environment, **_: Any) -> None:
+    """Record every request when asked to."""
+    options = environment.parsed_options
+    path = options.record if options is not None else ""
+    if path:
+        Recorder(environment, Path(path).open("w", encoding="utf-8", newline=""))  # noqa: SIM115
+
+
+class Recorder:
+    """Writes a line for each request; the file is whole once locust has quit."""
+
+    def __init__(self, environment: Environment, file: IO[str]) -> None:
+        self._file = file
+        self._writer = csv.writer(file)
+        environment.events.request.add_listener(self.on_request)
+        environment.events.quitting.add_listener(self.on_quitting)
+
+    def on_request(
+        self, response_time: float, name: str, exception: BaseException | None, **_: Any
+    ) -> None:
+        """Write one request: seconds since the epoch, milliseconds, name, failure or nothing."""
+        failure = str(exception) if exception else ""
+        self._writer.writerow((f"{time.time():.3f}", f"{response_time:.3f}", name, failure))
+
+    def on_quitting(self, **_: Any) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,143 @@
+"""flup's prefork FastCGI server: N children that share a listener, one connection each.
+
+Each child sleeps in select on the listener, accepts, and stays with that connection until the
+web server closes it: a kept connection that is idle pins its child just the same. The children,
+their accept loop and the protocol are flup's own. The master's loop is ours, because flup's
+cannot be stopped on Python 3 (its select is restarted after the signal, PEP 475) and because its
+pool grows and shrinks where the lab wants N. Ours also end with their master, however it ends.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Final
+
+from flup.server.fcgi_base import Connection, Request
+from flup.server.fcgi_fork import WSGIServer
+
+from servers.app.wsgi import application
+from servers.outside.stopping import GRACE, Waker, die_with_parent
+from servers.registry import Options
+
+log = logging.getLogger("servers.flup")
+
+_PAUSE: Final = 0.05  # seconds before a child that ended is replaced
+
+
+class FlupFork:
+    """`flup.server.fcgi_fork` with N children."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self._listener = listener
+        self._workers = options.workers
+        self._waker = Waker()
+
+    def run(self) -> None:
+        """Keep N children until stopped."""
+        if self._listener.family != socket.AF_UNIX:
+            # flup sends each record in three pieces; accepted sockets inherit this.
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _Master(self._listener, self._workers, self._waker).serve()
+
+    def stop(self) -> None:
+        """Wake the master; the children finish what they run, for GRACE seconds at most."""
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Close the listener."""
+        self._listener.close()
+        self._waker.close()
+
+
+class _Connection(Connection):  # type: ignore[misc]  # flup has no types
+    """A web server that goes away in the middle ends its connection only, not the child."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except OSError as error:
+            log.info("a connection broke: %s", error)
+
+
+class _Request(Request):  # type: ignore[misc]
+    """Tells the child when it is busy."""
+
+    def run(self) -> None:
+        self.server.busy = True
+        super().run()
+        self.server.busy = False
+        if self.server.ending:
+            os._exit(0)
+
+
+class _Master(WSGIServer):  # type: ignore[misc]
+    """flup's server in the master, and after a fork in each child."""
+
+    request_class = _Request
+
+    def __init__(self, listener: socket.socket, workers: int, waker: Waker) -> None:
+        super().__init__(application, bindAddress=listener.getsockname())
+        self._jobClass = _Connection
+        self._web_server_addrs = None  # any peer may connect
+        self._listener = listener
+        self._workers = workers
+        self._waker = waker
+        self._pid = os.getpid()
+        self.busy = False
+        self.ending = False
+
+    def serve(self) -> None:
+        """Fork, replace what ends, until woken; then end all."""
+        # What flup restores in each child, before its loop.
+        self._oldSIGs = [(signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.SIG_DFL)]
+        while not self._waker.woken:
+            while len(self._children) < self._workers and self._spawnChild(self._listener):
+                pass
+            self._wait_for_children()
+            self._reapChildren()
+            if len(self._children) < self._workers:
+                self._waker.wait(_PAUSE)
+        self._end_children()
+
+    def _wait_for_children(self) -> None:
+        """Sleep until a child reports (each connection, taken or done), ends, or we are woken."""
+        files = [child["file"] for child in self._children.values()]
+        for file in select.select([self._waker, *files], [], [], 1.0)[0]:
+            if file is not self._waker:
+                file.recv(4096)  # flup's states; a pool of fixed size needs none
+
+    def _end_children(self) -> None:
+        deadline = time.monotonic() + GRACE
+        for pid in self._children:
+            os.kill(pid, signal.SIGQUIT)
+        while self._children and time.monotonic() < deadline:
+            time.sleep(0.005)
+            self._reapChildren()
+        for pid in self._children:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._children:
+            os.waitpid(pid, 0)
+
+    # In a child
+
+    def _child(self, sock: socket.socket, parent: socket.socket) -> None:
+        """flup's loop, which must not return into the master's code."""
+        code = 1
+        try:
+            die_with_parent(self._pid)
+            signal.signal(signal.SIGQUIT, self._on_quit)
+            super()._child(sock, parent)
+            code = 0
+        except BaseException:
+            log.exception("a child failed")
+        finally:
+            os._exit(code)
+
+    def _on_quit(self, _number: int, _frame: FrameType | None) -> None:
+        if not self.busy:
+            os._exit(0)
+        self.ending = True

@@ -1,0 +1,111 @@
+"""flup's threaded FastCGI server: one process, N threads, a connection each.
+
+As with the prefork one a kept connection pins its thread. The threads share one interpreter, so
+the work of N of them takes turns at the GIL, and with CPU work they are slower than one alone.
+The pool, its threads and the protocol are flup's own; the accept loop is ours: flup's closes a
+connection when no thread is free, which a web server must take for an error, and ours leaves it
+in the kernel's backlog until one is.
+"""
+
+import logging
+import select
+import socket
+from typing import Any
+
+from flup.server.fcgi import WSGIServer
+from flup.server.fcgi_base import Connection, Request
+
+from servers.app.wsgi import application
+from servers.outside.stopping import GRACE, Running, Waker
+from servers.registry import Options
+
+log = logging.getLogger("servers.flup")
+
+
+class FlupThread:
+    """`flup.server.fcgi` with N threads."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self._listener = listener
+        self._workers = options.workers
+        self._waker = Waker()
+
+    def run(self) -> None:
+        """Accept whenever a thread is free, until stopped."""
+        if self._listener.family != socket.AF_UNIX:
+            # flup sends each record in three pieces; accepted sockets inherit this.
+            self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _Pool(self._listener, self._workers, self._waker).serve()
+
+    def stop(self) -> None:
+        """Wake the accept loop; running requests may finish, for GRACE seconds at most."""
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Close the listener."""
+        self._listener.close()
+        self._waker.close()
+
+
+class _Connection(Connection):  # type: ignore[misc]  # flup has no types
+    """Reports its end, because its thread is free then."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except OSError as error:
+            log.info("a connection broke: %s", error)
+        finally:
+            self.server.freed.wake()
+
+
+class _Request(Request):  # type: ignore[misc]
+    """Counted while it runs."""
+
+    def run(self) -> None:
+        with self.server.running:
+            super().run()
+
+
+class _Pool(WSGIServer):  # type: ignore[misc]
+    """flup's server, its pool of threads running from now on."""
+
+    request_class = _Request
+
+    def __init__(self, listener: socket.socket, workers: int, waker: Waker) -> None:
+        super().__init__(
+            application,
+            bindAddress=listener.getsockname(),
+            minSpare=workers,
+            maxSpare=workers,
+            maxThreads=workers,
+        )
+        self._listener = listener
+        self._free = workers
+        self._waker = waker
+        self.freed = Waker()
+        self.running = Running()
+
+    def serve(self) -> None:
+        """Hand connections to threads until woken, then wait for what runs."""
+        while not self._waker.woken:
+            watched: list[Any] = [self._waker, self.freed]
+            if self._free:
+                watched.append(self._listener)
+            ready = select.select(watched, [], [])[0]
+            self._free += self.freed.count()
+            if self._listener in ready:
+                self._accept()
+        self.running.wait_until_none(GRACE)
+
+    def _accept(self) -> None:
+        try:
+            connection, address = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # out of descriptors: a pause, or the loop would spin
+            log.error("cannot accept: %s", error)
+            self._waker.wait(0.05)
+            return
+        self._free -= 1
+        self._threadPool.addJob(_Connection(connection, address, self, None))
