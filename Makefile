@@ -38,7 +38,7 @@ check: $(READY) ## ruff, mypy --strict, then the tests
 
 bench: $(READY) ## CPU microseconds per request beside the real peers, interleaved
 	@echo "bench: gateway beside nginx, worker beside php-fpm"
-	@$(BIN)/python -m loadtest.bench
+	@$(BIN)/lab bench
 
 lock: ## resolve the dependencies anew (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \

@@ -30,6 +30,7 @@ def digest_after(rounds: int) -> bytes:
 
 
 HELLO = b"Hello, world!\n"
+FILE = b"Hello, file!\n"
 JSON = b'{"message":"Hello, world!"}'
 ECHO = bytes(range(256)) * 16
 PATTERN = bytes(range(256)) * 64
@@ -95,7 +96,7 @@ class ChainUser(FastHttpUser):
     @task(1)
     def get_file(self) -> None:
         """A file."""
-        self.expect("/file/hello.txt", HELLO, "/file/hello.txt")
+        self.expect("/file/hello.txt", FILE, "/file/hello.txt")
 
     @tag("echo")
     @task(1)

@@ -1,0 +1,227 @@
+"""`lab`: start the chain, swap its parts, put load on it, see what it costs."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from lab import bench as bench_module
+from lab import demo as demo_module
+from lab.backends import BACKENDS
+from lab.chain import require_state, start_chain, stop_chain, swap_backend
+from lab.display import draw_chain, draw_next
+from lab.doctor import examine
+from lab.fronts import FRONTS, gateway_status
+from lab.load import ROUTES, run_load
+from lab.processes import family_of, resident_bytes
+from lab.rundir import LabError, RunDir, State
+
+console = Console()
+
+
+class LabGroup(click.Group):
+    """Tells a LabError as one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LabError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chainlab", prog_name="lab")
+def main() -> None:
+    """A lab of network server architectures: client → gateway → FastCGI → worker → app.
+
+    Every part of the chain can be swapped while it serves.
+    """
+
+
+@main.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def list_parts(as_json: bool) -> None:
+    """List the fronts and back ends, and what this machine lacks for them."""
+    rows = [
+        {
+            "name": part.name,
+            "place": "front",
+            "protocol": "http",
+            "title": part.title,
+            "model": "",
+            "unavailable": part.unavailable(),
+        }
+        for part in FRONTS.values()
+    ]
+    rows += [
+        {
+            "name": part.name,
+            "place": "backend",
+            "protocol": part.protocol,
+            "title": part.title,
+            "model": part.model,
+            "unavailable": part.unavailable(),
+        }
+        for part in BACKENDS.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("name", "place", "speaks", "what it is", "here", box=None, pad_edge=False)
+    for row in rows:
+        what = ", ".join(filter(None, (row["title"], row["model"])))
+        table.add_row(row["name"], row["place"], row["protocol"], what, row["unavailable"] or "yes")
+    console.print(table)
+
+
+@main.command()
+@click.option("--front", default="gateway", metavar="NAME", show_default=True, help="lab list.")
+@click.option(
+    "--backend", default="fcgi-worker", metavar="NAME", show_default=True, help="lab list."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
+              help="On 127.0.0.1; 0: any that is free.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 256), default=4, show_default=True,
+              help="Requests that a back end with a fixed number runs at once.")  # fmt: skip
+@click.option("--detach", is_flag=True, help="Leave it running; `lab down` stops it.")
+def up(front: str, backend: str, port: int, workers: int, detach: bool) -> None:
+    """Start the chain and draw it. Ctrl-C stops it."""
+    run_dir = RunDir()
+    with run_dir.locked():
+        state = start_chain(run_dir, front, backend, port, workers)
+    draw_chain(console, state)
+    draw_next(console, state)
+    if not detach:
+        console.print("\nCtrl-C stops the chain.", style="dim")
+        sys.exit(_stay(run_dir, state))
+
+
+def _stay(run_dir: RunDir, state: State) -> int:
+    """Wait for Ctrl-C, for `lab down` elsewhere, or for a part that dies; leave nothing behind."""
+    asked = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, on_signal)
+    while not asked.wait(0.5):
+        now = run_dir.load()
+        if now is None or now.front != state.front:
+            return 0  # `lab down` has been here
+        dead = [part for part in (now.front, now.backend) if part.process is None]
+        if dead and run_dir.load() == now:
+            console.print(
+                f"{dead[0].name} (pid {dead[0].pid}) ended; stopping the rest", style="red"
+            )
+            stop_chain(run_dir)
+            return 1
+    console.print("stopping")
+    stop_chain(run_dir)
+    return 0
+
+
+@main.command()
+@click.argument("backend", metavar="BACKEND")
+def swap(backend: str) -> None:
+    """Put another back end into the running chain; no request fails."""
+    run_dir = RunDir()
+    with run_dir.locked(), console.status("") as status:
+        state = swap_backend(run_dir, backend, lambda step: status.update(step))
+    draw_chain(console, state)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """Show what runs; exit code 1 when no chain does."""
+    state = require_state(RunDir())
+    parts = {
+        place: {
+            **asdict(part),
+            "processes": [process.pid for process in family_of(part)],
+            "resident_bytes": resident_bytes(part),
+        }
+        for place, part in (("front", state.front), ("backend", state.backend))
+    }
+    board = gateway_status(state.front) if state.front.name == "gateway" else None
+    if as_json:
+        whole = {"url": state.url, "workers": state.workers, **parts, "gateway": board}
+        click.echo(json.dumps(whole, indent=2))
+        return
+    draw_chain(console, state)
+    table = Table("part", "pids", "memory", box=None, pad_edge=False)
+    for part in parts.values():
+        pids = " ".join(map(str, part["processes"]))
+        table.add_row(part["name"], pids, f"{part['resident_bytes'] / 2**20:.0f} MiB")
+    console.print(table)
+    if board:
+        done = sum(process["requests"] for process in board["processes"])
+        open_now = sum(process["connections"] for process in board["processes"])
+        console.print(f"{done} requests so far, {open_now} connections now")
+
+
+@main.command()
+def down() -> None:
+    """Stop the chain; what runs is finished first."""
+    run_dir = RunDir()
+    with run_dir.locked():
+        state = stop_chain(run_dir)
+    click.echo(
+        f"stopped {state.front.name} and {state.backend.name}" if state else "nothing was up"
+    )
+
+
+@main.command()
+def doctor() -> None:
+    """Show what this machine has and lacks, and what gets it."""
+    table = Table("", "what", "found", "used by", "to get it", box=None, pad_edge=False)
+    findings = examine()
+    for finding in findings:
+        mark = "[green]✓" if finding.found else "[red]✗" if finding.needed else "[yellow]–"
+        remedy = "" if finding.found else finding.remedy
+        table.add_row(mark, finding.name, finding.found or "missing", finding.use, remedy)
+    console.print(table)
+    if any(finding.needed and not finding.found for finding in findings):
+        raise LabError("something needed is missing, see above; `make setup` installs it")
+
+
+@main.command()
+@click.option("--users", type=click.IntRange(1, 100_000), default=20, show_default=True,
+              help="Clients at once.")  # fmt: skip
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=20, show_default=True,
+              help="Clients started per second.")  # fmt: skip
+@click.option("--duration", type=click.FloatRange(1, 86400), default=10, show_default=True,
+              metavar="SECONDS", help="How long.")  # fmt: skip
+@click.option("--route", "routes", type=click.Choice(ROUTES), multiple=True,
+              help="Only this one; may be repeated. Default: all.")  # fmt: skip
+def load(users: int, rate: float, duration: float, routes: tuple[str, ...]) -> None:
+    """Put locust on the running chain; every answer is verified. Exit code 1: some failed."""
+    url = require_state(RunDir()).url
+    sys.exit(run_load(url, users=users, rate=rate, seconds=duration, routes=routes))
+
+
+@main.command()
+def demo() -> None:
+    """Bring the chain up, show one request, load every back end, swapping under load."""
+    os.environ.pop("CHAINLAB_RUN", None)  # it has a folder of its own
+    sys.exit(demo_module.run(console))
+
+
+@main.command()
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=3, show_default=True,
+              help="Of load, in each round of each side.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True,
+              help="Interleaved; medians are printed.")  # fmt: skip
+def bench(seconds: float, rounds: int) -> None:
+    """Measure CPU per request beside nginx and php-fpm, interleaved, and memory over time."""
+    sys.exit(bench_module.run(console, seconds, rounds))

@@ -1,0 +1,148 @@
+"""Starting and stopping the parts of a chain, and what they cost.
+
+Each part leads a session of its own, so that Ctrl-C in the terminal reaches the lab alone, which
+then stops the parts in order; what a part writes goes to a log file in the run folder.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from lab.rundir import LabError, Part, RunDir
+from transport import Address, parse_address
+
+PATIENCE = 15.0
+"""Seconds for a part to listen."""
+
+GRACE = 10.0
+"""Seconds for a part to finish what runs."""
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def start_part(
+    name: str,
+    command: Sequence[str],
+    address: Address,
+    run_dir: RunDir,
+    environment: Mapping[str, str] | None = None,
+) -> Part:
+    """Start `command` and return it once `address` takes connections; LabError when it does not."""
+    log_path = run_dir.log_path(name)
+    with log_path.open("ab") as log:
+        begin = log.tell()
+        popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+    _started.append(popen)
+    deadline = time.monotonic() + PATIENCE
+    while not accepts(address):
+        if popen.poll() is not None or time.monotonic() > deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(popen.pid, signal.SIGKILL)
+            popen.wait()
+            said = log_path.read_bytes()[begin:].decode(errors="replace").strip()
+            last = said.splitlines()[-1] if said else "it said nothing"
+            raise LabError(f"{name} did not start: {last} (more in {log_path})")
+        time.sleep(0.02)
+    started = psutil.Process(popen.pid).create_time()
+    return Part(name, popen.pid, started, str(address))
+
+
+def accepts(address: Address) -> bool:
+    """Tell whether somebody accepts connections at `address`."""
+    with socket.socket(address.family) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(address.sockaddr) == 0
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def stop_part(part: Part, grace: float = GRACE) -> None:
+    """Let `part` finish what runs (SIGQUIT), then insist; nothing of it is left afterwards."""
+    process = part.process
+    if process is None:
+        return
+    family = family_of(part)
+    for number, seconds in ((signal.SIGQUIT, grace), (signal.SIGTERM, 3.0)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+        if not _wait(family, seconds):
+            break
+    for left in _wait(family, 0):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    _wait(family, 3.0)
+    address = parse_address(part.address)
+    if address.path and not accepts(address):
+        Path(address.path).unlink(missing_ok=True)
+
+
+def _wait(family: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all are gone (a zombie is); return those that are not."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = [process for process in family if _lives(process)]
+        if not left or time.monotonic() >= deadline:
+            return left
+        _reap_ours()
+        time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _reap_ours() -> None:
+    """Collect what this very command started, so that it is not left as a zombie."""
+    for popen in _started:
+        popen.poll()
+
+
+def family_of(part: Part) -> list[psutil.Process]:
+    """Return the leading process and all that descend from it; empty when it is gone."""
+    process = part.process
+    if process is None:
+        return []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def cpu_seconds(part: Part) -> float:
+    """Return the CPU time, user and system, that `part` has used in all its processes."""
+    total = 0.0
+    for process in family_of(part):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def resident_bytes(part: Part) -> int:
+    """Return the resident memory of `part` in all its processes."""
+    total = 0
+    for process in family_of(part):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total
