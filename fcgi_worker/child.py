@@ -26,7 +26,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from fcgi_worker.parking import READY, Guest, Park, encode_message
-from fcgi_worker.peer import PeerGone, write_all
+from fcgi_worker.peer import PeerGone, linger, write_all
 from fcgi_worker.settings import Settings
 from fcgi_worker.wsgi import Exchange
 from wire.fastcgi import (
@@ -86,7 +86,7 @@ class Child:
         self._control = control
         self._values = {
             MAX_CONNS: str(park.slots),
-            MAX_REQS: str(settings.workers),
+            MAX_REQS: str(park.slots),  # those that no child runs yet wait here, in turn
             MPXS_CONNS: "0",
         }
         self._spare = ServerConnection(self._values)  # for a parked connection: it has no state
@@ -126,6 +126,8 @@ class Child:
         listener, stop = self._park.listener.fileno(), self._park.stop_descriptor
         epoll = self._park.epoll
         while not self._stopping:
+            if self._partial:
+                self._give_up_partial()
             events = epoll.poll(_TICK, 1) if not self._partial else self._poll_partial()
             if not events:
                 self._on_tick()
@@ -147,10 +149,7 @@ class Child:
         for descriptor, _ in poll.poll(_TICK * 1000):
             if descriptor in self._partial:
                 connection, deadline = self._partial.pop(descriptor)
-                if time.monotonic() < deadline:
-                    self._read(descriptor, connection, deadline)
-                else:
-                    self._close(descriptor)
+                self._read(descriptor, connection, deadline)
         return self._park.epoll.poll(0, 1)
 
     def _on_tick(self) -> None:
@@ -160,12 +159,15 @@ class Child:
         if self._listener_paused:
             self._listener_paused = False
             self._park.arm(self._park.listener.fileno())
+        self._guest.sweep()
+
+    def _give_up_partial(self) -> None:
+        """Close the connections whose request has not come whole in time."""
         now = time.monotonic()
         for descriptor in [d for d, (_, deadline) in self._partial.items() if deadline <= now]:
             log.warning("a request's parameters did not come in time: connection closed")
             del self._partial[descriptor]
             self._close(descriptor)
-        self._guest.sweep()
 
     def _accept(self) -> None:
         listener = self._park.listener
@@ -223,8 +225,11 @@ class Child:
         """Run every request that is here; return whether the connection goes on."""
         while (event := connection.next_event()) is not NEED_DATA:
             if isinstance(event, Request):
-                Exchange(descriptor, connection, event, self._settings).run(self._application)
+                exchange = Exchange(descriptor, connection, event, self._settings)
+                exchange.run(self._application)
                 if not event.keep_conn:
+                    if not exchange.body_ended:
+                        linger(descriptor)
                     return False
         if answers := connection.bytes_to_send():
             write_all(descriptor, answers, self._settings)

@@ -8,11 +8,17 @@ and three system calls to build.
 
 import os
 import select
+import socket
+import time
 
 from fcgi_worker.settings import Settings
 
 READ_SIZE = 65536
 """Bytes of one read while a request's body comes in."""
+
+
+_LINGER = 2.0
+"""Seconds in which a peer is to take an answer and close."""
 
 
 class PeerGone(ConnectionError):
@@ -58,3 +64,21 @@ def write_all(descriptor: int, data: bytes, settings: Settings) -> None:
             continue
         except OSError as error:
             raise PeerGone(error.strerror) from None
+
+
+def linger(descriptor: int) -> None:
+    """Read on, bounded in time, until the peer closes: an unread rest of a request is dropped.
+
+    Closing with unread bytes resets the connection, and the reset can overtake the answer.
+    """
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        try:
+            connection.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + _LINGER
+            while (left := deadline - time.monotonic()) > 0:
+                if not wait_for(descriptor, select.POLLIN, left) or not os.read(
+                    descriptor, READ_SIZE
+                ):
+                    return
+        except OSError:
+            return

@@ -105,7 +105,6 @@ class Exchange:
 
     __slots__ = (
         "_aborted",
-        "_body_ended",
         "_connection",
         "_descriptor",
         "_errors",
@@ -116,6 +115,7 @@ class Exchange:
         "_settings",
         "_stdin",
         "_wants_body",
+        "body_ended",
     )
 
     def __init__(
@@ -126,7 +126,7 @@ class Exchange:
         self._request = request
         self._settings = settings
         self._stdin: deque[bytes] = deque()  # pieces of the body, received and not yet read
-        self._body_ended = False
+        self.body_ended = False
         self._aborted = False
         self._head: Head | None = None
         self._head_sent = False
@@ -165,7 +165,7 @@ class Exchange:
         if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS") in ("on", "1"):
             environ["wsgi.url_scheme"] = "https"
         self._take_events()
-        if self._body_ended:
+        if self.body_ended:
             environ["wsgi.input"] = io.BytesIO(b"".join(self._stdin))
         else:
             environ["wsgi.input"] = io.BufferedReader(_Body(self), READ_SIZE)
@@ -174,7 +174,7 @@ class Exchange:
 
     def _take_events(self) -> None:
         """Sort what has been received: pieces of the body, its end, an abort."""
-        while not self._body_ended and not self._aborted:
+        while not self.body_ended and not self._aborted:
             event = self._connection.next_event()
             if event is NEED_DATA:
                 return
@@ -183,12 +183,12 @@ class Exchange:
             elif isinstance(event, Abort):
                 self._aborted = True
             else:
-                self._body_ended = True
+                self.body_ended = True
 
     def read_body(self, most: int) -> bytes:
         """Return up to `most` bytes of the body, b"" at its end; PeerGone, Aborted."""
         while not self._stdin:
-            if self._body_ended:
+            if self.body_ended:
                 return b""
             if self._aborted:
                 raise Aborted("the web server aborted the request")
@@ -276,7 +276,7 @@ class Exchange:
 
     def _look_for_abort(self) -> None:
         """Raise Aborted when an ABORT_REQUEST is here; costs one system call for each piece."""
-        if not self._body_ended:
+        if not self.body_ended:
             return  # what there is to read belongs to the body
         try:
             data = os.read(self._descriptor, READ_SIZE)

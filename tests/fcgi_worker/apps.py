@@ -132,6 +132,13 @@ def echo(environ: Environ, start: StartResponse) -> Iterable[bytes]:
         yield piece
 
 
+def lines(environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """Send each line of the body back before the next one is read."""
+    start("200 OK", TEXT)
+    while line := environ["wsgi.input"].readline():
+        yield line
+
+
 def digest(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     """Read the body in pieces: length, SHA-256 and who read it."""
     length, checksum = 0, hashlib.sha256()
@@ -312,7 +319,7 @@ def die(_environ: Environ, _start: StartResponse) -> Iterable[bytes]:
 ROUTES: dict[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
     "/" + function.__name__.replace("_", "-"): function
     for function in (
-        hello, pid, memory, show_environ, hold, spin, drip, big, big_list, closing_big, echo,
+        hello, pid, memory, show_environ, hold, spin, drip, big, big_list, closing_big, echo, lines,
         digest, read, write, file, errors, many_errors, no_content, own_length, replaced,
         too_late, started_twice, raises_at_once, raises_late, raises_torn, raises_exit,
         raises_interrupt, raises_in_close, errors_in_close, silent, text_body, bad_head, die,
