@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.body import HIGH
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
-from gateway.params import SOFTWARE, Peer
-from wire.fastcgi import encode_pair
+from gateway.params import REQUEST_ID_LENGTH, SOFTWARE, Peer
+from wire.fastcgi import encode_ending, encode_pair
 from wire.http1 import (
     CLOSED,
     NEED_DATA,
@@ -78,6 +78,7 @@ class Client:
         "_stuck",
         "closed",
         "deadline",
+        "ending",
         "exchange",
         "http",
         "peer",
@@ -96,6 +97,7 @@ class Client:
         self._heading = True  # the header timeout runs
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
+        self.ending = encode_ending(self.port_pair, b"HTTP_X_REQUEST_ID", REQUEST_ID_LENGTH)
         self.http = ServerConnection(process.site.config.limits)
         self.exchange: Exchange | None = None
         self.closed = False
@@ -137,6 +139,12 @@ class Client:
                 self.close()
             return
         if data:
+            if self.exchange is None and not self._out:
+                head = self.http.receive_known(data)
+                if head is not None:
+                    self.deadline = NEVER
+                    self._process.begin(self, head)
+                    return
             self.http.receive_data(data)
         elif self.exchange is not None:
             self._gone()
@@ -252,7 +260,14 @@ class Client:
     def on_answered(self) -> None:
         """The exchange is over: go on once the client has taken the answer."""
         self.exchange = None
-        if not self.closed and not self._out:
+        if self.closed or self._out:
+            return
+        if self.http.ready:  # the usual case: kept, and nothing has come yet
+            self._heading = False
+            self.deadline = self._loop.now + self._process.site.config.timeouts.idle
+            if self._process.leaving:
+                self.close()
+        else:
             self._go_on()
 
     def _go_on(self) -> None:

@@ -30,16 +30,15 @@ class ProxyExchange:
     """
 
     __slots__ = (
-        "_client",
         "_pool",
         "_process",
         "_retried",
         "_sent",
         "_started",
         "_status",
-        "_submitted",
         "assigned_at",
         "body",
+        "client",
         "connected_at",
         "connection",
         "first_byte_at",
@@ -60,21 +59,20 @@ class ProxyExchange:
         pool: "Pool",
     ) -> None:
         self._process = process
-        self._client = client
+        self.client = client
         self._pool = pool
         self._status = 0
         self._sent = 0  # bytes of content
         self._started = False  # whether something of the response has gone out
-        self._submitted = False
         self._retried = False
         self.head = head
         self.prepared = prepared
         self.request_id = prepared.request_id or process.next_request_id()
         self.connection: UpstreamConnection | None = None
         self.body: Body | None = None
-        self.tried: list[Backend] = []  # those that could not be connected to
-        self.started_at = self.submitted_at = process.loop.now
-        self.assigned_at = self.connected_at = self.first_byte_at = 0.0
+        self.tried: tuple[Backend, ...] = ()  # those that could not be connected to
+        self.started_at = process.loop.now
+        self.submitted_at = self.assigned_at = self.connected_at = self.first_byte_at = 0.0
 
     def begin(self) -> None:
         """Ask the upstream, now or once enough of the request's content has come."""
@@ -86,14 +84,8 @@ class ProxyExchange:
             self._submit()
 
     def _submit(self) -> None:
-        self._submitted = True
         self.submitted_at = self._process.loop.now
         self._pool.submit(self)
-
-    @property
-    def port_pair(self) -> bytes:
-        """The client's port as an encoded FastCGI pair."""
-        return self._client.port_pair
 
     # From the client
 
@@ -117,7 +109,7 @@ class ProxyExchange:
         """All that has come so far is in the body: ask the upstream, or send it on."""
         if self.body is None or not self.body.ready:
             return
-        if not self._submitted:
+        if not self.submitted_at:
             self._submit()
         elif self.connection is not None:
             self.connection.pump()
@@ -132,7 +124,7 @@ class ProxyExchange:
         if self.connection is not None:
             self.connection.abort()
             self.connection = None
-        elif self._submitted:
+        elif self.submitted_at:
             self._pool.cancel(self)
         if status:
             self._status = self._status or status
@@ -143,36 +135,47 @@ class ProxyExchange:
 
     def on_content_taken(self) -> None:
         """The upstream has taken some of the request's content: there is room for more."""
-        self._client.resume()
+        self.client.resume()
 
     def respond(self, head: ResponseHead, data: bytes, *, complete: bool) -> None:
         """Send the response's head and the first of its content; all of it when `complete`."""
-        http = self._client.http
-        if self.body is not None and not self.body.complete:
+        process, client = self._process, self.client
+        http = client.http
+        if process.leaving or (self.body is not None and not self.body.complete):
             http.keep_alive = False  # nobody will read the rest of the request
-        elif self._process.leaving:
-            http.keep_alive = False
-        extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (self._process.loop.date, self.request_id)
-        data = self._clip(head, data)
+        extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (process.loop.date, self.request_id)
+        if head.content_length is not None or head.bodyless:
+            data = self._clip(head, data)
         self._status = head.status
-        self._sent = len(data)
-        if complete and self.head.method != b"HEAD":
-            try:
-                out = http.send_complete(head, data, extra)
-            except LocalProtocolError as error:
-                self.fail(502, f"a response cut off: {error}")
-                return
-            self._client.send(out)
-            self._after_send(complete=True)
+        if not complete or self.head.method == b"HEAD":
+            self._begin_response(head, data, extra, complete=complete)
             return
+        self._sent = len(data)
+        try:
+            out = http.send_complete(head, data, extra)
+        except LocalProtocolError as error:
+            self.fail(502, f"a response cut off: {error}")
+            return
+        client.send(out)
+        if client.exchange is self:
+            self._finish()
+
+    def _begin_response(
+        self, head: ResponseHead, data: bytes, extra: bytes, *, complete: bool
+    ) -> None:
+        """Send the head of a response whose content is still to come, or is not to be sent."""
+        http = self.client.http
+        if self.head.method == b"HEAD":
+            data = b""
+        self._sent = len(data)
         self._started = True
         out = http.send_response(head, extra) + http.send_data(data)
-        self._client.send(out + http.end() if complete else out)
+        self.client.send(out + http.end() if complete else out)
         self._after_send(complete=complete)
 
     def more(self, data: bytes, *, complete: bool) -> None:
         """Send more of the content; the last of it when `complete`."""
-        http = self._client.http
+        http = self.client.http
         if http.content_left is not None and len(data) > http.content_left:
             data = data[: http.content_left]
             self._warn("more content than Content-Length; the rest is dropped")
@@ -185,39 +188,40 @@ class ProxyExchange:
                 self.fail(502, f"a response cut off: {error}")
                 return
         if out:
-            self._client.send(out)
+            self.client.send(out)
         self._after_send(complete=complete)
 
     def _clip(self, head: ResponseHead, data: bytes) -> bytes:
         """Drop content that may not follow `head`."""
-        if head.bodyless or self.head.method == b"HEAD":
+        if head.bodyless:
             return b""
         length = head.content_length
-        if length is not None and len(data) > length:
+        if length is not None and len(data) > length and self.head.method != b"HEAD":
             self._warn("more content than Content-Length; the rest is dropped")
             return data[:length]
         return data
 
     def _after_send(self, *, complete: bool) -> None:
-        if self._client.exchange is not self:
+        if self.client.exchange is not self:
             return  # the client has gone meanwhile
         if complete:
             self._finish()
-        elif self._client.over_high and self.connection is not None:
+        elif self.client.over_high and self.connection is not None:
             self.connection.pause()
 
     def _finish(self) -> None:
         self.connection = None
-        self._log(cut=False)
+        if self._process.access_log.enabled:
+            self._log(cut=False)
         self._end()
-        self._client.on_answered()
+        self.client.on_answered()
 
     # When something goes wrong
 
     def on_unreachable(self, backend: "Backend", status: int, cause: str) -> None:
         """A back end could not be connected to: ask another, if there is one left."""
         self.connection = None
-        self.tried.append(backend)
+        self.tried += (backend,)
         if self._pool.has_other(self):
             self._warn(f"{backend.address}: {cause}; trying the next address")
             self._pool.submit(self)
@@ -238,10 +242,10 @@ class ProxyExchange:
         self._end()
         if self._started:
             self._log(cut=True)
-            self._client.exchange = None
-            self._client.cut()
+            self.client.exchange = None
+            self.client.cut()
         else:
-            self._client.refuse(status, self.head)
+            self.client.refuse(status, self.head)
 
     def _may_repeat(self) -> bool:
         if self._retried or self._started or self.head.method not in _REPEATABLE:
@@ -282,7 +286,7 @@ class ProxyExchange:
             for part, start, end in zip(parts, steps, ends, strict=True)
         }
         self._process.log_json(
-            self._client,
+            self.client,
             self.head,
             self._status,
             self._sent,

@@ -53,7 +53,13 @@ class FastCGIConnection(UpstreamConnection):
         self._headed = False
         self._aborting = False
         self._logged = 0
-        varying = exchange.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
+        prepared = exchange.prepared
+        if exchange.body is None and prepared.request_id is None:
+            before, after = exchange.client.ending
+            ending = b"%b%b%b" % (before, exchange.request_id, after)
+            self._send(self._protocol.begin_encoded(prepared.start, ending))
+            return
+        varying = exchange.client.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
         body = exchange.body
         content: bytes | None = b""
         if body is not None:
@@ -61,7 +67,7 @@ class FastCGIConnection(UpstreamConnection):
                 varying += encode_pair(b"CONTENT_LENGTH", b"%d" % body.size)
             content = body.take_whole()
             self._content_ended = content is not None
-        params = exchange.prepared.params
+        params = prepared.params
         self._send(self._protocol.begin(params, keep_conn=True, body=content, varying=varying))
 
     def _encode_content(self, data: bytes, *, last: bool) -> bytes:
@@ -70,6 +76,11 @@ class FastCGIConnection(UpstreamConnection):
 
     def _receive(self, exchange: "ProxyExchange", data: bytes) -> None:
         protocol = self._protocol
+        if not (self._headed or self._head):
+            whole = protocol.receive_whole(data)
+            if whole is not None:
+                self._on_whole(exchange, whole)
+                return
         protocol.receive_data(data)
         output = b""
         end: EndRequest | None = None
@@ -90,6 +101,17 @@ class FastCGIConnection(UpstreamConnection):
             self._refused(end.protocol_status)
         elif output or end is not None:
             self._on_output(exchange, output, complete=end is not None)
+
+    def _on_whole(self, exchange: "ProxyExchange", content: bytes) -> None:
+        """Answer with a response that came in one read, its head often one that we know."""
+        end = content.find(b"\r\n\r\n") + 4
+        head = _heads.get(content[:end])
+        if head is None:
+            self._on_output(exchange, content, complete=True)
+            return
+        exchange.respond(head, content[end:], complete=True)
+        if not self.closed:
+            self._done(reusable=True)
 
     def _on_output(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
         if self._headed:

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.config import Upstream
 from gateway.logs import LogHead
-from wire.fastcgi import encode_pairs
+from wire.fastcgi import encode_pairs, encode_start
 from wire.http1 import Fields, RequestHead, ResponseHead
 
 HOP_BY_HOP: Final = frozenset(
@@ -38,6 +38,7 @@ _OURS: Final = frozenset(
 )
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+REQUEST_ID_LENGTH: Final = 24  # of those we make: 16 random digits, 8 that count
 SOFTWARE: Final = b"chain-gateway"
 
 
@@ -64,6 +65,7 @@ class Prepared:
         "path",
         "peer",
         "request_id",
+        "start",
         "target",
     )
 
@@ -78,12 +80,14 @@ class Prepared:
         given = head.get(b"x-request-id")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else None
         self.params = b""
+        self.start = b""  # the records that carry the parameters
         self.fields: Fields = ()
         self.target = b""
         if upstream is None:
             return
         if upstream.protocol == "fastcgi":
             self.params = encode_pairs(make_params(head, peer, upstream).items())
+            self.start = encode_start(self.params)
         else:
             self.target = head.path + (b"?" + head.query if head.query else b"")
             self.fields = tuple(make_fields(head, peer))

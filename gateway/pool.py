@@ -89,6 +89,7 @@ class Pool:
         self._share = max(1, upstream.connections // processes)
         asks = upstream.protocol == "fastcgi"
         self._backends = [Backend(a, self._share, known=not asks) for a in upstream.addresses]
+        self._only = self._backends[0] if len(self._backends) == 1 else None
         if asks:
             for backend in self._backends:
                 Question(self, backend)
@@ -107,8 +108,10 @@ class Pool:
 
     def submit(self, exchange: "ProxyExchange") -> None:
         """Send `exchange` to a back end now, or when one is free; fail it when too many wait."""
-        backend = None if self._queue else self._choose(exchange)
-        if backend is not None:
+        backend = None if self._queue else self._only or self._choose(exchange)
+        if backend is not None and backend.idle:
+            backend.idle.pop().start(exchange)
+        elif backend is not None and backend.free:
             self._run(exchange, backend)
         elif len(self._queue) >= self.upstream.queue:
             exchange.fail(503, f"{len(self._queue)} requests wait already")
@@ -127,8 +130,8 @@ class Pool:
     def _choose(self, exchange: "ProxyExchange") -> Backend | None:
         """Return the back end that is next by the rule of the balance; None when all are full."""
         backends = self._backends
-        if len(backends) == 1:
-            return backends[0] if backends[0].free else None
+        if self._only is not None:
+            return self._only if self._only.free else None
         now = self.loop.now
         usable = [b for b in backends if b not in exchange.tried]
         usable = [b for b in usable if b.avoid_until <= now] or usable

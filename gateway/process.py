@@ -317,7 +317,7 @@ class Process:
 
     def next_request_id(self) -> bytes:
         """Return an id that no other request of any gateway has: 16 random digits, a counter."""
-        return b"%b%08x" % (self._id_prefix, next(self._ids))
+        return b"%b%08x" % (self._id_prefix, next(self._ids) & 0xFFFFFFFF)
 
     def answer_status(self, client: Client, head: RequestHead, _prepared: Prepared) -> None:
         """Answer with the scoreboard."""

@@ -12,7 +12,15 @@ Source: FastCGI Specification 1.0 (Mark R. Brown, Open Market, 1996). Section nu
 package are its own.
 """
 
-from wire.fastcgi.client import ClientConnection, EndRequest, Stderr, Stdout, Values
+from wire.fastcgi.client import (
+    ClientConnection,
+    EndRequest,
+    Stderr,
+    Stdout,
+    Values,
+    encode_ending,
+    encode_start,
+)
 from wire.fastcgi.pairs import decode_pairs, encode_pair, encode_pairs
 from wire.fastcgi.records import (
     CANT_MPX_CONN,
@@ -50,6 +58,8 @@ __all__ = [
     "Stdout",
     "Values",
     "decode_pairs",
+    "encode_ending",
     "encode_pair",
     "encode_pairs",
+    "encode_start",
 ]

@@ -8,7 +8,7 @@ is at hand, leave as one string: one system call.
 
 from typing import Final
 
-from wire.fastcgi.pairs import decode_pairs, encode_pairs
+from wire.fastcgi.pairs import decode_pairs, encode_pair, encode_pairs
 from wire.fastcgi.records import (
     ABORT_REQUEST,
     BEGIN_BODY,
@@ -17,22 +17,26 @@ from wire.fastcgi.records import (
     END_REQUEST,
     GET_VALUES,
     GET_VALUES_RESULT,
+    HEADER_LENGTH,
     KEEP_CONN,
     MAX_CONNS,
     MAX_REQS,
     MPXS_CONNS,
     NEED_DATA,
     PARAMS,
+    REQUEST_COMPLETE,
     RESPONDER,
     STDERR,
     STDIN,
     STDOUT,
     UNKNOWN_TYPE,
+    VERSION,
     NeedData,
     ProtocolError,
     RecordReader,
     encode_record,
     encode_stream,
+    read_header,
 )
 
 _ID: Final = 1
@@ -41,6 +45,10 @@ _BEGIN_KEEP: Final = encode_record(BEGIN_REQUEST, _ID, BEGIN_BODY.pack(RESPONDER
 _END_PARAMS: Final = encode_record(PARAMS, _ID)
 _END_STDIN: Final = encode_record(STDIN, _ID)
 _END_PARAMS_AND_STDIN: Final = _END_PARAMS + _END_STDIN
+_ENDINGS: Final = frozenset(
+    start + encode_record(END_REQUEST, _ID, END_BODY.pack(0, REQUEST_COMPLETE))
+    for start in (b"", encode_record(STDOUT, _ID))
+)
 _VALUES_LIMIT: Final = 4096  # bytes of a GET_VALUES_RESULT
 
 
@@ -79,6 +87,23 @@ class Values:
 
     def __init__(self, values: dict[str, str]) -> None:
         self.values = values
+
+
+def encode_start(params: bytes) -> bytes:
+    """Return the records that begin a request on a kept connection, for `begin_encoded`."""
+    return _BEGIN_KEEP + encode_stream(PARAMS, _ID, params)
+
+
+def encode_ending(pairs: bytes, name: bytes, length: int) -> tuple[bytes, bytes]:
+    """Return the bytes around a value that differs from request to request.
+
+    They are the last records of a request without content: the parameters `pairs` and `name`,
+    whose value of `length` bytes goes in between, the end of PARAMS and the end of STDIN.
+    """
+    mark = b"?" * length
+    record = encode_stream(PARAMS, _ID, pairs + encode_pair(name, mark))
+    before, _, after = record.rpartition(mark)
+    return before, after + _END_PARAMS_AND_STDIN
 
 
 class ClientConnection:
@@ -122,6 +147,18 @@ class ClientConnection:
             return begin + head + _END_PARAMS + stdin + _END_STDIN
         return begin + head + _END_PARAMS_AND_STDIN
 
+    def begin_encoded(self, start: bytes, ending: bytes) -> bytes:
+        """Return a request without content from records that were encoded before.
+
+        `start` is from encode_start, `ending` from encode_ending with its value in between. It
+        does what `begin` does, for a request that comes again and again.
+        """
+        if self._running:
+            raise ProtocolError("a request is running on this connection")
+        self._running = True
+        self._keep_conn = True
+        return start + ending
+
     def send_stdin(self, data: bytes) -> bytes:
         """Return a piece of the request body as STDIN records."""
         return encode_stream(STDIN, _ID, data)
@@ -139,6 +176,23 @@ class ClientConnection:
         names = (MAX_CONNS, MAX_REQS, MPXS_CONNS)
         pairs = encode_pairs((name.encode("ascii"), b"") for name in names)
         return encode_record(GET_VALUES, 0, pairs)
+
+    def receive_whole(self, data: bytes) -> bytes | None:
+        """Take a read that is a whole response and return its content; None: nothing was taken.
+
+        The usual answer is one STDOUT record and END_REQUEST in one read. Whatever looks
+        different goes through receive_data and next_event.
+        """
+        if len(data) < HEADER_LENGTH or not self._running or not self._reader.between_records:
+            return None
+        version, record_type, request_id, length, padding = read_header(data)
+        end = HEADER_LENGTH + length
+        if record_type != STDOUT or data[end + padding :] not in _ENDINGS:
+            return None
+        if version != VERSION or request_id != _ID or not length:
+            return None
+        self._running = False
+        return data[HEADER_LENGTH:end]
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they came from the application."""

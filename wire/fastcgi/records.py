@@ -53,7 +53,7 @@ HEADER: Final = Struct(">BBHHBx")
 BEGIN_BODY: Final = Struct(">HB5x")
 END_BODY: Final = Struct(">IB3x")
 
-_read_header: Final = HEADER.unpack_from
+read_header: Final = HEADER.unpack_from
 _PADDING: Final = tuple(bytes(length) for length in range(8))
 
 
@@ -132,7 +132,7 @@ class RecordReader:
         if self._left or self._padding:
             at = self._cut_rest()
         while at + HEADER_LENGTH <= end:
-            version, record_type, request_id, length, padding = _read_header(buffer, at)
+            version, record_type, request_id, length, padding = read_header(buffer, at)
             if version != VERSION:
                 break
             at += HEADER_LENGTH

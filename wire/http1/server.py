@@ -106,6 +106,25 @@ class ServerConnection:
             self._buffer = bytearray(self._buffer)
         self._buffer += data
 
+    def receive_known(self, data: bytes) -> RequestHead | None:
+        """Take a read that is one whole request seen before; None: nothing was taken.
+
+        The usual request of a kept connection has no content and comes in one read. Whatever looks
+        different goes through receive_data and next_event. After it the request stands as if
+        next_event had handed out its head and its end.
+        """
+        head = self._memo.get(data)
+        if head is None or self._receiving != _HEAD or self._buffer or head.has_body:
+            return None
+        self._scanned = 0
+        self._request = head
+        self._reader = None
+        self._receiving = _DONE
+        self._response = _READY
+        if not head.keep_alive:
+            self.keep_alive = False
+        return head
+
     def receive_eof(self) -> None:
         """Note that the peer will send no more; it may still read (a half-closed connection)."""
         self._eof = True
@@ -221,6 +240,11 @@ class ServerConnection:
             self._response = _READY
 
     # Sending
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next request may come and nothing of it is here."""
+        return self._receiving == _HEAD and not self._buffer and not self._eof
 
     @property
     def response_started(self) -> bool:
