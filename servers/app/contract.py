@@ -74,6 +74,11 @@ class Answer:
         if body is not None:
             assert self.body == body, f"{got}; expected body {_shown(body)}"
 
+    def field(self, name: str) -> str:
+        """Return a field that has to be there."""
+        assert name in self.headers, f"{self.asked}: status {self.status}, without {name}"
+        return self.headers[name]
+
 
 _CHECKS: Final[list[Check]] = []
 
@@ -81,6 +86,10 @@ _CHECKS: Final[list[Check]] = []
 def checks(quick: bool = False) -> list[Check]:
     """Return the checks in the order of CONTRACT.md; `quick` leaves out the large and slow."""
     return [check for check in _CHECKS if check.quick or not quick]
+
+
+# What an answer that is no such answer makes a check raise, besides AssertionError.
+_BROKEN: Final = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError)
 
 
 def verify(base_url: str, quick: bool = False) -> list[Failure]:
@@ -91,7 +100,7 @@ def verify(base_url: str, quick: bool = False) -> list[Failure]:
             check.run(base_url)
         except AssertionError as error:
             failures.append(Failure(check.name, str(error)))
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except _BROKEN as error:
             failures.append(Failure(check.name, f"{type(error).__name__}: {error}"))
     return failures
 
@@ -295,7 +304,7 @@ def _file(url: str) -> None:
     kind = "application/octet-stream"
     answer.expect(200, _PATTERN_FILE, content_type=kind, content_length="102400")
     answer.expect(200, accept_ranges="bytes", content_range=None)
-    tag, modified = answer.headers.get("etag", ""), answer.headers.get("last-modified", "")
+    tag, modified = answer.field("etag"), answer.field("last-modified")
     assert re.fullmatch(r'"[0-9a-f]+-19000"', tag), f"ETag is {tag!r}, not mtime-size in hex"
     date = r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT"
     assert re.fullmatch(date, modified), f"Last-Modified is {modified!r}, not an HTTP date"
@@ -310,7 +319,7 @@ def _file(url: str) -> None:
 def _file_not_modified(url: str) -> None:
     target = "/file/hello.txt"
     whole = fetch(url, target)
-    tag, modified = whole.headers["etag"], whole.headers["last-modified"]
+    tag, modified = whole.field("etag"), whole.field("last-modified")
     unchanged: tuple[dict[str, str], ...] = (
         {"If-None-Match": tag},
         {"If-None-Match": f"W/{tag}"},
@@ -373,7 +382,7 @@ def _file_range(url: str) -> None:
 @_check("file-if-range")
 def _file_if_range(url: str) -> None:
     whole = fetch(url, "/file/hello.txt")
-    tag, modified = whole.headers["etag"], whole.headers["last-modified"]
+    tag, modified = whole.field("etag"), whole.field("last-modified")
     for condition in (tag, modified):
         fields = {"Range": "bytes=0-4", "If-Range": condition}
         part = fetch(url, "/file/hello.txt", fields=fields)

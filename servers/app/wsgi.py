@@ -124,7 +124,8 @@ class WsgiRequest:
         name: str = (
             self._environ.get(_ARCHITECTURE)
             or os.environ.get("CHAINLAB_ARCHITECTURE")
-            or self._environ.get("SERVER_SOFTWARE", "")
+            or self._environ.get("SERVER_SOFTWARE")
+            or "unknown"
         )
         return name
 

@@ -41,6 +41,7 @@ class FlupFork:
         if self._listener.family != socket.AF_UNIX:
             # flup sends each record in three pieces; accepted sockets inherit this.
             self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._waker.wake_on_signals()
         _Master(self._listener, self._workers, self._waker).serve()
 
     def stop(self) -> None:
@@ -68,8 +69,10 @@ class _Request(Request):  # type: ignore[misc]
 
     def run(self) -> None:
         self.server.busy = True
-        super().run()
-        self.server.busy = False
+        try:
+            super().run()
+        finally:
+            self.server.busy = False
         if self.server.ending:
             os._exit(0)
 
@@ -80,7 +83,8 @@ class _Master(WSGIServer):  # type: ignore[misc]
     request_class = _Request
 
     def __init__(self, listener: socket.socket, workers: int, waker: Waker) -> None:
-        super().__init__(application, bindAddress=listener.getsockname())
+        environ = {"wsgi.input_terminated": True}  # FastCGI's STDIN has an end of its own
+        super().__init__(application, environ=environ, bindAddress=listener.getsockname())
         self._jobClass = _Connection
         self._web_server_addrs = None  # any peer may connect
         self._listener = listener
@@ -112,8 +116,10 @@ class _Master(WSGIServer):  # type: ignore[misc]
 
     def _end_children(self) -> None:
         deadline = time.monotonic() + GRACE
-        for pid in self._children:
-            os.kill(pid, signal.SIGQUIT)
+        for pid, child in self._children.items():
+            child["file"].close()  # ends a child that waits for a connection
+            child["file"] = None
+            os.kill(pid, signal.SIGQUIT)  # and one that keeps an idle one
         while self._children and time.monotonic() < deadline:
             time.sleep(0.005)
             self._reapChildren()
@@ -128,6 +134,7 @@ class _Master(WSGIServer):  # type: ignore[misc]
         """flup's loop, which must not return into the master's code."""
         code = 1
         try:
+            signal.set_wakeup_fd(-1)  # the pipe is the master's
             die_with_parent(self._pid)
             signal.signal(signal.SIGQUIT, self._on_quit)
             super()._child(sock, parent)

@@ -35,6 +35,7 @@ class FlupThread:
         if self._listener.family != socket.AF_UNIX:
             # flup sends each record in three pieces; accepted sockets inherit this.
             self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._waker.wake_on_signals()
         _Pool(self._listener, self._workers, self._waker).serve()
 
     def stop(self) -> None:
@@ -75,6 +76,7 @@ class _Pool(WSGIServer):  # type: ignore[misc]
     def __init__(self, listener: socket.socket, workers: int, waker: Waker) -> None:
         super().__init__(
             application,
+            environ={"wsgi.input_terminated": True},  # FastCGI's STDIN has an end of its own
             bindAddress=listener.getsockname(),
             minSpare=workers,
             maxSpare=workers,

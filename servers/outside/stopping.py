@@ -1,8 +1,12 @@
 """How the servers of others are stopped: a pipe that wakes, a count that says when all is done.
 
 A signal handler may only record and wake, and Python restarts a system call after it (PEP 475),
-so each loop watches a pipe beside its listener. What still runs when a server is told to stop
-gets GRACE seconds; the whole stop takes less than one.
+so each loop watches a pipe beside its listener. Even that is too late for a signal that comes
+just before the system call: Python's handler would run only when the call returns. So the pipe
+is the interpreter's wake-up descriptor too, which its handler in C writes to at once.
+
+What still runs when a server is told to stop gets GRACE seconds; the whole stop takes less than
+one.
 """
 
 import ctypes
@@ -25,6 +29,13 @@ class Waker:
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._on_signals = False
+
+    def wake_on_signals(self) -> None:
+        """Have each signal with a Python handler wake us; for the main thread, until `close`."""
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+            self._on_signals = True
 
     def fileno(self) -> int:
         """Return the end to watch for reading."""
@@ -55,6 +66,8 @@ class Waker:
 
     def close(self) -> None:
         """Close both ends."""
+        if self._on_signals:
+            signal.set_wakeup_fd(-1)
         reader, writer = self._reader, self._writer
         self._reader = self._writer = -1
         os.close(reader)

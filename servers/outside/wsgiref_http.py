@@ -40,6 +40,7 @@ class WsgirefHttp:
 
     def run(self) -> None:
         """Accept until stopped."""
+        self._waker.wake_on_signals()
         server = _Server(self._listener)
         watched: list[Any] = [self._waker, self._listener]
         while not self._waker.woken:

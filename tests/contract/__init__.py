@@ -1,0 +1,1 @@
+"""One suite of the contract for every architecture, in whichever language."""

@@ -1,0 +1,1 @@
+"""Tests of the one application and of the servers that are not ours."""
