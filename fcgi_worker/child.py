@@ -217,7 +217,7 @@ class Child:
         if connection is self._spare and not connection.idle:
             self._spare = ServerConnection(self._values)
         if keep:
-            self._give_back(descriptor)
+            self._give_back(descriptor, served=data is not None)
         else:
             self._close(descriptor)
 
@@ -243,11 +243,17 @@ class Child:
         deadline = deadline or time.monotonic() + self._settings.read_timeout
         self._partial[descriptor] = connection, deadline
 
-    def _give_back(self, descriptor: int) -> None:
+    def _give_back(self, descriptor: int, *, served: bool) -> None:
+        """Park a connection; where there is no room, it ends after its first request."""
         if descriptor >= self._park.base:
             self._guest.give_back(descriptor)
-        elif not self._guest.park(descriptor):
+        elif self._guest.park(descriptor):
+            pass
+        elif served:
             log.warning("no room to park a connection: closed (--connections)")
+            os.close(descriptor)
+        else:
+            self._wait_for_rest(descriptor, self._spare, 0.0)
 
     def _close(self, descriptor: int) -> None:
         if descriptor >= self._park.base:

@@ -241,19 +241,19 @@ class Guest:
         self._held = {slot: park.generations[slot] for slot in inherited}
 
     def park(self, descriptor: int) -> bool:
-        """Park a new connection for the first time; `descriptor` is closed in any case.
+        """Park a new connection for the first time, under the number of its slot.
 
-        False when there is no room: the connection is closed then.
+        False when there is no room: `descriptor` stays open and the caller's.
         """
-        try:
-            socket.send_fds(self._control, [encode_message(PARK)], [descriptor])
-            kind, slot = decode_message(self._control.recv(_MESSAGE))
-            if kind != PARK or not self._hold(slot, descriptor):
-                return False
-        finally:
-            os.close(descriptor)
-        self._park.owners[slot] = 0
-        self._park.epoll.register(self._park.base + slot, PARKED)
+        socket.send_fds(self._control, [encode_message(PARK)], [descriptor])
+        kind, slot = decode_message(self._control.recv(_MESSAGE))
+        if kind != PARK:
+            return False
+        held = self._hold(slot, descriptor)
+        os.close(descriptor)
+        if held:
+            self._park.owners[slot] = 0
+            self._park.epoll.register(self._park.base + slot, PARKED)
         return True
 
     def take(self, descriptor: int) -> bool:

@@ -51,6 +51,7 @@ _ENVIRON: Final[dict[str, object]] = {
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
     "wsgi.file_wrapper": FileWrapper,
+    "wsgi.input_terminated": True,  # read to its end: a body may come without CONTENT_LENGTH
 }
 
 _INTERNAL_ERROR: Final = (
@@ -252,6 +253,8 @@ class Exchange:
         if head is None:
             raise RuntimeError("the application sent no head: it did not call start_response")
         if length is None or head.length is not None or not head.has_body:
+            return head.whole
+        if not self._wants_body:  # an answer to HEAD: how long the body would be is not known
             return head.whole
         return b"%bContent-Length: %d\r\n\r\n" % (head.encoded, length)
 

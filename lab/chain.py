@@ -36,11 +36,11 @@ def start_chain(run_dir: RunDir, front: str, backend: str, port: int, workers: i
         check(chosen, part, workers)
         listen = Address("127.0.0.1", port or free_port())
         face = kind.start(run_dir, listen, chosen, part.address, workers)
+        state = State(face, part, workers, 1)
+        run_dir.store(state)
     except BaseException:
         stop_part(part)
         raise
-    state = State(face, part, workers, 1)
-    run_dir.store(state)
     return state
 
 

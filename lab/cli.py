@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-import threading
+import time
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
@@ -26,6 +26,9 @@ from lab.rundir import LabError, RunDir, State
 
 console = Console()
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""All end a command the way Ctrl-C does: it stops what it started."""
+
 
 class LabGroup(click.Group):
     """Tells a LabError as one line and exit code 1."""
@@ -45,6 +48,12 @@ def main() -> None:
 
     Every part of the chain can be swapped while it serves.
     """
+    for number in INTERRUPTS[1:]:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 @main.command(name="list")
@@ -98,36 +107,32 @@ def up(front: str, backend: str, port: int, workers: int, detach: bool) -> None:
     run_dir = RunDir()
     with run_dir.locked():
         state = start_chain(run_dir, front, backend, port, workers)
-    draw_chain(console, state)
-    draw_next(console, state)
-    if not detach:
-        console.print("\nCtrl-C stops the chain.", style="dim")
-        sys.exit(_stay(run_dir, state))
+    try:
+        draw_chain(console, state)
+        draw_next(console, state)
+        if not detach:
+            console.print("\nCtrl-C stops the chain.", style="dim")
+            sys.exit(_stay(run_dir, state))
+    except KeyboardInterrupt:
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)  # one is enough
+        console.print("stopping")
+        stop_chain(run_dir)
 
 
 def _stay(run_dir: RunDir, state: State) -> int:
-    """Wait for Ctrl-C, for `lab down` elsewhere, or for a part that dies; leave nothing behind."""
-    asked = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        asked.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
-    while not asked.wait(0.5):
+    """Wait until Ctrl-C, until `lab down` elsewhere, or until a part dies; return the exit code."""
+    while True:
+        time.sleep(0.5)
         now = run_dir.load()
         if now is None or now.front != state.front:
             return 0  # `lab down` has been here
         dead = [part for part in (now.front, now.backend) if part.process is None]
         if dead and run_dir.load() == now:
-            console.print(
-                f"{dead[0].name} (pid {dead[0].pid}) ended; stopping the rest", style="red"
-            )
+            told = f"{dead[0].name} (pid {dead[0].pid}) ended; stopping the rest"
+            console.print(told, style="red")
             stop_chain(run_dir)
             return 1
-    console.print("stopping")
-    stop_chain(run_dir)
-    return 0
 
 
 @main.command()

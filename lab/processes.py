@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from lab.rundir import LabError, Part, RunDir
-from transport import Address, parse_address
+from transport import Address, ListenError, bind_listener, parse_address
 
 PATIENCE = 15.0
 """Seconds for a part to listen."""
@@ -35,6 +35,11 @@ def start_part(
     environment: Mapping[str, str] | None = None,
 ) -> Part:
     """Start `command` and return it once `address` takes connections; LabError when it does not."""
+    if not address.path:  # else a stranger's listener would pass for this part
+        try:
+            bind_listener(address).close()
+        except ListenError as error:
+            raise LabError(str(error)) from None
     log_path = run_dir.log_path(name)
     with log_path.open("ab") as log:
         begin = log.tell()
@@ -47,18 +52,27 @@ def start_part(
             start_new_session=True,
         )
     _started.append(popen)
-    deadline = time.monotonic() + PATIENCE
-    while not accepts(address):
-        if popen.poll() is not None or time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(popen.pid, signal.SIGKILL)
-            popen.wait()
+    try:
+        if not _wait_until_accepting(address, popen):
             said = log_path.read_bytes()[begin:].decode(errors="replace").strip()
             last = said.splitlines()[-1] if said else "it said nothing"
             raise LabError(f"{name} did not start: {last} (more in {log_path})")
-        time.sleep(0.02)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait()
+        raise
     started = psutil.Process(popen.pid).create_time()
     return Part(name, popen.pid, started, str(address))
+
+
+def _wait_until_accepting(address: Address, popen: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not accepts(address):
+        if popen.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def accepts(address: Address) -> bool:

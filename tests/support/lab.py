@@ -1,0 +1,87 @@
+"""The `lab` command as its users run it: a process, with a run folder of the test's own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+
+class Lab:
+    """Runs lab commands on one run folder; the chain is down when the block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = {**os.environ, "CHAINLAB_RUN": str(folder), "COLUMNS": "100"}
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line."""
+        return [sys.executable, "-m", "lab", *arguments]
+
+    def run(self, *arguments: str, seconds: float = 90) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            self.command(*arguments),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run a command that stays, in a session of its own as in a terminal."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def good(self, *arguments: str, seconds: float = 90) -> str:
+        """Run a command that must end well; return what it printed."""
+        done = self.run(*arguments, seconds=seconds)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def up(self, *options: str) -> str:
+        """Start a chain on a free port, detached; return HOST:PORT."""
+        self.good("up", "--detach", "--port", "0", *options)
+        return self.address
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What `lab status --json` says."""
+        found: dict[str, Any] = json.loads(self.good("status", "--json"))
+        return found
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the front."""
+        return str(self.status["url"]).removeprefix("http://")
+
+    def processes(self) -> list[str]:
+        """Return the command lines of living processes that name the run folder."""
+        found = []
+        for process in psutil.process_iter(["cmdline", "status"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if str(self.folder) in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+                found.append(line)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.run("down")

@@ -1,0 +1,68 @@
+"""A small closed-loop load for tests: clients that keep their connection and verify answers.
+
+Failures are counted, never raised in a thread; a client that lost its connection opens another
+one, as a browser would, but the request that met it counts as failed.
+"""
+
+import http.client
+import threading
+from types import TracebackType
+from typing import Self
+
+from tests.support.processes import wait_until
+
+
+class Load:
+    """`clients` threads asking GET `path` of host:port until the block ends."""
+
+    def __init__(self, address: str, path: str, wanted: bytes, clients: int) -> None:
+        self._address = address
+        self._path = path
+        self._wanted = wanted
+        self._stop = threading.Event()
+        self.counts = [0] * clients
+        self.failures: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,)) for number in range(clients)
+        ]
+
+    @property
+    def done(self) -> int:
+        """Requests answered so far."""
+        return sum(self.counts)
+
+    def wait_for_more(self, count: int) -> None:
+        """Return when `count` requests more have been answered than now."""
+        aim = self.done + count
+        wait_until(lambda: self.done >= aim, f"{count} more requests are answered")
+
+    def _run(self, number: int) -> None:
+        connection = http.client.HTTPConnection(self._address, timeout=20)
+        while not self._stop.is_set():
+            try:
+                connection.request("GET", self._path)
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                connection.close()
+                continue
+            if response.status != 200 or body != self._wanted:
+                self.failures.append(f"{response.status}: {body[:60]!r}")
+            self.counts[number] += 1
+        connection.close()
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
