@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from lab.backends import find_backend
 from lab.display import machine
@@ -188,15 +190,15 @@ def _until(count: int, step: Callable[[], int]) -> None:
 
 def show_ratios(console: Console, ratios: list[Ratio]) -> None:
     """Print a row for each ratio."""
-    table = Table("", title="CPU µs per request, GET /hello, kept connections")
-    for head in ("connections", "ours", "peer", "ratio", "lowest–highest", "target"):
-        table.add_column(head, justify="right")
+    table = Table("", box=SIMPLE_HEAD, title="CPU µs per request, GET /hello, kept connections")
+    for head in ("clients", "ours", "peer", "ratio", "range", "target"):
+        table.add_column(head, justify="right", no_wrap=True)
     for ratio in ratios:
         ours, peer = zip(*ratio.rounds, strict=True)
         target = TARGETS[ratio.title]
         verdict = "met" if ratio.met else "[red]missed[/]"
         table.add_row(
-            ratio.title,
+            Text(ratio.title, no_wrap=True),
             str(ratio.connections),
             f"{median(ours):.1f}",
             f"{median(peer):.1f}",

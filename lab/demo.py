@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -68,9 +69,11 @@ def run(console: Console) -> int:
             stop_chain(run_dir)
     failed = show_table(console, phases, requests)
     console.print(
-        "\nGo on: [bold]lab up[/] starts the chain at http://127.0.0.1:8080, [bold]lab swap "
-        "flup-fork[/] swaps it,\n[bold]lab load[/] loads it, [bold]lab list[/] and [bold]lab "
-        "doctor[/] tell what there is. (.venv/bin/lab)"
+        "\nGo on:\n"
+        "  [bold].venv/bin/lab up[/]              the chain at http://127.0.0.1:8080, to stay\n"
+        "  [bold].venv/bin/lab swap flup-fork[/]  another back end, from another terminal\n"
+        "  [bold].venv/bin/lab load[/]            locust on every route\n"
+        "  [bold].venv/bin/lab list[/]            what there is to swap"
     )
     return 1 if failed else 0
 
@@ -150,11 +153,12 @@ def read_requests(record: Path) -> list[Request]:
 
 def show_table(console: Console, phases: list[Phase], requests: list[Request]) -> int:
     """Print a row for each back end; return how many requests failed, in swaps too."""
-    table = Table(title=f"\nGET /hello, {USERS} locust users, {WORKERS} workers, one locust run")
-    table.add_column("back end")
-    heads = ("requests", "failures", "median ms", "p99 ms", "gateway CPU µs", "back end CPU µs")
-    for head in heads:
-        table.add_column(head, justify="right")
+    title = (
+        f"GET /hello, {USERS} locust users, {WORKERS} workers; times in ms; CPU in µs per request"
+    )
+    table = Table("back end", title=f"\n{title}", box=SIMPLE_HEAD)
+    for head in ("requests", "failed", "median", "p99", "gateway µs", "back end µs"):
+        table.add_column(head, justify="right", no_wrap=True)
     for phase in phases:
         window = [r for r in requests if phase.begin <= r.ended < phase.end]
         if len(window) < 2:
