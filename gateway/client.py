@@ -159,12 +159,13 @@ class Client:
         if self._out or self._lingering or self.http.response_started or self.idle:
             self._gone()
             return
-        what = "a whole request head" if exchange is None else "the rest of the request's body"
-        self._process.error_log.info(f"client {self.peer.remote}: no {what} in time")
+        what = "request head" if exchange is None else "request body"
+        told = f"client {self.peer.remote}: the rest of a {what} did not come in time"
+        self._process.error_log.info(told)
         if exchange is not None:
             self.exchange = None
             exchange.abandon(0)
-        self.http.keep_alive = False
+        self.http.refuse()
         self.refuse(408, exchange.head if exchange else None)
 
     # Requests

@@ -229,6 +229,13 @@ class ServerConnection:
             self._finish_cycle()
         return EndOfMessage(self._reader.trailers) if self._reader else END_OF_MESSAGE
 
+    def refuse(self) -> None:
+        """Read no more, wherever the request stands: the caller's own reason to refuse it.
+
+        One answer may still be sent; then the connection is to be closed (a time limit: 408).
+        """
+        self._fail()
+
     def _fail(self) -> None:
         """Refuse the rest of the connection; one answer may still be sent."""
         self._receiving = _FAILED
