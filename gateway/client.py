@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _RECEIVE: Final = 65536
 _LINGER: Final = 5.0  # seconds to read on after an answer that came before the request's end
+_NEWCOMER: Final = 1.0  # seconds that one who has not asked yet is given while we leave
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, so that a cut is seen
 
 
@@ -109,6 +110,11 @@ class Client:
     def idle(self) -> bool:
         """Whether nothing has come of a next request, and nothing is left of the last one."""
         return self.exchange is None and not self.http.buffered and not self._out
+
+    @property
+    def kept(self) -> bool:
+        """Whether it lies idle after a request; one that has not asked yet is about to."""
+        return self.idle and not self._heading
 
     # Events
 
@@ -391,8 +397,10 @@ class Client:
 
     def leave(self) -> None:
         """Close when nothing runs; else after the answer."""
-        if self.idle:
+        if self.kept:
             self.close()
+        elif self.idle:
+            self.deadline = min(self.deadline, self._loop.now + _NEWCOMER)
         elif not self.http.response_started:
             self.http.keep_alive = False
 

@@ -282,7 +282,7 @@ class Process:
 
     def _make_room(self) -> bool:
         """Close some idle clients, the longest idle first; return whether there were any."""
-        idle = sorted((c for c in self._clients if c.idle), key=lambda client: client.deadline)
+        idle = sorted((c for c in self._clients if c.kept), key=lambda client: client.deadline)
         for client in idle[:32]:
             client.close()
         return bool(idle)
