@@ -8,6 +8,7 @@ keeps no line numbers, so the line of a field is looked up in the text when a mi
 import difflib
 import os
 import re
+import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -173,7 +174,7 @@ def _read_upstreams(top: "_Table") -> dict[str, Upstream]:
         found[name] = Upstream(
             name=name,
             protocol=table.choice("protocol", ("fastcgi", "http")),
-            addresses=table.addresses("addresses"),
+            addresses=table.addresses("addresses", resolve=True),
             balance=table.choice("balance", ("round-robin", "least-connections")),
             connections=table.number("connections", 32, 1, 65536),
             queue=table.number("queue", 1024, 0, 1_000_000),
@@ -210,6 +211,14 @@ def _read_routes(top: "_Table", upstreams: Mapping[str, Upstream]) -> tuple[Rout
     if not routes:
         top.fail("route", "no route", 'add a [[route]] with a prefix and "upstream" or "root"')
     return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
+
+
+def _is_host(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    return True
 
 
 class _Table:
@@ -269,8 +278,8 @@ class _Table:
             self.fail(key, f"{value} is out of range", f"write seconds, above 0 to {_LONGEST:.0f}")
         return value
 
-    def addresses(self, key: str) -> tuple[Address, ...]:
-        """Take a list of addresses; one at least."""
+    def addresses(self, key: str, *, resolve: bool = False) -> tuple[Address, ...]:
+        """Take a list of addresses; one at least. `resolve`: their hosts must be known."""
         values = self._take(key, (list,), 'a list, as ["127.0.0.1:8080"]', [])
         found = []
         for value in values:
@@ -280,6 +289,9 @@ class _Table:
                 raise ConfigError(
                     f"{self._name}:{self._line_of(key)}: {'.'.join((*self.path, key))}: {error}"
                 ) from None
+        for address in found if resolve else ():
+            if not address.path and not _is_host(address.host):
+                self.fail(key, f"{address.host!r} is no host", "write an address or a known name")
         if not found:
             self.fail(key, "no address", 'write one, as ["127.0.0.1:8080"] or ["unix:/run/x"]')
         return tuple(found)
