@@ -27,7 +27,7 @@ from typing import Final, NoReturn
 import click
 
 from gateway.config import Config, ConfigError, parse_config, read_config
-from gateway.logs import ErrorLog
+from gateway.logs import ErrorLog, LogFile
 from gateway.process import CONTROL_LIMIT, READY, Process
 from gateway.scoreboard import ROWS, Scoreboard
 from transport import Address, ListenError, bind_listener, bound_address, remove_socket
@@ -66,6 +66,7 @@ class Master:
         self._path = path
         self._generation = 1
         self._log = ErrorLog(config.log.error)
+        _require_writable(config)
         self._listeners: dict[Address, socket.socket] = {}
         self._bind(config)
         self._scoreboard = Scoreboard()
@@ -200,6 +201,7 @@ class Master:
         try:
             text = read_config(self._path)
             config = parse_config(text, str(self._path))
+            _require_writable(config)
             if config.log != self._config.log:
                 log = ErrorLog(config.log.error)
                 self._log.close()
@@ -332,3 +334,8 @@ class Master:
             self._poll.unregister(slot.control)
             slot.control.close()
             slot.control = None
+
+
+def _require_writable(config: Config) -> None:
+    """Raise ConfigError now when the access log cannot be opened, not later in each process."""
+    LogFile(config.log.access, 1).close()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AVOID: Final = 1.0  # seconds a back end is passed over after a failed connect
 _ASK: Final = 1.0  # seconds that FCGI_GET_VALUES may take
+_ASK_AGAIN: Final = 5.0  # seconds between two questions to one that answers
 
 
 class Backend:
@@ -32,6 +33,7 @@ class Backend:
 
     __slots__ = (
         "address",
+        "ask_after",
         "avoid_until",
         "family",
         "idle",
@@ -53,6 +55,7 @@ class Backend:
         self.open = 0  # connections, idle ones too
         self.idle: list[UpstreamConnection] = []
         self.avoid_until = 0.0
+        self.ask_after = 0.0  # when it may be asked again how much it takes
 
     @property
     def free(self) -> bool:
@@ -87,10 +90,10 @@ class Pool:
         self._serving = False
         self._turn = 0
         self._share = max(1, upstream.connections // processes)
-        asks = upstream.protocol == "fastcgi"
-        self._backends = [Backend(a, self._share, known=not asks) for a in upstream.addresses]
+        self._asks = upstream.protocol == "fastcgi"
+        self._backends = [Backend(a, self._share, known=not self._asks) for a in upstream.addresses]
         self._only = self._backends[0] if len(self._backends) == 1 else None
-        if asks:
+        if self._asks:
             for backend in self._backends:
                 Question(self, backend)
 
@@ -149,7 +152,7 @@ class Pool:
         if backend.idle:
             backend.idle.pop().start(exchange)
             return
-        if not backend.open and self.upstream.protocol == "fastcgi":
+        if not backend.open and self._asks and self.loop.now >= backend.ask_after:
             Question(self, backend)  # it may have been started anew, with other limits
         try:
             connection = self._kind(self, backend)
@@ -228,6 +231,7 @@ class Question:
         except OSError:
             pool.on_limit(backend, None)
             return
+        backend.ask_after = pool.loop.now + _ASK_AGAIN
         pool.loop.register(self._sock, WRITE, self.on_event)
         pool.loop.watch(self)
 
