@@ -108,6 +108,7 @@ class Exchange:
         "_aborted",
         "_connection",
         "_descriptor",
+        "_ended",
         "_errors",
         "_head",
         "_head_sent",
@@ -129,6 +130,7 @@ class Exchange:
         self._stdin: deque[bytes] = deque()  # pieces of the body, received and not yet read
         self.body_ended = False
         self._aborted = False
+        self._ended = False  # END_REQUEST is out
         self._head: Head | None = None
         self._head_sent = False
         self._sent = 0  # bytes of body
@@ -242,8 +244,10 @@ class Exchange:
         content = self._head_due(len(body)) + self._count(body)
         self._check_length()
         self._head_sent = True
+        errors = self._take_errors()  # before the answer ends the request
         answer = self._connection.send_answer(content)
-        self._write(self._take_errors() + answer if self._errors else answer)
+        self._write(errors + answer if errors else answer)
+        self._ended = True
 
     def _head_due(self, length: int | None = None) -> bytes:
         """Return the head unless it is out; the `length` of a whole body is added to it."""
@@ -298,6 +302,8 @@ class Exchange:
         uri = self._request.params.get("REQUEST_URI", "")
         method = self._request.params.get("REQUEST_METHOD", "")
         log.error("the application failed on %s %s\n%s", method, uri, text.rstrip())
+        if self._ended:  # it failed in close(), the answer is out and whole
+            return
         errors = self._take_errors() + self._connection.send_stderr(text.encode(errors="replace"))
         if self._head_sent:
             self._write(errors)
@@ -319,14 +325,16 @@ class Exchange:
 
     def flush_errors(self) -> None:
         """Send it to the web server's error log, and to ours."""
-        if self._errors:
-            self._write(self._take_errors())
+        if records := self._take_errors():
+            self._write(records)
 
     def _take_errors(self) -> bytes:
         if not self._errors:
             return b""
         errors, self._errors = self._errors, b""
         log.warning("wsgi.errors: %s", errors.decode(errors="replace").rstrip())
+        if self._ended:  # said in close(): there is no request any more that it could belong to
+            return b""
         return self._connection.send_stderr(errors)
 
 

@@ -1,0 +1,267 @@
+"""PEP 3333 clause by clause, through a real worker; and the same under wsgiref.validate."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fcgi_worker.conftest import APPS, ROOT
+from tests.support.fastcgi import Client
+from tests.support.processes import Process, running_worker, wait_until
+from transport import Address
+
+PIECE = 65536
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Process, Address]]:
+    bind = f"unix:{tmp_path_factory.mktemp('validated')}/s"
+    with running_worker(f"{APPS}:validated", "--workers", "1", bind=bind, cwd=ROOT) as worker:
+        yield worker
+
+
+# The environ
+
+
+def test_the_environ(client: Client) -> None:
+    told = json.loads(client.request("/show-environ?a=b", HTTP_X="1", HTTP_PROXY="evil").body)
+    assert told["PATH_INFO"] == "/show-environ"
+    assert told["QUERY_STRING"] == "a=b"
+    assert told["HTTP_X"] == "1"
+    assert "HTTP_PROXY" not in told
+    assert told["wsgi.version"] == "(1, 0)"
+    assert told["wsgi.url_scheme"] == "http"
+    assert (told["wsgi.multithread"], told["wsgi.multiprocess"]) == ("False", "True")
+    assert told["wsgi.run_once"] == "False"
+    assert told["wsgi.input_terminated"] == "True"
+    assert (
+        json.loads(client.request("/show-environ", HTTPS="on").body)["wsgi.url_scheme"] == "https"
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "result"),
+    [
+        ("read-all", b"ab\ncde\n\nf"),
+        ("read-3", [b"ab\n", b"cde", b"\n\nf"]),
+        ("read-0", b""),
+        ("read-past-end", [b"ab\ncde\n\nf", b""]),
+        ("readline", [b"ab\n", b"cde\n", b"\n", b"f"]),
+        ("readline-2", [b"ab", b"\n", b"cd"]),
+        ("readlines", [b"ab\n", b"cde\n", b"\n", b"f"]),
+        ("iterate", [b"ab\n", b"cde\n", b"\n", b"f"]),
+    ],
+)
+def test_reading_the_body(client: Client, how: str, result: object) -> None:
+    body = b"ab\ncde\n\nf"
+    assert client.request(f"/read?how={how}", "POST", body).body == repr(result).encode()
+    client.start(f"/read?how={how}", "POST", None)  # the same as it drips in
+    for at in range(len(body)):
+        client.send(client.protocol.send_stdin(body[at : at + 1]))
+    client.send(client.protocol.end_stdin())
+    assert client.finish().body == repr(result).encode()
+
+
+# The answer
+
+
+def test_pieces_leave_as_they_are_yielded(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    client.start(f"/drip?file={gate}")
+    client.read_until_stdout(b"first")
+    gate.touch()
+    assert client.finish().stdout == b"second"
+
+
+def test_write_sends_at_once(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    client.start(f"/write?file={gate}")
+    client.read_until_stdout(b"written ")
+    gate.touch()
+    assert client.finish().stdout == b"twice and returned"
+
+
+def test_large_answers_come_whole(client: Client) -> None:
+    for route in ("/big", "/big-list"):
+        body = client.request(f"{route}?pieces=80").body
+        assert len(body) == 80 * PIECE
+        assert hashlib.sha256(body).digest() == hashlib.sha256(body[:PIECE] * 80).digest()
+
+
+def test_a_list_gets_its_length_and_a_stream_does_not(client: Client) -> None:
+    assert client.request("/hello").headers["content-length"] == "6"
+    assert "content-length" not in client.request("/big?pieces=2").headers
+
+
+def test_head_has_no_body_and_no_invented_length(client: Client) -> None:
+    answer = client.request("/hello", "HEAD")
+    assert answer.body == b""
+    assert "content-length" not in answer.headers
+    answer = client.request("/own-length?bytes=10&shape=list", "HEAD")
+    assert (answer.headers["content-length"], answer.body) == ("10", b"")
+
+
+def test_204_has_neither_body_nor_length(client: Client) -> None:
+    answer = client.request("/no-content")
+    assert (answer.status, answer.body) == (204, b"")
+    assert "content-length" not in answer.headers
+
+
+def test_a_file_is_sent_whole(client: Client, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "f").write_bytes(content)
+    assert client.request(f"/file?path={tmp_path}/f").body == content
+
+
+@pytest.mark.parametrize("shape", ["list", "stream"])
+def test_a_body_that_keeps_its_length(client: Client, shape: str) -> None:
+    assert client.request(f"/own-length?bytes=10&shape={shape}").body == b"x" * 10
+
+
+@pytest.mark.parametrize("size", [9, 11])
+def test_a_body_that_breaks_its_length_is_never_passed_off_as_whole(
+    shared: tuple[Process, Address], size: int
+) -> None:
+    with Client(shared[1]) as client:
+        answer = client.request(f"/own-length?bytes={size}&shape=list")
+        assert answer.status == 500
+        assert b"Content-Length" in answer.stderr
+        torn = client.request(f"/own-length?bytes={size}&shape=stream")
+        assert torn.end is None
+
+
+# Errors
+
+
+def test_exc_info_replaces_a_head_that_is_not_out(client: Client) -> None:
+    answer = client.request("/replaced")
+    assert (answer.status, answer.body) == (503, b"sorry")
+    assert "x-first" not in answer.headers
+
+
+@pytest.mark.parametrize("route", ["/too-late", "/raises-torn?closed=CLOSED"])
+def test_an_error_after_the_head_tears_the_answer(
+    shared: tuple[Process, Address], tmp_path: Path, route: str
+) -> None:
+    with Client(shared[1]) as client:
+        answer = client.request(route.replace("CLOSED", f"{tmp_path}/closed"))
+        assert answer.body == b"a piece"
+        assert answer.end is None  # no END_REQUEST: no web server takes it for whole
+        assert b"Traceback" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ("/raises-at-once", b"ZeroDivisionError: raised in /raises-at-once"),
+        ("/raises-late?closed=CLOSED", b"before the first piece"),
+        ("/raises-exit", b"SystemExit: not the application's to decide"),
+        ("/started-twice", b"start_response was called again without exc_info"),
+        ("/silent", b"it did not call start_response"),
+        ("/text-body", b"the body is made of bytes"),
+        ("/bad-head?which=status", b"is not three digits and a reason"),
+        ("/bad-head?which=status-newline", b"is not three digits and a reason"),
+        ("/bad-head?which=name", b"is not a token"),
+        ("/bad-head?which=value", b"holds control characters"),
+        ("/bad-head?which=length", b"is not a number of bytes"),
+    ],
+)
+def test_an_error_before_the_head_is_500_and_the_connection_goes_on(
+    shared: tuple[Process, Address], client: Client, tmp_path: Path, route: str, told: bytes
+) -> None:
+    answer = client.request(route.replace("CLOSED", f"{tmp_path}/closed"))
+    assert (answer.status, answer.body) == (500, b"Internal Server Error\n")
+    assert told in answer.stderr
+    shared[0].wait_for_stderr(told.decode())
+    assert client.request("/hello").body == b"hello\n"
+
+
+@pytest.mark.parametrize("route", ["/closing-big?pieces=3", "/raises-late?", "/raises-torn?"])
+def test_close_is_called_whatever_happens(
+    shared: tuple[Process, Address], tmp_path: Path, route: str
+) -> None:
+    closed = tmp_path / "closed"
+    joint = "" if route.endswith("?") else "&"
+    with Client(shared[1]) as client:
+        client.request(f"{route}{joint}closed={closed}")
+    wait_until(lambda: closed.exists() and closed.read_text() == "closed\n", "close was called")
+
+
+def test_close_is_called_when_the_web_server_leaves(
+    shared: tuple[Process, Address], tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    with Client(shared[1]) as client:
+        client.start(f"/closing-big?pieces=1000&closed={closed}")
+        client.read_until_stdout(b"0123")
+    wait_until(closed.exists, "close was called")
+
+
+def test_an_error_in_close_does_not_spoil_the_answer(
+    shared: tuple[Process, Address],
+) -> None:
+    with Client(shared[1]) as client:
+        assert client.request("/raises-in-close").body == b"complete"
+        assert client.request("/hello").body == b"hello\n"
+    shared[0].wait_for_stderr("in close")
+
+
+def test_what_is_said_to_wsgi_errors_reaches_both_logs(
+    shared: tuple[Process, Address], client: Client
+) -> None:
+    answer = client.request("/errors")
+    assert answer.stderr == "one Größe\ntwo\nthree\n".encode()
+    assert answer.body == b"said"
+    shared[0].wait_for_stderr("three")
+    assert len(client.request("/many-errors").stderr) == 100_000
+
+
+def test_what_is_said_in_close_reaches_the_log(
+    shared: tuple[Process, Address], client: Client
+) -> None:
+    assert client.request("/errors-in-close").body == b"complete"
+    shared[0].wait_for_stderr("said in close")
+    assert client.request("/hello").body == b"hello\n"
+
+
+def test_a_child_that_dies_takes_one_connection_along(tmp_path: Path) -> None:
+    bind = f"unix:{tmp_path}/s"
+    with running_worker(f"{APPS}:application", "--workers", "2", bind=bind, cwd=ROOT) as (
+        process,
+        address,
+    ):
+        with Client(address) as dying, Client(address) as other:
+            assert other.request("/hello").body == b"hello\n"
+            assert dying.request("/die").end is None
+            assert other.request("/hello").body == b"hello\n"
+        process.wait_for_stderr("exited with 7")
+
+
+# wsgiref.validate
+
+
+@pytest.mark.parametrize(
+    ("route", "method", "body", "wanted"),
+    [
+        ("/hello", "GET", b"", b"hello\n"),
+        ("/echo", "POST", b"x" * 100_000, b"x" * 100_000),
+        ("/read?how=readline", "POST", b"a\nb", repr([b"a\n", b"b", b"", b""]).encode()),
+        ("/read?how=iterate", "POST", b"a\nb", repr([b"a\n", b"b"]).encode()),
+        ("/big?pieces=3", "GET", b"", None),
+        ("/errors", "GET", b"", b"said"),
+        ("/replaced", "GET", b"", b"sorry"),
+    ],
+)
+def test_the_validator_has_nothing_to_say(
+    validated: tuple[Process, Address], route: str, method: str, body: bytes, wanted: bytes | None
+) -> None:
+    with Client(validated[1]) as client:
+        answer = client.request(route, method, body)
+        assert b"Assertion" not in answer.stderr
+        assert wanted is None or answer.body == wanted
+        assert answer.end is not None
+    assert "AssertionError" not in validated[0].stderr
+    assert "WSGIWarning" not in validated[0].stderr
