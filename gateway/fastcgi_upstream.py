@@ -109,39 +109,44 @@ class FastCGIConnection(UpstreamConnection):
         if head is None:
             self._on_output(exchange, content, complete=True)
             return
+        self._done(reusable=True)
         exchange.respond(head, content[end:], complete=True)
-        if not self.closed:
-            self._done(reusable=True)
 
     def _on_output(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
-        if self._headed:
-            exchange.more(data, complete=complete)
-        elif not self._on_head(exchange, self._head + data, complete=complete):
-            return
-        if complete and not self.closed:
+        head = None
+        if not self._headed:
+            data = self._head + data
+            end = find_end(data)
+            head = self._take_head(data, end, complete=complete)
+            if head is None:
+                return
+            data = data[end:]
+        if complete:
             self._done(reusable=self._protocol.reusable)
+        if head is not None:
+            exchange.respond(head, data, complete=complete)
+        else:
+            exchange.more(data, complete=complete)
 
-    def _on_head(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> bool:
-        """Respond when the head is whole; return whether it was, and was good."""
-        end = find_end(data)
+    def _take_head(self, data: bytes, end: int, *, complete: bool) -> ResponseHead | None:
+        """Return the head that `data` begins with, up to `end`; None: not whole, or not good."""
         if (end if end >= 0 else len(data)) > self._limit:
             self.fail(502, f"a response header beyond the limit of {self._limit} bytes")
-            return False
+            return None
         if end < 0 and complete:
             self.fail(502, "the response ended before its header did")
-            return False
+            return None
         if end < 0:
             self._head = data
-            return False
+            return None
         try:
             head = self._read_head(data[:end])
         except RemoteProtocolError as error:
             self.fail(502, f"sent {error.reason}")
-            return False
+            return None
         self._headed = True
         self._head = b""
-        exchange.respond(head, data[end:], complete=complete)
-        return True
+        return head
 
     def _read_head(self, raw: bytes) -> ResponseHead:
         head = _heads.get(raw)

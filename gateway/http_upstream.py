@@ -89,12 +89,12 @@ class HttpConnection(UpstreamConnection):
                 self.fail(502, f"sent {error.reason}")
             return
         self._hand_over(exchange, b"".join(pieces), complete=complete)
-        if complete and not self.closed:
-            self._done(reusable=self._protocol.reusable)
 
     def _hand_over(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
-        if self._head is not None:
-            head, self._head = self._head, None
+        head, self._head = self._head, None
+        if complete:
+            self._done(reusable=self._protocol.reusable)
+        if head is not None:
             exchange.respond(head, data, complete=complete)
         elif data or complete:
             exchange.more(data, complete=complete)

@@ -147,10 +147,13 @@ class UpstreamConnection(ABC):
             self._watch()
 
     def _done(self, *, reusable: bool) -> None:
-        """The answer is complete and handed over."""
-        if self.closed:
-            return
-        self.exchange = None
+        """The answer is complete: take the next exchange, before the client hears of it.
+
+        The client may have sent its next request already, and it is to find this connection free.
+        """
+        if self.exchange is not None:
+            self.exchange.connection = None
+            self.exchange = None
         self.served += 1
         if self._paused:
             self.resume()

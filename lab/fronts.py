@@ -195,8 +195,6 @@ def _nginx_pass(backend: Backend, *, keep: bool) -> str:
         lines = {
             "proxy_pass": "http://back",
             "proxy_http_version": "1.1",
-            "proxy_request_buffering": "off",
-            "proxy_buffering": "off",
         }
         fields = [
             'proxy_set_header Connection ""',
@@ -207,7 +205,6 @@ def _nginx_pass(backend: Backend, *, keep: bool) -> str:
         lines = {
             "fastcgi_pass": "back",
             "fastcgi_keep_conn": "on" if keep else "off",
-            "fastcgi_buffering": "off",
         }
         params = {
             **{name.upper(): f"${name}" for name in _SAME_NAME},

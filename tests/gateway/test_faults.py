@@ -365,6 +365,7 @@ def test_a_client_that_leaves_frees_a_fastcgi_upstream(tmp_path: Path) -> None:
 
 def test_a_client_that_leaves_the_queue_costs_nothing(tmp_path: Path) -> None:
     go_on = threading.Event()
+    log = tmp_path / "access.log"
     served: list[str] = []
 
     def script(peer: FastCGIPeer) -> None:
@@ -375,7 +376,7 @@ def test_a_client_that_leaves_the_queue_costs_nothing(tmp_path: Path) -> None:
 
     with (
         fastcgi(tmp_path, script, FCGI_MAX_CONNS="1", FCGI_MAX_REQS="1") as back,
-        running_gateway("--fastcgi", str(back.address)) as found,
+        running_gateway("--fastcgi", str(back.address), "--access-log", str(log)) as found,
         found.connect() as first,
         found.connect() as last,
     ):
@@ -383,6 +384,7 @@ def test_a_client_that_leaves_the_queue_costs_nothing(tmp_path: Path) -> None:
         wait_until(lambda: served == ["/first"], "the first request runs")
         with found.connect() as second:
             second.request("GET", "/second")
+        wait_until(lambda: '"GET /second HTTP/1.1" 499' in log.read_text(), "it has left")
         last.request("GET", "/last")
         go_on.set()
         assert first.response()[0].status == 200

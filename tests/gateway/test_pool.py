@@ -196,3 +196,19 @@ def test_an_upstream_that_starts_later_is_asked_again(tmp_path: Path) -> None:
             assert busy.most == 1
             for client in clients:
                 client.close()
+
+
+def test_pipelined_requests_share_one_connection(tmp_path: Path) -> None:
+    """The next request finds the connection free, though it came before the answer had left."""
+    with (
+        fastcgi(tmp_path, serve_always(OK), FCGI_MAX_CONNS="5") as back,
+        running_gateway("--fastcgi", str(back.address)) as found,
+        found.connect() as client,
+    ):
+        client.ask("GET", "/")
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        answers = b""
+        while answers.count(b"\r\n\r\nok") < 20:
+            answers += client.read_until(b"\r\n\r\nok")
+        assert answers.count(b"HTTP/1.1 200 OK\r\n") == 20
+        assert back.accepted == 1 + 1  # and the question
