@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.processes import accepts, free_port
 from tests.support.processes import Process, wait_until
 from transport import Address
 
@@ -25,19 +26,6 @@ def need(program: str, package: str) -> str:
     if found is None:
         pytest.skip(f"{program} is not installed: sudo apt install {package}")
     return found
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def accepts(address: Address) -> bool:
-    """Whether somebody accepts connections at `address`."""
-    with socket.socket(address.family) as probe:
-        return probe.connect_ex(address.sockaddr) == 0
 
 
 @contextlib.contextmanager
