@@ -54,6 +54,15 @@ def child_pids(pid: int) -> set[int]:
     return found
 
 
+def open_files(pid: int) -> list[str]:
+    """Return what the descriptors of `pid` lead to, as /proc names it: paths, socket:[...]."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(str(entry.readlink()))
+    return found
+
+
 def resident_kib(pid: int) -> int:
     """Return the resident set of `pid` in KiB."""
     return _status_kib(pid, "VmRSS")
