@@ -28,7 +28,7 @@ class Backend:
     model: str
     command: Commands
     unavailable: Callable[[], str | None]
-    pins: bool = False  # a connection that is kept holds a worker
+    pins: str = ""  # what a kept connection holds: a worker of "workers", or the "one" there is
     script: str = ""  # what FastCGI calls SCRIPT_FILENAME, where the back end needs one
 
     def start(self, run_dir: RunDir, workers: int, number: int) -> Part:
@@ -67,7 +67,7 @@ def _of(spec: Spec) -> Backend:
         return [sys.executable, "-m", "servers", spec.name, *options]
 
     model = f"processes: {spec.processes}; threads: {spec.threads}"
-    pins = spec.protocol == "fastcgi" and spec.concurrency == "workers"
+    pins = "" if spec.concurrency == "connections" else spec.concurrency
     return Backend(
         spec.name, spec.title, spec.protocol, model, command, spec.unavailable, pins=pins
     )
@@ -90,7 +90,7 @@ _ALL = [
         model="processes: a master and N children; threads: one",
         command=_php_fpm,
         unavailable=_without_php_fpm,
-        pins=True,
+        pins="workers",
         script=str(php_fpm.INDEX),
     ),
 ]

@@ -74,7 +74,8 @@ class Gateway(Front):
         self, folder: Path, listen: Address, backend: Backend, address: str, workers: int
     ) -> Path:
         """Write gateway.toml."""
-        connections = f"connections = {workers}\n" if backend.pins else ""
+        held = 1 if backend.pins == "one" else workers
+        connections = f"connections = {held}\n" if backend.pins else ""
         script = f"params = {{ SCRIPT_FILENAME = {_quote(backend.script)} }}\n"
         path = folder / "gateway.toml"
         path.write_text(

@@ -6,9 +6,10 @@ It imports the standard library only, but for `transport.option`, which command 
 """
 
 from transport.address import Address, AddressError, parse_address
-from transport.listener import ListenError, bind_listener, bound_address, remove_socket
+from transport.listener import BACKLOG, ListenError, bind_listener, bound_address, remove_socket
 
 __all__ = [
+    "BACKLOG",
     "Address",
     "AddressError",
     "ListenError",

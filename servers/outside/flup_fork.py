@@ -21,7 +21,7 @@ from flup.server.fcgi_fork import WSGIServer
 
 from servers.app.wsgi import application
 from servers.outside.stopping import GRACE, Waker, die_with_parent
-from servers.registry import Options
+from servers.spec import Options
 
 log = logging.getLogger("servers.flup")
 

@@ -17,7 +17,7 @@ from flup.server.fcgi_base import Connection, Request
 
 from servers.app.wsgi import application
 from servers.outside.stopping import GRACE, Running, Waker
-from servers.registry import Options
+from servers.spec import Options
 
 log = logging.getLogger("servers.flup")
 

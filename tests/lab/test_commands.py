@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from servers.registry import SPECS
 from tests.support.lab import Lab
 from tests.support.processes import wait_until
 
@@ -24,9 +25,7 @@ def test_list_names_every_part_and_what_is_missing(lab: Lab) -> None:
     parts = {part["name"]: part for part in json.loads(lab.good("list", "--json"))}
     fronts = {name for name, part in parts.items() if part["place"] == "front"}
     assert fronts == {"gateway", "nginx"}
-    assert set(parts) - fronts == {
-        "fcgi-worker", "flup-fork", "flup-thread", "php-fpm", "wsgiref",
-    }  # fmt: skip
+    assert set(parts) - fronts == {"fcgi-worker", "php-fpm", *SPECS}
     assert parts["fcgi-worker"]["unavailable"] is None
     assert parts["wsgiref"]["protocol"] == "http"
     shown = lab.good("list")

@@ -1,0 +1,74 @@
+"""N processes asleep in accept on one listener (S6), as Apache's prefork and php-fpm.
+
+The kernel wakes one of them for each client; no fork on the way. N bounds memory and what runs at
+one time: the N+1st client waits in the backlog until a child is free, and an idle kept connection
+holds a child (for five seconds at most). A child that dies is replaced.
+"""
+
+import signal
+import socket
+from functools import partial
+
+from servers.blocking.children import Children
+from servers.blocking.serve import accept, make_blocking, serve
+from servers.outside.stopping import Waker
+from servers.spec import Options
+
+_YOUNG = 1.0  # seconds: a child that ends earlier is not replaced at once, lest we fork in a loop
+
+
+class Prefork:
+    """The server."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self._listener = listener
+        self._workers = options.workers
+        self._children = Children()
+        self._slots: dict[int, int] = {}  # which of the N a pid is
+        self._waker = Waker()
+        self._stopping = False
+
+    def run(self) -> None:
+        """Keep N children until stopped."""
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # recorded by the wake-up
+        self._waker.wake_on_signals()
+        while not self._stopping:
+            if any(seconds < _YOUNG for seconds in self._reap().values()):
+                self._rest(_YOUNG)
+            for slot in sorted(set(range(self._workers)) - set(self._slots.values())):
+                self._slots[self._children.start(partial(self._work, slot))] = slot
+            self._rest(60.0)
+        self._children.stop(self._rest)
+
+    def _reap(self) -> dict[int, float]:
+        ended = self._children.reap()
+        for pid in ended:
+            del self._slots[pid]
+        return ended
+
+    def _rest(self, seconds: float) -> None:
+        self._waker.wait(seconds)
+        self._waker.count()
+
+    def _work(self, slot: int) -> None:
+        """Be a child: one client after the other."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        listener = self._listener_of(slot)
+        make_blocking(listener)
+        while not self._stopping:
+            sock = accept(listener)
+            if sock is not None:
+                serve(sock, lambda: self._stopping)
+
+    def _listener_of(self, _slot: int) -> socket.socket:
+        return self._listener
+
+    def stop(self) -> None:
+        """Take no more clients; those being served get their answers."""
+        self._stopping = True
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Close the listener."""
+        self._listener.close()
+        self._waker.close()

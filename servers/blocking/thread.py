@@ -1,0 +1,54 @@
+"""A thread for each connection: cheaper to start than a process, and they share all memory.
+
+Each thread sleeps in its own recv; the kernel switches between them as between processes. In
+CPython one thread at a time runs Python code (the GIL), so threads overlap their waits, not their
+work. A thousand connections are a thousand stacks.
+"""
+
+import socket
+import threading
+
+from servers.blocking.serve import accept, make_blocking, serve
+from servers.outside.stopping import Running
+from servers.spec import Options
+
+_MOST = 512  # threads, where the option allows more
+_GRACE = 10.0  # seconds that running requests get at the end
+
+
+class Thread:
+    """The server."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self._listener = listener
+        self._slots = threading.Semaphore(min(options.connections, _MOST))
+        self._running = Running()
+        self._stopping = False
+
+    def run(self) -> None:
+        """Start a thread for each client until stopped."""
+        make_blocking(self._listener)
+        while not self._stopping:
+            if not self._slots.acquire(timeout=0.5):
+                continue  # as many as we may have: the others wait in the backlog
+            sock = accept(self._listener)
+            if sock is None:
+                self._slots.release()
+            else:
+                threading.Thread(target=self._work, args=(sock,), daemon=True).start()
+        self._running.wait_until_none(_GRACE)
+
+    def _work(self, sock: socket.socket) -> None:
+        with self._running:
+            try:
+                serve(sock, lambda: self._stopping)
+            finally:
+                self._slots.release()
+
+    def stop(self) -> None:
+        """Take no more clients; those being served get their answers."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Close the listener."""
+        self._listener.close()

@@ -1,0 +1,1 @@
+"""Architectures whose code reads as if it blocked, and gives way where it would."""

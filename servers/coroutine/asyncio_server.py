@@ -1,0 +1,216 @@
+"""asyncio, and uvloop below the same code: the field's own event loops, as protocols.
+
+The loop calls `data_received`; what the session wants sent goes to the transport, which buffers
+what the kernel does not take and says so by `pause_writing`. Pauses are the loop's timers, files
+its sendfile. uvloop is libuv in place of asyncio's selector loop: the same interface, in C.
+"""
+
+import asyncio
+import importlib
+import socket
+from typing import Any, ClassVar, cast
+
+from servers.connection import client_of
+from servers.event_server import GRACE, descriptor_limit, log
+from servers.outside.stopping import Waker
+from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
+from servers.spec import Options
+
+_SWEEP = 0.5  # seconds between two looks at all deadlines
+
+
+class AsyncioServer:
+    """The server, on asyncio's own loop."""
+
+    loop_module: ClassVar[str] = "asyncio"
+    has_sendfile: ClassVar[bool] = True
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        self._listener = listener
+        self._limit = min(options.connections, descriptor_limit())
+        self._waker = Waker()
+        self.clients: set[_Client] = set()
+        self.stopping = False
+
+    def run(self) -> None:
+        """Serve until stopped."""
+        self._waker.wake_on_signals()
+        loop = importlib.import_module(self.loop_module).new_event_loop()
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(self._main())
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        stopped = asyncio.Event()
+        loop.add_reader(self._waker.fileno(), stopped.set)
+        acceptor = asyncio.create_task(self._accept())
+        while not stopped.is_set():
+            for client in [c for c in self.clients if c.session.deadline <= loop.time()]:
+                client.expire()
+            try:
+                await asyncio.wait_for(stopped.wait(), _SWEEP)
+            except TimeoutError:
+                pass
+        loop.remove_reader(self._waker.fileno())
+        acceptor.cancel()
+        self.stopping = True
+        ends_at = loop.time() + GRACE
+        while self.clients and loop.time() < ends_at:
+            for client in list(self.clients):
+                client.drain()
+            await asyncio.sleep(0.02)
+        for client in list(self.clients):
+            client.abort()
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if len(self.clients) >= self._limit:
+                await asyncio.sleep(0.1)  # the others wait in the backlog
+                continue
+            try:
+                sock, _ = await loop.sock_accept(self._listener)
+            except ConnectionError:
+                continue
+            except OSError as error:  # EMFILE, ENFILE, ENOBUFS, ENOMEM
+                log.warning("cannot accept, trying again in 0.1 s: %s", error.strerror)
+                await asyncio.sleep(0.1)
+                continue
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client = client_of(sock)
+            await loop.connect_accepted_socket(lambda: _Client(self, client), sock)  # noqa: B023
+
+    def stop(self) -> None:
+        """Take no more connections, let running requests finish (GRACE), then return."""
+        self._waker.wake()
+
+    def close(self) -> None:
+        """Close everything."""
+        self._listener.close()
+        self._waker.close()
+
+
+class UvloopServer(AsyncioServer):
+    """The server, on libuv."""
+
+    loop_module = "uvloop"
+    has_sendfile = False
+
+
+class _Client(asyncio.Protocol):
+    """One connection, as asyncio calls it."""
+
+    def __init__(self, server: AsyncioServer, client: str) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self.session = Session(client, self._loop.time())
+        self._writable = True
+        self._working = False
+        self._eof = False
+        self._file_task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be counted."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.clients.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; while an answer runs the transport does not read."""
+        self.session.receive(data, self._loop.time())
+        self._work()
+
+    def eof_received(self) -> bool:
+        """Note a half-closed connection: it may still want its answer."""
+        self._eof = True
+        if self.session.need == READ:
+            self._work()
+        return True
+
+    def pause_writing(self) -> None:
+        """The transport holds more than it likes: produce no more."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """Go on producing."""
+        self._writable = True
+        self._work()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free everything."""
+        del exc
+        self._server.clients.discard(self)
+        self.session.need = CLOSE
+        if self._file_task is not None:
+            self._file_task.cancel()
+        self.session.close()
+
+    def _work(self) -> None:
+        """Do what the session needs, as far as it needs no waiting."""
+        session, transport = self.session, self._transport
+        while not transport.is_closing() and self._file_task is None:
+            now = self._loop.time()
+            if session.need == READ:
+                if not self._eof:
+                    transport.resume_reading()
+                    return
+                session.receive(b"", now)
+            elif session.need == WRITE:
+                if not self._writable:
+                    transport.pause_reading()
+                    return
+                out = session.output
+                transport.write(out)
+                session.sent(len(out), now)
+            elif session.need == SENDFILE and not self._server.has_sendfile:
+                session.load(now)
+            elif session.need == SENDFILE:
+                transport.pause_reading()
+                self._file_task = self._loop.create_task(self._send_file())
+            elif session.need == WAIT:
+                transport.pause_reading()
+                self._loop.call_later(session.pause, self._resume)
+                return
+            elif session.need == SHUTDOWN:
+                transport.write_eof()
+                session.shut(now)
+            else:
+                transport.close()  # once all that was written has gone
+                return
+
+    def _resume(self) -> None:
+        if not self._transport.is_closing():
+            self.session.resume(self._loop.time())
+            self._work()
+
+    async def _send_file(self) -> None:
+        file = self.session.file
+        assert file is not None
+        with open(file.descriptor, "rb", closefd=False) as opened:
+            try:
+                sent = await self._loop.sendfile(
+                    self._transport, cast(Any, opened), file.offset, file.length
+                )
+            except OSError:
+                self._transport.abort()
+                return
+        self._file_task = None
+        self.session.sent(sent, self._loop.time())
+        self._work()
+
+    def expire(self) -> None:
+        """Act on the deadline."""
+        self.session.expire(self._loop.time())
+        if self.session.need == CLOSE:
+            self._transport.abort()  # what it has not taken by now it will not take
+        else:
+            self._work()
+
+    def drain(self) -> None:
+        """Close when idle, else after the answer."""
+        self.session.drain()
+        self._work()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()

@@ -1,0 +1,1 @@
+"""Architectures in which one thread waits for many descriptors at once."""

@@ -1,0 +1,159 @@
+"""Several threads on one epoll, edge-triggered and oneshot (E13).
+
+Without ONESHOT two threads could be woken for one connection, the second while the first still
+serves the first bytes: an answer would be mixed or lost. With it a report disarms the descriptor,
+so that exactly one thread owns the connection until it arms it again, by one epoll_ctl for each
+wait. Pauses and deadlines belong to no descriptor and are guarded by a lock.
+
+Whoever owns a connection holds its lock; the sweep for deadlines only takes those that nobody
+holds. In CPython one thread at a time runs Python code: what the threads overlap is system calls.
+"""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+from servers.connection import AGAIN, Connection
+from servers.event_server import EventServer
+from servers.session import READ, WAIT, WRITE
+from servers.spec import Options
+
+_ONESHOT = select.EPOLLET | select.EPOLLONESHOT
+_ARMED = {
+    READ: select.EPOLLIN | select.EPOLLRDHUP | _ONESHOT,
+    WRITE: select.EPOLLOUT | _ONESHOT,
+    WAIT: 0,
+    AGAIN: select.EPOLLOUT | _ONESHOT,
+}
+
+
+class EpollOneshot(EventServer):
+    """The server; N threads run the same round."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        super().__init__(listener, options)
+        self._count = options.workers
+        self._guard = threading.RLock()  # for what no connection owns: timers, limits, the sweep
+        self._owners: dict[Connection, threading.Lock] = {}
+
+    def _open(self) -> None:
+        self._epoll = select.epoll()
+        self._epoll.register(self._waker.fileno(), select.EPOLLIN)
+        self._epoll.register(self._listener.fileno(), 0)
+        self._ended = False
+
+    def run(self) -> None:
+        """Serve with N threads until stopped; this one keeps the time."""
+        self._waker.wake_on_signals()
+        self._open()
+        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self._count)]
+        for thread in threads:
+            thread.start()
+        while (timeout := self._guarded_tick()) is not None:
+            self._waker.wait(timeout)
+            self._waker.count()
+        self._ended = True
+        for thread in threads:
+            thread.join()
+
+    def _guarded_tick(self) -> float | None:
+        with self._guard:
+            return self._tick(time.monotonic())
+
+    def _serve(self) -> None:
+        """Be one of the threads: wait for one event, own its connection, arm it again."""
+        while not self._ended:
+            for fd, _event in self._epoll.poll(0.5, 1):
+                now = time.monotonic()
+                connection = self._connections.get(fd)
+                if connection is not None:
+                    self._own(connection, now)
+                elif fd == self._listener.fileno():
+                    self._take_clients(now)
+
+    def _round(self, timeout: float) -> float:
+        """Not used: the threads wait."""
+        raise NotImplementedError
+
+    def _own(self, connection: Connection, now: float) -> None:
+        owner = self._owners.get(connection)
+        if owner is None:
+            return  # closed meanwhile
+        with owner:
+            if self._is_open(connection) and connection.session.need != WAIT:
+                connection.read(now)
+                self._settle(connection, now)
+
+    def _take_clients(self, now: float) -> None:
+        with self._guard:
+            if self._listening:
+                self._accept(now)
+                self._listen(wanted=True)
+                if len(self._connections) >= self._limit or self._rest_until > now:
+                    self._waker.wake()  # the timekeeper decides when to listen again
+
+    def _admit(self, sock: socket.socket, now: float) -> None:
+        connection = Connection(sock, now)
+        self._owners[connection] = threading.Lock()
+        self._connections[connection.fd] = connection
+        self._watch(connection, READ)
+
+    def _listen(self, *, wanted: bool) -> None:
+        interest = select.EPOLLIN | select.EPOLLONESHOT if wanted else 0
+        self._epoll.modify(self._listener.fileno(), interest)
+
+    def _watch(self, connection: Connection, need: int) -> None:
+        if connection.interest < 0:
+            connection.interest = 0
+            self._epoll.register(connection.fd, _ARMED[need])
+        elif need != WAIT:  # it is disarmed already
+            self._epoll.modify(connection.fd, _ARMED[need])
+
+    def _settle(self, connection: Connection, now: float) -> None:
+        """As the base does it; a pause is the timekeeper's, who may have to wake up earlier."""
+        need = connection.work(now)
+        if need == WAIT:
+            with self._guard:
+                self._timers.add(now + connection.session.pause, connection)
+            self._waker.wake()
+        elif need in (READ, WRITE, AGAIN):
+            self._watch(connection, need)
+        else:
+            self._drop(connection)
+
+    def _expire(self, connection: Connection, now: float) -> None:
+        with self._unless_owned(connection) as free:
+            if free and connection.session.deadline <= now:
+                super()._expire(connection, now)
+
+    def _drain(self, connection: Connection, now: float) -> None:
+        with self._unless_owned(connection) as free:
+            if free or now >= self._ends_at:
+                super()._drain(connection, now)
+
+    @contextlib.contextmanager
+    def _unless_owned(self, connection: Connection) -> Iterator[bool]:
+        owner = self._owners[connection]
+        free = owner.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                owner.release()
+
+    def _drop(self, connection: Connection) -> None:
+        with self._guard:
+            super()._drop(connection)
+            self._owners.pop(connection, None)
+
+    def _forget(self, connection: Connection) -> None:
+        self._epoll.unregister(connection.fd)
+
+    def close(self) -> None:
+        """Close everything."""
+        super().close()
+        if hasattr(self, "_epoll"):
+            self._epoll.close()

@@ -1,0 +1,123 @@
+"""One readiness loop over three pollers: select, poll, level-triggered epoll (M3, E1-E4).
+
+The process sleeps in the poller, for all connections at once, and then makes calls that do not
+block: the wait for data is shared, the copy is not. It costs one call more per request than a
+blocking server makes (M4), and wins as soon as there is more than one connection. A handler that
+computes holds up everybody; one that waits holds up nobody.
+
+select cannot hold a descriptor of 1,024 or above: whoever gets one is answered 503.
+"""
+
+import socket
+import time
+from typing import ClassVar
+
+from servers.connection import Connection
+from servers.event_server import EventServer, log
+from servers.multiplexing.pollers import (
+    READABLE,
+    WRITABLE,
+    EpollPoller,
+    Poller,
+    PollPoller,
+    SelectPoller,
+)
+from servers.session import READ, WAIT, WRITE
+
+_INTEREST = {READ: READABLE, WRITE: WRITABLE, WAIT: 0}
+
+
+class Readiness(EventServer):
+    """The loop; a subclass names the poller."""
+
+    poller: ClassVar[type[Poller]]
+
+    def _open(self) -> None:
+        self._poller = self.poller()
+        self._poller.register(self._waker.fileno(), READABLE)
+        self._poller.register(self._listener.fileno(), 0)
+
+    def _listen(self, *, wanted: bool) -> None:
+        self._poller.modify(self._listener.fileno(), READABLE if wanted else 0)
+
+    def _admit(self, sock: socket.socket, now: float) -> None:
+        limit = self._poller.limit
+        if limit is not None and sock.fileno() >= limit:
+            log.warning("descriptor %d does not fit into the poller: 503", sock.fileno())
+            refuse_busy(sock)
+        else:
+            super()._admit(sock, now)
+
+    def _watch(self, connection: Connection, need: int) -> None:
+        interest = _INTEREST[need]
+        if connection.interest == interest:
+            return
+        if connection.interest < 0:
+            self._poller.register(connection.fd, interest)
+        else:
+            self._poller.modify(connection.fd, interest)
+        connection.interest = interest
+
+    def _forget(self, connection: Connection) -> None:
+        self._poller.unregister(connection.fd)
+
+    def _round(self, timeout: float) -> float:
+        ready = self._poller.wait(timeout)
+        now = time.monotonic()
+        connections = self._connections
+        for fd, readiness in ready:
+            connection = connections.get(fd)
+            if connection is None:
+                self._serve_own(fd, now)
+                continue
+            if readiness & connection.interest & READABLE:
+                connection.read(now)
+            elif not readiness & connection.interest:  # broken while the application waits
+                self._drop(connection)
+                continue
+            self._settle(connection, now)
+        return now
+
+    def _serve_own(self, fd: int, now: float) -> None:
+        if fd == self._waker.fileno():
+            self._waker.count()
+        elif self._listening and fd == self._listener.fileno():
+            self._accept(now)
+
+    def close(self) -> None:
+        """Close everything."""
+        super().close()
+        if hasattr(self, "_poller"):
+            self._poller.close()
+
+
+class SelectServer(Readiness):
+    """select(2)."""
+
+    poller = SelectPoller
+
+
+class PollServer(Readiness):
+    """poll(2)."""
+
+    poller = PollPoller
+
+
+class EpollServer(Readiness):
+    """epoll(7), level-triggered."""
+
+    poller = EpollPoller
+
+
+def refuse_busy(sock: socket.socket) -> None:
+    """Answer 503 without waiting, and close."""
+    sock.setblocking(False)
+    try:
+        sock.send(
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
+            b"Retry-After: 1\r\nConnection: close\r\n\r\n"
+        )
+        sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+    sock.close()

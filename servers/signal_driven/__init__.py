@@ -1,0 +1,1 @@
+"""Architectures in which the kernel sends a signal when a descriptor is ready."""

@@ -1,0 +1,99 @@
+"""Signal-driven I/O (M5): the kernel sends a signal when a descriptor becomes ready.
+
+Each socket has O_ASYNC, an owner (F_SETOWN), and a real-time signal of its own choice (F_SETSIG,
+man fcntl(2)): unlike SIGIO those are queued, one for each event, and carry the descriptor. They
+are blocked and taken by sigtimedwait, one by one, which is where the process sleeps; a handler
+instead would run between any two lines of the program.
+
+Facts: the queue is bounded (RLIMIT_SIGPENDING); when it is full the kernel sends a plain SIGIO and
+the descriptors are lost. A signal says that something came, not that it is still there, as an edge
+does. Decision: read until EAGAIN, also after each answer; on SIGIO ask everybody. Trade-off: a
+recv in vain for each request, and a call for each event where epoll brings many.
+"""
+
+import fcntl
+import os
+import signal
+import time
+from collections import deque
+from typing import Final
+
+from servers.connection import Connection
+from servers.event_server import EventServer, log
+from servers.session import READ
+
+_READY: Final = signal.SIGRTMIN + 1
+_SIGNALS: Final = frozenset((_READY, signal.SIGIO))
+_MOST: Final = 512  # signals taken in one round
+
+
+class Sigio(EventServer):
+    """The server."""
+
+    def _open(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        self._queue: deque[Connection] = deque()  # to be read: something may have come
+        self._clients_wait = False
+        self._signal_for(self._waker.fileno())
+        self._signal_for(self._listener.fileno())
+
+    def _signal_for(self, fd: int) -> None:
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, fcntl.F_SETSIG, _READY)
+        fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+
+    def _listen(self, *, wanted: bool) -> None:
+        """Ask at once: those who came meanwhile sent their signals in vain."""
+        self._clients_wait = wanted
+
+    def _watch(self, connection: Connection, need: int) -> None:
+        if connection.interest < 0:
+            connection.interest = 0
+            self._signal_for(connection.fd)
+        if need == READ:
+            self._queue.append(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """Need nothing: closing ends the signals, and late ones find nobody."""
+
+    def _round(self, timeout: float) -> float:
+        if self._queue or self._clients_wait:
+            timeout = 0.0
+        now = time.monotonic()
+        for _ in range(_MOST):
+            found = signal.sigtimedwait(_SIGNALS, timeout)
+            if found is None:
+                break
+            now = time.monotonic()
+            if found.si_signo == signal.SIGIO:
+                self._ask_everybody(now)
+            else:
+                self._on_event(found.si_status, now)  # si_fd, in siginfo_t's union
+            timeout = 0.0
+        now = time.monotonic()
+        if self._clients_wait and self._listening:
+            before = len(self._connections)
+            self._accept(now)
+            self._clients_wait = len(self._connections) > before  # EAGAIN has not been seen
+        for _ in range(len(self._queue)):
+            connection = self._queue.popleft()
+            if self._is_open(connection) and connection.read(now) >= 0:
+                self._settle(connection, now)
+        return now
+
+    def _on_event(self, fd: int, now: float) -> None:
+        connection = self._connections.get(fd)
+        if connection is None:
+            self._clients_wait = self._clients_wait or fd == self._listener.fileno()
+            self._waker.count()
+        elif connection.session.need == READ:
+            self._queue.append(connection)
+        elif connection.sending:
+            self._settle(connection, now)
+
+    def _ask_everybody(self, now: float) -> None:
+        """Events were lost: each descriptor may be ready."""
+        log.info("the queue of signals was full: asking all %d", len(self._connections))
+        self._clients_wait = True
+        for connection in list(self._connections.values()):
+            self._on_event(connection.fd, now)
