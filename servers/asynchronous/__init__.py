@@ -1,0 +1,1 @@
+"""Architectures in which the kernel does the copying and says when it is done."""

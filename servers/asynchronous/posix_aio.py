@@ -1,0 +1,137 @@
+"""POSIX AIO (M6): the interface is asynchronous, and below it threads of the C library block.
+
+aio_read returns at once; the loop sleeps in aio_suspend for all operations together, and what is
+done has been copied already. But the kernel knows nothing of it: a thread sleeps in read for each
+silent client, so this costs what a thread for each connection costs, and a switch more. There is no
+aio_accept; a thread of ours accepts, and wakes the loop by the pipe that it reads from.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections import deque
+
+from servers.asynchronous import aio
+from servers.asynchronous.aio import Operation
+from servers.blocking.serve import accept, make_blocking
+from servers.connection import Connection
+from servers.event_server import EventServer
+from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE
+from servers.spec import Options
+
+_CONNECTIONS = 256
+_PIECE = 16384  # bytes of one read
+
+
+class PosixAio(EventServer):
+    """The server."""
+
+    def __init__(self, listener: socket.socket, options: Options) -> None:
+        super().__init__(listener, options)
+        self._limit = min(self._limit, _CONNECTIONS)
+        self._operations: dict[Connection, Operation] = {}  # one under way for each connection
+        self._accepted: deque[socket.socket] = deque()
+        self._wanted = threading.Event()
+
+    def _open(self) -> None:
+        aio.use_threads(self._limit + 1)
+        make_blocking(self._listener)
+        os.set_blocking(self._waker.fileno(), True)  # a thread of the library sleeps in it
+        self._woken = Operation.read(self._waker.fileno(), 4096)
+        self._acceptor = threading.Thread(target=self._accept_clients, daemon=True)
+        self._acceptor.start()
+
+    def _accept_clients(self) -> None:
+        while not self._stopping:
+            if self._wanted.wait(0.5) and (sock := accept(self._listener)) is not None:
+                self._accepted.append(sock)
+                self._waker.wake()
+
+    def _listen(self, *, wanted: bool) -> None:
+        (self._wanted.set if wanted else self._wanted.clear)()
+
+    def _watch(self, connection: Connection, need: int) -> None:
+        """Begin to read; `_settle` begins everything else."""
+        if need == READ and connection not in self._operations:
+            self._operations[connection] = Operation.read(connection.fd, _PIECE)
+
+    def _forget(self, connection: Connection) -> None:
+        """Need nothing: `_drop` waits for what is under way."""
+
+    def _admit(self, sock: socket.socket, now: float) -> None:
+        super()._admit(sock, now)
+        sock.setblocking(True)
+
+    def _round(self, timeout: float) -> float:
+        aio.suspend([self._woken, *self._operations.values()], timeout)
+        now = time.monotonic()
+        if self._woken.done:
+            self._woken.result()
+            self._woken = Operation.read(self._waker.fileno(), 4096)
+            while self._accepted:
+                self._admit(self._accepted.popleft(), now)
+        for connection, operation in list(self._operations.items()):
+            if operation.done:
+                del self._operations[connection]
+                self._on_done(connection, operation, now)
+        return now
+
+    def _on_done(self, connection: Connection, operation: Operation, now: float) -> None:
+        count = operation.result()
+        session = connection.session
+        if not self._is_open(connection):
+            connection.close()  # it was dropped while this was under way
+            return
+        if count < 0:
+            session.need = CLOSE
+        elif session.need == READ:
+            session.receive(operation.received(count), now)
+        elif session.need == WRITE:
+            session.sent(count, now)
+        self._settle(connection, now)
+
+    def _settle(self, connection: Connection, now: float) -> None:
+        """Begin what the session needs next."""
+        session = connection.session
+        if session.need == SENDFILE:
+            session.load(now)
+        if session.need == SHUTDOWN:
+            try:
+                connection.sock.shutdown(socket.SHUT_WR)
+                session.shut(now)
+            except OSError:
+                session.need = CLOSE
+        if session.need == READ:
+            self._watch(connection, READ)
+        elif session.need == WRITE and connection not in self._operations:
+            data = bytes(session.output)
+            self._operations[connection] = Operation.write(connection.fd, data)
+        elif session.need == WAIT:
+            self._timers.add(now + session.pause, connection)
+        elif session.need == CLOSE:
+            self._drop(connection)
+
+    def _expire(self, connection: Connection, now: float) -> None:
+        """Close: a 408 would wait behind the operation that is under way."""
+        del now
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        """Close; not before what is under way has ended, lest it act on a new descriptor."""
+        if connection not in self._operations:
+            super()._drop(connection)
+            return
+        self._connections.pop(connection.fd, None)
+        connection.session.close()
+        try:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:  # the client was first
+            pass
+
+    def close(self) -> None:
+        """Close everything."""
+        self._stopping = True
+        if hasattr(self, "_acceptor"):
+            self._acceptor.join()
+        super().close()
