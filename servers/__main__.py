@@ -12,6 +12,7 @@ import sys
 
 import click
 
+from servers.outside.program import ProgramEnded
 from servers.registry import SPECS, Options, Server
 from transport import (
     Address,
@@ -52,7 +53,7 @@ def main(name: str, address: Address, workers: int) -> None:
     """Serve the application with one architecture.
 
     \b
-    SIGTERM, SIGQUIT, SIGINT  stop within a second; what runs may finish in that time
+    SIGTERM, SIGQUIT, SIGINT  take no more clients, finish what runs (ten seconds), end
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -74,6 +75,8 @@ def main(name: str, address: Address, workers: int) -> None:
     click.echo(f"listening on {where}", err=True)
     try:
         server.run()
+    except ProgramEnded as error:
+        raise click.ClickException(str(error)) from None
     finally:
         remove_socket(listener)
         server.close()

@@ -30,7 +30,7 @@ class Server(Protocol):
         """Serve until stopped; blocks."""
 
     def stop(self) -> None:
-        """Ask `run` to return within a second: from a signal handler or a thread, repeatedly."""
+        """Ask `run` to finish what runs and return: from a signal handler, a thread, repeatedly."""
 
     def close(self) -> None:
         """Free what the server holds, the listener included."""
