@@ -27,6 +27,8 @@ class PreforkReuseport(Prefork):
     def _bind_another(self) -> socket.socket:
         listener = socket.socket(self._listener.family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # A client that came before the first listener had SO_REUSEPORT would hold the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(self._listener.getsockname())
         listener.listen(BACKLOG)
         return listener
