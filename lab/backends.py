@@ -1,14 +1,17 @@
 """The back ends that can stand at the end of the chain, and how each is started.
 
 Our own worker, every architecture of `servers`, and php-fpm where it is installed. All serve the
-one application, all listen on a unix socket in the run folder, all get the same number of workers.
+one application and get the same number of workers. In the chain they listen on a unix socket in
+the run folder; who asks one straight names an address.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from lab.managers import FCGI_WORKER, PHP_FPM
 from lab.processes import start_part
 from lab.rundir import LabError, Part, RunDir
 from servers.outside import php_fpm
@@ -20,25 +23,50 @@ Commands = Callable[[Address, int, Path], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One back end; `connections` is what a front may open to it, None: as it says itself."""
+    """One back end: what it is, and the command that starts it."""
 
-    name: str
-    title: str
-    protocol: str  # "fastcgi" or "http"
-    model: str
+    spec: Spec
     command: Commands
-    unavailable: Callable[[], str | None]
-    pins: str = ""  # what a kept connection holds: a worker of "workers", or the "one" there is
     script: str = ""  # what FastCGI calls SCRIPT_FILENAME, where the back end needs one
 
-    def start(self, run_dir: RunDir, workers: int, number: int) -> Part:
-        """Start it; LabError when this machine lacks something, or it does not listen."""
+    @property
+    def name(self) -> str:
+        """The id."""
+        return self.spec.name
+
+    @property
+    def protocol(self) -> Literal["fastcgi", "http"]:
+        """What it speaks."""
+        return self.spec.protocol
+
+    @property
+    def pins(self) -> Literal["", "one", "workers"]:
+        """What a kept connection holds: a worker of "workers", the "one" there is, or nothing."""
+        return "" if self.spec.concurrency == "connections" else self.spec.concurrency
+
+    def unavailable(self) -> str | None:
+        """Return why it cannot run here and what helps; None: it can."""
+        return self.spec.unavailable()
+
+    def start(
+        self,
+        run_dir: RunDir,
+        workers: int,
+        number: int,
+        *,
+        address: Address | None = None,
+        tracer: Sequence[str] = (),
+    ) -> Part:
+        """Start it; LabError when this machine lacks something, or it does not listen.
+
+        `number` tells the sockets of one folder apart. A `tracer` is a command that runs it.
+        """
         if reason := self.unavailable():
             raise LabError(f"{self.name} cannot run here: {reason}")
-        address = Address(path=str(run_dir.path / f"backend-{number}.sock"))
+        address = address or Address(path=str(run_dir.path / f"backend-{number}.sock"))
         folder = run_dir.path / f"backend-{number}"
         folder.mkdir(exist_ok=True)
-        command = self.command(address, workers, folder)
+        command = [*tracer, *self.command(address, workers, folder)]
         environment = {"CHAINLAB_ARCHITECTURE": self.name}
         return start_part(self.name, command, address, run_dir, environment)
 
@@ -55,44 +83,20 @@ def _php_fpm(address: Address, workers: int, folder: Path) -> list[str]:
     return php_fpm.make_command(program, php_fpm.write_config(folder, address, workers))
 
 
-def _without_php_fpm() -> str | None:
-    if php_fpm.find_php_fpm() is None:
-        return "php-fpm is not installed: run sudo apt install php-fpm"
-    return None
+def of_spec(spec: Spec) -> Backend:
+    """Return the back end that an architecture of `servers` is."""
 
-
-def _of(spec: Spec) -> Backend:
     def command(address: Address, workers: int, _folder: Path) -> list[str]:
         options = ["--listen", str(address), "--workers", str(workers)]
         return [sys.executable, "-m", "servers", spec.name, *options]
 
-    model = f"processes: {spec.processes}; threads: {spec.threads}"
-    pins = "" if spec.concurrency == "connections" else spec.concurrency
-    return Backend(
-        spec.name, spec.title, spec.protocol, model, command, spec.unavailable, pins=pins
-    )
+    return Backend(spec, command)
 
 
 _ALL = [
-    Backend(
-        name="fcgi-worker",
-        title="our worker manager",
-        protocol="fastcgi",
-        model="processes: a master and N children; threads: one",
-        command=_fcgi_worker,
-        unavailable=lambda: None,
-    ),
-    *(_of(spec) for spec in SPECS.values()),
-    Backend(
-        name="php-fpm",
-        title="PHP's own worker manager",
-        protocol="fastcgi",
-        model="processes: a master and N children; threads: one",
-        command=_php_fpm,
-        unavailable=_without_php_fpm,
-        pins="workers",
-        script=str(php_fpm.INDEX),
-    ),
+    Backend(FCGI_WORKER, _fcgi_worker),
+    *map(of_spec, SPECS.values()),
+    Backend(PHP_FPM, _php_fpm, script=str(php_fpm.INDEX)),
 ]
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}

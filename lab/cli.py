@@ -15,19 +15,20 @@ from rich.table import Table
 
 from lab import bench as bench_module
 from lab import demo as demo_module
-from lab.backends import BACKENDS
+from lab import explain as explain_module
+from lab import listing
+from lab.backends import find_backend
 from lab.chain import require_state, start_chain, stop_chain, swap_backend
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
-from lab.fronts import FRONTS, gateway_status
+from lab.fronts import gateway_status
 from lab.load import ROUTES, run_load
-from lab.processes import family_of, resident_bytes
+from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
 from lab.rundir import LabError, RunDir, State
+from lab.verify import Verifier, choose
+from lab.verify_table import result_row, watch
 
 console = Console()
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""All end a command the way Ctrl-C does: it stops what it started."""
 
 
 class LabGroup(click.Group):
@@ -59,37 +60,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 @main.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_parts(as_json: bool) -> None:
-    """List the fronts and back ends, and what this machine lacks for them."""
-    rows = [
-        {
-            "name": part.name,
-            "place": "front",
-            "protocol": "http",
-            "title": part.title,
-            "model": "",
-            "unavailable": part.unavailable(),
-        }
-        for part in FRONTS.values()
-    ]
-    rows += [
-        {
-            "name": part.name,
-            "place": "backend",
-            "protocol": part.protocol,
-            "title": part.title,
-            "model": part.model,
-            "unavailable": part.unavailable(),
-        }
-        for part in BACKENDS.values()
-    ]
+    """List the fronts and back ends, what sets them apart, and what this machine lacks."""
+    found = listing.rows()
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("name", "place", "speaks", "what it is", "here", box=None, pad_edge=False)
-    for row in rows:
-        what = ", ".join(filter(None, (row["title"], row["model"])))
-        table.add_row(row["name"], row["place"], row["protocol"], what, row["unavailable"] or "yes")
-    console.print(table)
+        click.echo(json.dumps(found, indent=2))
+    else:
+        listing.show(console, found)
 
 
 @main.command()
@@ -114,8 +90,7 @@ def up(front: str, backend: str, port: int, workers: int, detach: bool) -> None:
             console.print("\nCtrl-C stops the chain.", style="dim")
             sys.exit(_stay(run_dir, state))
     except KeyboardInterrupt:
-        for number in INTERRUPTS:
-            signal.signal(number, signal.SIG_IGN)  # one is enough
+        ignore_interrupts()
         console.print("stopping")
         stop_chain(run_dir)
 
@@ -133,6 +108,30 @@ def _stay(run_dir: RunDir, state: State) -> int:
             console.print(told, style="red")
             stop_chain(run_dir)
             return 1
+
+
+@main.command()
+@click.argument("name", metavar="ID|all")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def verify(name: str, as_json: bool) -> None:
+    """Ask back ends the application's contract, straight and through the gateway.
+
+    Exit code 1: one of them breaks it. What cannot run here is listed, not counted.
+    """
+    verifier = Verifier(choose(name))
+    if as_json:
+        verifier.run(lambda: None)
+        click.echo(json.dumps([result_row(result) for result in verifier.results], indent=2))
+    else:
+        watch(console, verifier)
+    sys.exit(any(result.problems for result in verifier.results))
+
+
+@main.command()
+@click.argument("name", metavar="ID")
+def explain(name: str) -> None:
+    """Explain one back end on one screen: its model, and the calls it makes, measured now."""
+    explain_module.run(console, find_backend(name))
 
 
 @main.command()
@@ -223,10 +222,10 @@ def demo() -> None:
 
 
 @main.command()
-@click.option("--seconds", type=click.FloatRange(0.5, 600), default=3, show_default=True,
-              help="Of load, in each round of each side.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=2, show_default=True,
+              help="Of load, in each round of each side of a ratio.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True,
               help="Interleaved; medians are printed.")  # fmt: skip
 def bench(seconds: float, rounds: int) -> None:
-    """Measure CPU per request beside nginx and php-fpm, interleaved, and memory over time."""
+    """Measure CPU per request: ours beside nginx and php-fpm, every architecture beside a floor."""
     sys.exit(bench_module.run(console, seconds, rounds))

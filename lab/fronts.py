@@ -31,6 +31,10 @@ class Front(ABC):
 
     name: str
     title: str
+    mode: str
+    """How its epoll reports."""
+    source: str
+    """The file to read."""
 
     @abstractmethod
     def unavailable(self) -> str | None:
@@ -65,6 +69,8 @@ class Gateway(Front):
 
     name = "gateway"
     title = "our gateway"
+    mode = "level, EPOLLEXCLUSIVE"
+    source = "gateway/loop.py"
 
     def unavailable(self) -> str | None:
         """Return None: it is ours."""
@@ -113,6 +119,8 @@ class Nginx(Front):
 
     name = "nginx"
     title = "the real nginx"
+    mode = "edge"
+    source = "lab/fronts.py"
 
     def unavailable(self) -> str | None:
         """Return what installs it, when it is missing."""

@@ -6,12 +6,14 @@ then stops the parts in order; what a part writes goes to a log file in the run 
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import psutil
 
@@ -24,6 +26,18 @@ PATIENCE = 15.0
 GRACE = 10.0
 """Seconds for a part to finish what runs."""
 
+INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""All end a command the way Ctrl-C does: it stops what it started."""
+
+_PRIVILEGED: Final = 1024
+"""Ports below it belong to root."""
+
+_ATTEMPTS: Final = 1000
+"""Ports tried, before none is free."""
+
+_READINGS: Final = 50
+"""How often a family's CPU time is read again because one of it has just ended."""
+
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -33,9 +47,13 @@ def start_part(
     address: Address,
     run_dir: RunDir,
     environment: Mapping[str, str] | None = None,
+    bound: socket.socket | None = None,
 ) -> Part:
-    """Start `command` and return it once `address` takes connections; LabError when it does not."""
-    if not address.path:  # else a stranger's listener would pass for this part
+    """Start `command` and return it once `address` takes connections; LabError when it does not.
+
+    `bound` is a listener at that address already, which the command inherits.
+    """
+    if bound is None and not address.path:  # else a stranger's listener would pass for this part
         try:
             bind_listener(address).close()
         except ListenError as error:
@@ -50,6 +68,7 @@ def start_part(
             stderr=log,
             env={**os.environ, **(environment or {})},
             start_new_session=True,
+            pass_fds=() if bound is None else (bound.fileno(),),
         )
     _started.append(popen)
     try:
@@ -82,11 +101,25 @@ def accepts(address: Address) -> bool:
         return probe.connect_ex(address.sockaddr) == 0
 
 
+def ignore_interrupts() -> None:
+    """Let what is being stopped be stopped: one Ctrl-C is enough."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that nobody has now, below those that the kernel gives to clients.
+
+    One of the kernel's choice may be a client's by the time that a server binds it, under load.
+    """
+    span = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    lowest = int(span[0])
+    for _ in range(_ATTEMPTS):
+        port = random.randrange(lowest // 2, lowest) if lowest > _PRIVILEGED * 2 else 0
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise LabError("no port of 127.0.0.1 is free")
 
 
 def stop_part(part: Part, grace: float = GRACE) -> None:
@@ -143,14 +176,30 @@ def family_of(part: Part) -> list[psutil.Process]:
     return []
 
 
+def cpu_times(part: Part) -> tuple[float, float]:
+    """Return the CPU seconds, user and kernel, that `part` has used in all its processes.
+
+    Children that have ended and were waited for are in their parent's account (proc_pid_stat(5):
+    cutime, cstime), so a family is added up only when none of it went meanwhile: else a child
+    would count twice, or not at all.
+    """
+    user = kernel = 0.0
+    for _ in range(_READINGS):
+        family = family_of(part)
+        user = kernel = 0.0
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                user += times.user + times.children_user
+                kernel += times.system + times.children_system
+        if family == family_of(part):
+            break
+    return user, kernel
+
+
 def cpu_seconds(part: Part) -> float:
-    """Return the CPU time, user and system, that `part` has used in all its processes."""
-    total = 0.0
-    for process in family_of(part):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
+    """Return the CPU time, user and kernel together."""
+    return sum(cpu_times(part))
 
 
 def resident_bytes(part: Part) -> int:

@@ -1,0 +1,75 @@
+"""`lab explain ID`: one architecture on one screen, with the calls that it makes, measured now."""
+
+import textwrap
+from collections.abc import Iterable
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from lab import system_calls
+from lab.backends import Backend
+from lab.rundir import LabError
+
+WIDTH: Final = 100
+"""Columns at most, on whatever terminal: a longer line is harder to read."""
+
+_LABEL: Final = 11  # columns before the text
+
+
+def run(console: Console, backend: Backend) -> None:
+    """Print it."""
+    with console.status(f"counting the system calls of {backend.name}"):
+        calls = measured_calls(backend)
+    for line in lines(backend, calls, min(console.width, WIDTH)):
+        console.print(line, highlight=False)
+
+
+def measured_calls(backend: Backend) -> str:
+    """Return the calls per request in words, or why they could not be counted."""
+    reason = backend.unavailable() or system_calls.unavailable()
+    if reason is None:
+        try:
+            rates = system_calls.count_per_request(backend)
+        except LabError as error:
+            reason = str(error)
+        else:
+            return "  ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
+    return f"not measured: {reason}"
+
+
+def lines(backend: Backend, calls: str, width: int) -> list[Text]:
+    """Return the screen; `calls` is what `measured_calls` said."""
+    spec = backend.spec
+    speaks = "FastCGI" if spec.protocol == "fastcgi" else "HTTP"
+    told = [
+        Text.assemble((spec.name, "bold"), f": {spec.title} ({spec.family}, {speaks})"),
+        *(Text(f"  {line}") for line in spec.model),
+        Text(),
+    ]
+    waits = ", ".join(filter(None, (spec.multiplexer, spec.mode)))
+    kept = "on a kept connection" if spec.keep_alive else "a connection for each"
+    where = "" if spec.protocol == "http" else ", without the gateway's"
+    for label, texts in (
+        ("processes", [f"{spec.processes}; threads: {spec.threads}"]),
+        ("waits by", [waits] if waits else []),
+        ("sleeps", [f"waiting for data: {spec.sleeps[0]}", f"copying them: {spec.sleeps[1]}"]),
+        ("calls", [f"per request, GET /hello, {kept}{where}:", calls]),
+        ("good for", [spec.good]),
+        ("bad for", [spec.bad]),
+        ("limits", spec.limits),
+        ("beside it", [", ".join(spec.neighbours)]),
+        ("claims", [" ".join(spec.claims)]),
+        ("read", [spec.source]),
+    ):
+        told += _labelled(label, texts, width)
+    return told
+
+
+def _labelled(label: str, texts: Iterable[str], width: int) -> list[Text]:
+    wrapped = [line for text in texts for line in textwrap.wrap(text, width - _LABEL)]
+    heads = [label, *[""] * len(wrapped)]
+    return [
+        Text.assemble((head.ljust(_LABEL), "cyan"), line)
+        for head, line in zip(heads, wrapped, strict=False)
+    ]

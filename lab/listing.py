@@ -1,0 +1,100 @@
+"""`lab list`: what each part of the chain is, as data or as a table, and what this machine lacks.
+
+The table is for comparing: grouped by family, a column for each thing in which architectures
+differ, below it what limits each first. `lab explain ID` says the rest; `--json` has all of all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from itertools import groupby
+from typing import Any, Final, get_args
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from lab.backends import BACKENDS, Backend
+from lab.fronts import FRONTS, Front
+from servers.spec import Family, Spec
+
+Row = dict[str, Any]
+
+_FAMILIES: Final = get_args(Family)
+_DESCRIBED: Final = [f.name for f in fields(Spec) if f.name not in ("target", "probe")]
+"""What a Spec says of an architecture; the rest says how to run it."""
+
+_LEGEND: Final = """
+→ speaks FastCGI, the others HTTP. N is --workers. – cannot run here, the reason is above.
+lab explain NAME tells one of them; --json has everything."""
+
+
+def rows() -> list[Row]:
+    """Return every front and back end with all that is known of it, JSON's types only."""
+    fronts = [_front_row(front) for front in FRONTS.values()]
+    return fronts + [_backend_row(backend) for backend in BACKENDS.values()]
+
+
+def _front_row(front: Front) -> Row:
+    return {
+        "place": "front",
+        "name": front.name,
+        "title": front.title,
+        "family": "multiplexing",
+        "protocol": "http",
+        "processes": "a master and one child",
+        "threads": "one",
+        "multiplexer": "epoll",
+        "mode": front.mode,
+        "limits": [],
+        "source": front.source,
+        "unavailable": front.unavailable(),
+    }
+
+
+def _backend_row(backend: Backend) -> Row:
+    described = {key: getattr(backend.spec, key) for key in _DESCRIBED}
+    return {"place": "backend", **described, "unavailable": backend.unavailable()}
+
+
+def show(console: Console, listed: Iterable[Row]) -> None:
+    """Print two lines for each, its limit in the second, and what this machine lacks."""
+    listed = sorted(listed, key=_group)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    table.add_column(_columns("processes", "threads", "waits by"), ratio=1)
+    for number, members in groupby(listed, key=_group):
+        table.add_row(Text("front" if number < 0 else _FAMILIES[number], style="bold"))
+        for row in members:
+            table.add_row(_name(row), _what(row))
+    console.print(table)
+    for row in listed:
+        if row["unavailable"]:
+            console.print(Text.assemble((f"– {row['name']}", "yellow"), f": {row['unavailable']}"))
+    console.print(_LEGEND, style="dim", highlight=False)
+
+
+def _group(row: Row) -> int:
+    """Fronts first, then the families in the order of the notes."""
+    return -1 if row["place"] == "front" else _FAMILIES.index(row["family"])
+
+
+def _name(row: Row) -> Text:
+    mark = ("– ", "yellow") if row["unavailable"] else "  "
+    return Text.assemble(mark, row["name"], "→" if row["protocol"] == "fastcgi" else "")
+
+
+def _what(row: Row) -> Group:
+    waits = ", ".join(filter(None, (row["multiplexer"], row["mode"]))) or "–"
+    columns = _columns(row["processes"], row["threads"], waits)
+    if not row["limits"]:
+        return Group(columns)
+    return Group(columns, Text(row["limits"][0].partition(":")[0], style="dim"))
+
+
+def _columns(*cells: str) -> Table:
+    """Return a grid whose columns stand at the same place in every row."""
+    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for _ in cells:
+        grid.add_column(ratio=1)
+    grid.add_row(*map(Text, cells))
+    return grid
