@@ -5,13 +5,15 @@ processes wait inside the kernel, where nobody sees it and who waits longest is 
 So the gateway opens no more connections than the responder says it takes (FCGI_GET_VALUES), and
 what waits, waits here: first come, first served, bounded, with a time limit. The connection used
 last is used next, so that a quiet upstream keeps few processes warm.
+
+The back ends may come and go (`discovery`): one that is gone finishes what it runs, and no more.
 """
 
-import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.config import Config, Upstream
+from gateway.discovery import Discovery
 from gateway.fastcgi_upstream import FastCGIConnection
 from gateway.http_upstream import HttpConnection
 from gateway.loop import READ, WRITE, Loop
@@ -35,7 +37,9 @@ class Backend:
         "address",
         "ask_after",
         "avoid_until",
+        "connecting",
         "family",
+        "gone",
         "idle",
         "known",
         "limit",
@@ -46,14 +50,13 @@ class Backend:
     def __init__(self, address: Address, limit: int, *, known: bool) -> None:
         self.address = address
         self.family = address.family
-        self.sockaddr: Any = address.sockaddr
-        if not address.path:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-            self.family, self.sockaddr = found[0], found[4]
+        self.sockaddr = address.sockaddr
         self.limit = limit  # connections at most
         self.known = known  # whether the limit is final; until then nothing is sent
         self.open = 0  # connections, idle ones too
         self.idle: list[UpstreamConnection] = []
+        self.connecting: set[UpstreamConnection] = set()
+        self.gone = False  # its address is the upstream's no more
         self.avoid_until = 0.0
         self.ask_after = 0.0  # when it may be asked again how much it takes
 
@@ -91,11 +94,11 @@ class Pool:
         self._turn = 0
         self._share = max(1, upstream.connections // processes)
         self._asks = upstream.protocol == "fastcgi"
-        self._backends = [Backend(a, self._share, known=not self._asks) for a in upstream.addresses]
-        self._only = self._backends[0] if len(self._backends) == 1 else None
-        if self._asks:
-            for backend in self._backends:
-                Question(self, backend)
+        self._discovery = Discovery(upstream.addresses)
+        self._addresses: tuple[Address, ...] = ()
+        self._backends: list[Backend] = []
+        self._only: Backend | None = None  # the usual case: there is nothing to choose
+        self._take_addresses(self._discovery.found)
 
     @property
     def busy(self) -> bool:
@@ -105,7 +108,26 @@ class Pool:
     def retire(self) -> None:
         """Finish what runs or waits, keep no connection: another configuration holds."""
         self._retired = True
+        self._discovery.stop()
         self.close_idle()
+
+    def _take_addresses(self, addresses: tuple[Address, ...]) -> None:
+        """Have a back end for each address: keep those there are, add, let go."""
+        before = {backend.address: backend for backend in self._backends}
+        self._addresses = addresses
+        self._backends = [before.get(a) or self._new_backend(a) for a in addresses]
+        self._only = self._backends[0] if len(self._backends) == 1 else None
+        self._turn = 0
+        for backend in set(before.values()) - set(self._backends):
+            backend.gone = True
+            for connection in (*backend.idle, *backend.connecting):
+                connection.on_gone()
+
+    def _new_backend(self, address: Address) -> Backend:
+        backend = Backend(address, self._share, known=not self._asks)
+        if self._asks:
+            Question(self, backend)
+        return backend
 
     # Requests
 
@@ -168,8 +190,8 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that may carry another request."""
         backend = connection.backend
-        if backend.open > backend.limit:
-            connection.close()  # the back end takes fewer than it used to
+        if backend.gone or backend.open > backend.limit:
+            connection.close()  # the back end takes fewer than it used to, or none
         elif self._queue:
             connection.start(self._queue.popleft())
         else:
@@ -209,6 +231,16 @@ class Pool:
             exchange.fail(503, f"no free connection within {self.config.timeouts.queue:g} s")
         if self._retired:
             self.close_idle()
+        elif self._addresses is not self._discovery.found:
+            self._change(self._discovery.found)
+
+    def _change(self, addresses: tuple[Address, ...]) -> None:
+        if addresses != self._addresses:
+            told = ", ".join(map(str, addresses))
+            self.process.error_log.info(f"upstream {self.upstream.name}: now at {told}")
+            self._take_addresses(addresses)
+            self.serve_queue()
+        self._addresses = addresses
 
     def close_idle(self) -> None:
         """Close the connections that carry nothing."""

@@ -58,6 +58,8 @@ class UpstreamConnection(ABC):
         self._paused = False
         self._out = bytearray()
         self._sock, self._connected = open_connection(backend)
+        if not self._connected:
+            backend.connecting.add(self)
         self._interest = READ if self._connected else WRITE
         self.deadline = self._loop.now + self._timeouts.connect
         self._loop.register(self._sock, self._interest, self.on_event)
@@ -167,6 +169,8 @@ class UpstreamConnection(ABC):
         """Close, and tell the exchange why."""
         exchange, self.exchange = self.exchange, None
         stale = self.served > 0 and not self._answered
+        if stale:
+            self.backend.note_failure(self._loop.now)  # where its other connections may be dead too
         self.close()
         if exchange is not None:
             exchange.fail(status, f"{self.backend.address}: {cause}", stale=stale)
@@ -191,6 +195,7 @@ class UpstreamConnection(ABC):
             self._unreachable(502, f"cannot connect: {os.strerror(code)}")
             return
         self._connected = True
+        self.backend.connecting.discard(self)
         self._watch()
         if self.exchange is not None:
             self._begin(self.exchange)
@@ -204,6 +209,13 @@ class UpstreamConnection(ABC):
         self.close()
         if exchange is not None:
             exchange.on_unreachable(self.backend, status, cause)
+
+    def on_gone(self) -> None:
+        """Close, being idle or not connected yet: the back end's address is no more."""
+        if self._connected:
+            self.close()
+        else:
+            self._unreachable(502, "its address is gone")
 
     def _read(self, mask: int) -> None:
         if self._paused and not mask & BROKEN:
@@ -300,6 +312,7 @@ class UpstreamConnection(ABC):
         if self.closed:
             return
         self.closed = True
+        self.backend.connecting.discard(self)
         self._loop.close(self._sock)
         self._loop.forget(self)
         self.pool.on_closed(self)
