@@ -17,15 +17,12 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from servers.connection import AGAIN, Connection
-from servers.outside.stopping import Waker
+from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, WAIT, WRITE
 from servers.spec import Options
 from servers.timers import Timers
 
 log = logging.getLogger("servers")
-
-GRACE: Final = 10.0
-"""Seconds that running requests get when the server is told to stop."""
 
 _SWEEP: Final = 0.5  # seconds between two looks at all deadlines
 _REST: Final = 0.1  # seconds without accepting after EMFILE

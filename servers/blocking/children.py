@@ -11,14 +11,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
 
-from servers.outside.stopping import die_with_parent
+from servers.outside.stopping import GRACE, die_with_parent
 
 log = logging.getLogger("servers")
-
-GRACE: Final = 10.0
-"""Seconds that children get to finish what runs."""
 
 
 class Children:

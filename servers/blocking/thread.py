@@ -9,11 +9,10 @@ import socket
 import threading
 
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.outside.stopping import Running
+from servers.outside.stopping import GRACE, Running
 from servers.spec import Options
 
 _MOST = 512  # threads, where the option allows more
-_GRACE = 10.0  # seconds that running requests get at the end
 
 
 class Thread:
@@ -36,7 +35,7 @@ class Thread:
                 self._slots.release()
             else:
                 threading.Thread(target=self._work, args=(sock,), daemon=True).start()
-        self._running.wait_until_none(_GRACE)
+        self._running.wait_until_none(GRACE)
 
     def _work(self, sock: socket.socket) -> None:
         with self._running:

@@ -10,10 +10,10 @@ import socket
 import threading
 
 from servers.blocking.serve import accept, make_blocking, serve
+from servers.outside.stopping import GRACE
 from servers.spec import Options
 
 _QUEUED = 64  # connections for each thread that may wait in the queue; more stay in the backlog
-_GRACE = 10.0  # seconds that running requests get at the end
 
 
 class ThreadPool:
@@ -39,7 +39,7 @@ class ThreadPool:
         for _ in self._threads:
             self._enqueue(None)
         for thread in self._threads:
-            thread.join(_GRACE)
+            thread.join(GRACE)
 
     def _enqueue(self, item: socket.socket | None) -> None:
         """Wait for room; once stopping, everything that moves makes some."""

@@ -11,8 +11,8 @@ import socket
 from typing import Any, ClassVar, cast
 
 from servers.connection import client_of
-from servers.event_server import GRACE, descriptor_limit, log
-from servers.outside.stopping import Waker
+from servers.event_server import descriptor_limit, log
+from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
 from servers.spec import Options
 

@@ -11,8 +11,8 @@ import time
 
 from servers.connection import Connection
 from servers.coroutine.scheduler import Coroutine, Readable, Scheduler, Sleep, Task, Writable
-from servers.event_server import GRACE, descriptor_limit, log
-from servers.outside.stopping import Waker
+from servers.event_server import descriptor_limit, log
+from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, SENDFILE, WAIT, WRITE
 from servers.spec import Options
 

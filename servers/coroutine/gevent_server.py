@@ -15,8 +15,8 @@ import gevent
 import gevent.socket
 
 from servers.connection import client_of, reset
-from servers.event_server import GRACE, descriptor_limit, log
-from servers.outside.stopping import Waker
+from servers.event_server import descriptor_limit, log
+from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, RECEIVE, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
 from servers.spec import Options
 

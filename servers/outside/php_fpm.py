@@ -31,7 +31,7 @@ pid = {run_dir}/php-fpm.pid
 log_limit = 8192
 ; a child that ends badly is not to take the others with it
 emergency_restart_threshold = 0
-process_control_timeout = 800ms
+process_control_timeout = 10s
 
 [chainlab]
 listen = {listen}
@@ -46,6 +46,10 @@ security.limit_extensions = .php
 php_admin_value[post_max_size] = 64M
 php_admin_value[enable_post_data_reading] = 0
 php_admin_value[output_buffering] = 0
+php_admin_flag[zlib.output_compression] = off
+; no limit: else a timer is set and unset for each request
+php_admin_value[max_execution_time] = 0
+php_admin_value[max_input_time] = -1
 php_admin_value[default_charset] =
 php_admin_value[upload_tmp_dir] = {run_dir}
 php_admin_flag[expose_php] = off

@@ -17,13 +17,10 @@ import time
 from abc import ABC, abstractmethod
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from servers.outside.stopping import Waker, die_with_parent
+from servers.outside.stopping import GRACE, Waker, die_with_parent
 from servers.spec import Options
-
-GRACE: Final = 10.0
-"""Seconds that the program gets to finish what runs."""
 
 
 class ProgramEnded(Exception):

@@ -1,12 +1,11 @@
-"""How the servers of others are stopped: a pipe that wakes, a count that says when all is done.
+"""How servers are stopped: a pipe that wakes, a count that says when all is done.
 
 A signal handler may only record and wake, and Python restarts a system call after it (PEP 475),
 so each loop watches a pipe beside its listener. Even that is too late for a signal that comes
 just before the system call: Python's handler would run only when the call returns. So the pipe
 is the interpreter's wake-up descriptor too, which its handler in C writes to at once.
 
-What still runs when a server is told to stop gets GRACE seconds; the whole stop takes less than
-one.
+What still runs when a server is told to stop gets GRACE seconds, in every architecture.
 """
 
 import ctypes
@@ -18,10 +17,11 @@ import time
 from types import TracebackType
 from typing import Final
 
-GRACE: Final = 0.8
+GRACE: Final = 10.0
 """Seconds that running requests get when the server is told to stop."""
 
 _PR_SET_PDEATHSIG: Final = 1  # man prctl(2)
+_libc = ctypes.CDLL(None)  # loaded here, so that a forked child need not
 
 
 class Waker:
@@ -104,6 +104,6 @@ class Running:
 
 def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when `parent`, which forked it, ends in whatever way."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)

@@ -19,6 +19,7 @@ from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 from servers.app.wsgi import application
 from servers.outside.http_body import ChunkedBody, LengthBody
 from servers.outside.stopping import GRACE, Running, Waker
+from servers.session import PATIENCE
 from servers.spec import Options
 
 if TYPE_CHECKING:  # the module is there for type checkers only
@@ -26,7 +27,6 @@ if TYPE_CHECKING:  # the module is there for type checkers only
 
 log = logging.getLogger("servers.wsgiref")
 
-_SILENCE: Final = 60.0  # seconds a client may be silent in the middle of a request
 _LINGER: Final = 1.0  # seconds of the same, for content that nobody wants
 _LINGER_BYTES: Final = 128 << 20
 
@@ -98,7 +98,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 class _Handler(WSGIRequestHandler):
     """One connection, one request."""
 
-    timeout = _SILENCE
+    timeout = PATIENCE
     wbufsize = 65536
     server: _Server
 
