@@ -10,6 +10,9 @@ Family = Literal[
     "blocking", "multiplexing", "signal-driven", "asynchronous", "coroutine", "outside"
 ]
 
+Lack = Literal["timeouts", "pipelining"]
+"""timeouts: a silent client is never given up. pipelining: requests sent ahead may be lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -77,6 +80,8 @@ class Spec:
     """Whether a connection may carry more than one request."""
     limits: tuple[str, ...] = ()
     """What it cannot do, one sentence each."""
+    lacks: tuple[Lack, ...] = ()
+    """What the house asks of every architecture, and this one, somebody else's, has not."""
     exceptions: tuple[tuple[str, str], ...] = ()
     """Checks of the contract that it breaks, and why it cannot be helped."""
     probe: Callable[[], str | None] = field(default=_nothing_missing, repr=False)

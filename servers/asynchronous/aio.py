@@ -82,6 +82,11 @@ class Operation:
         """Whether it has ended."""
         return bool(_libc.aio_error(ctypes.byref(self.block)) != errno.EINPROGRESS)
 
+    def finish(self) -> None:
+        """Wait until it has ended."""
+        while not self.done:
+            suspend([self], 1.0)
+
     def result(self) -> int:
         """Return the number of bytes, -1 when it failed; once, after it is done."""
         return int(_libc.aio_return(ctypes.byref(self.block)))

@@ -60,8 +60,10 @@ class PosixAio(EventServer):
         """Need nothing: `_drop` waits for what is under way."""
 
     def _admit(self, sock: socket.socket, now: float) -> None:
-        super()._admit(sock, now)
-        sock.setblocking(True)
+        connection = Connection(sock, now)
+        sock.setblocking(True)  # before a thread of the library reads: EAGAIN would be its answer
+        self._connections[connection.fd] = connection
+        self._watch(connection, READ)
 
     def _round(self, timeout: float) -> float:
         aio.suspend([self._woken, *self._operations.values()], timeout)
@@ -124,14 +126,25 @@ class PosixAio(EventServer):
             return
         self._connections.pop(connection.fd, None)
         connection.session.close()
-        try:
-            connection.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # the client was first
-            pass
+        _shut_down(connection.sock)
 
     def close(self) -> None:
-        """Close everything."""
+        """Close everything; what is under way first, for it writes into our memory."""
         self._stopping = True
         if hasattr(self, "_acceptor"):
             self._acceptor.join()
+            self._waker.wake()
+            self._woken.finish()
+        for connection, operation in self._operations.items():
+            _shut_down(connection.sock)
+            operation.finish()
+            connection.close()
         super().close()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    """Have what is under way on it end."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:  # the client was first
+        pass
