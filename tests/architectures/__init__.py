@@ -1,0 +1,1 @@
+"""One suite for every server architecture: what they all have to survive, in whichever language."""

@@ -1,0 +1,74 @@
+"""Descriptors: none is lost over ten thousand connections, and running out of them is survived."""
+
+import contextlib
+import time
+
+import psutil
+import pytest
+
+from servers.registry import SPECS, Spec
+from tests.support.architectures import HELLO, Running, each, running
+from tests.support.gateway import RawClient
+from tests.support.processes import wait_until
+
+CONNECTIONS = 10_000
+REQUEST = b"GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+
+
+def ask_once(server: Running) -> bytes:
+    """Return the answer to one request on a connection of its own."""
+    with server.connect() as client:
+        client.send(REQUEST)
+        return client.read_to_end()
+
+
+@each
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # a fork costs milliseconds where the machine is busy
+def test_ten_thousand_connections_leave_no_descriptor_and_no_zombie(spec: Spec) -> None:
+    with running(spec) as server:
+        for _ in range(100):
+            assert ask_once(server).endswith(HELLO)
+        before, size = server.descriptors, len(server.family)
+        for _ in range(CONNECTIONS):
+            assert ask_once(server).endswith(HELLO)
+        # A fork server's last child may still be on its way out.
+        wait_until(lambda: len(server.family) <= size, "no process more than before")
+        wait_until(lambda: server.descriptors <= before, "no descriptor more than before")
+        states = [process.status() for process in server.family]
+        assert psutil.STATUS_ZOMBIE not in states
+
+
+@each
+def test_without_descriptors_it_neither_spins_nor_dies(spec: Spec) -> None:
+    with running(spec, files=80, workers=2) as server:
+        assert server.greets()
+        crowd = [server.connect() for _ in range(150)]
+        time.sleep(0.5)  # not for a condition: let it get as far as it gets
+        before = server.cpu_seconds
+        time.sleep(1.0)
+        used = server.cpu_seconds - before
+        for client in crowd:
+            client.close()
+        wait_until(server.greets, "it serves again")
+        if spec.name != "busy-poll":  # that is its model
+            assert used < 0.5, f"it used {used:.2f} s of CPU in a second of waiting"
+
+
+LIMITED = [name for name in ("select", "php-select", "php-coroutine") if name in SPECS]
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_select_answers_503_above_its_limit(name: str) -> None:
+    with running(SPECS[name], files=4096) as server, contextlib.ExitStack() as stack:
+        first = stack.enter_context(server.connect())
+        first.request("GET", "/hello")
+        assert first.response()[1] == HELLO
+        crowd: list[RawClient] = [stack.enter_context(server.connect()) for _ in range(1100)]
+        last = crowd[-1]
+        last.request("GET", "/hello")
+        head, _ = last.response()
+        assert head.status == 503
+        wait_until(lambda: server.process.stderr.count("descriptor") > 0, "the log says why")
+        first.request("GET", "/hello")
+        assert first.response()[1] == HELLO  # those that it can hold are served on
