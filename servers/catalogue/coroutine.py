@@ -3,6 +3,7 @@
 import importlib.util
 from typing import Final
 
+from servers.catalogue.go_programs import unbuilt
 from servers.spec import Spec
 
 _COMPUTES: Final = "a handler that computes holds up everybody"
@@ -21,6 +22,10 @@ def _without_uvloop() -> str | None:
 
 def _without_gevent() -> str | None:
     return _without("gevent")
+
+
+def _without_go() -> str | None:
+    return unbuilt("go-http")
 
 
 SPECS: Final = (
@@ -106,11 +111,40 @@ SPECS: Final = (
         sleeps=("the process in epoll_wait(2), by libev; the greenlet in recv", _COPY),
         good="code that was written to block, and libraries that do",
         bad="seeing where a switch may come",
-        neighbours=("coroutine", "thread"),
+        neighbours=("coroutine", "thread", "go"),
         source="servers/coroutine/gevent_server.py",
         limits=(_COMPUTES,),
         claims=("S8",),
         target="servers.coroutine.gevent_server:Gevent",
         probe=_without_gevent,
+    ),
+    Spec(
+        name="go",
+        title="Go: goroutines on threads, and a small framework",
+        family="coroutine",
+        processes="one",
+        threads="one for each core, and more that sleep in system calls",
+        multiplexer="epoll",
+        mode="edge",
+        model=(
+            "Each connection is a goroutine, written as if it blocked: a coroutine with a stack.",
+            "Where a call would block, the runtime parks it and runs another on that thread;",
+            "one epoll in the runtime says who can go on, on whichever core is free.",
+            "Above net/http: router with parameters, middleware, context, errors as answers.",
+        ),
+        sleeps=("a thread in epoll_wait(2), for all; the goroutine in its Read", _COPY),
+        good="straight code for many connections, on all cores at once",
+        bad="memory: a stack and buffers for each connection, and a garbage collector",
+        neighbours=("gevent", "coroutine", "thread", "go-fcgi"),
+        source="servers/go/cmd/go-http/main.go",
+        limits=(
+            "--workers changes nothing: the runtime takes a thread for each core",
+            "a client must take 64 KiB of an answer in ten seconds",
+            "net/http takes what our parser refuses: LF line ends, folded fields, both framings",
+            "net/http answers OPTIONS * itself, with 200",
+        ),
+        claims=("S10", "S8"),
+        target="servers.outside.go:GoHttp",
+        probe=_without_go,
     ),
 )

@@ -3,6 +3,7 @@
 import importlib.util
 from typing import Final
 
+from servers.catalogue.go_programs import unbuilt
 from servers.spec import Spec
 
 
@@ -14,6 +15,10 @@ def _without(package: str, requirement: str) -> str | None:
 
 def _without_flup() -> str | None:
     return _without("flup", "flup>=1.0.3")
+
+
+def _without_go() -> str | None:
+    return unbuilt("go-fcgi")
 
 
 SPECS: Final = (
@@ -91,5 +96,35 @@ SPECS: Final = (
         ),
         claims=("S5",),
         target="servers.outside.wsgiref_http:WsgirefHttp",
+    ),
+    Spec(
+        name="go-fcgi",
+        title="Go as a FastCGI responder",
+        family="outside",
+        protocol="fastcgi",
+        processes="one",
+        threads="one for each core, and more that sleep in system calls",
+        multiplexer="epoll",
+        mode="edge",
+        model=(
+            "net/http/fcgi of Go's standard library: a goroutine for each connection reads",
+            "records, and one for each request answers, several at a time on a connection.",
+            "An idle connection holds a parked goroutine, and no process or thread.",
+        ),
+        sleeps=(
+            "a thread in epoll_wait(2), for all; the goroutine in its Read",
+            "nowhere: read copies at once",
+        ),
+        good="kept connections: as many as the web server likes",
+        bad="a small request: three goroutines and a pipe take part in it",
+        neighbours=("go", "libfcgi", "uwsgi"),
+        source="servers/go/cmd/go-fcgi/main.go",
+        limits=(
+            "--workers changes nothing: the runtime takes a thread for each core",
+            "content that its handler does not read holds up the others on its connection",
+        ),
+        claims=("S10", "S5"),
+        target="servers.outside.go:GoFcgi",
+        probe=_without_go,
     ),
 )

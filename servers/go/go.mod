@@ -1,0 +1,3 @@
+module chainlab
+
+go 1.19

@@ -1,0 +1,100 @@
+// Package web is a small framework on net/http: what gin or echo are made of, and nothing else.
+//
+//	engine := web.New(missing, web.Recover)
+//	engine.Handle("/file/*name", file, "GET", "HEAD")
+//	http.Serve(listener, engine)
+//
+// A Handler answers through its Context, or returns an error. Errors become responses in one place
+// (Engine.explain), so a handler is straight-line code that returns early, and no answer is written
+// twice. Middleware is a function from Handler to Handler: it runs code before and after, sees the
+// error that passes through, and is composed once, when the engine is made.
+//
+// Unlike http.ServeMux nothing is cleaned or redirected: the path is compared as it was decoded.
+// What it costs beside a bare http.Handler: one Context for each request, and the way through the
+// tree of routes.
+package web
+
+import (
+	"errors"
+	"log"
+	"net/http"
+	"sync/atomic"
+)
+
+// Handler answers one request, or says why it could not.
+type Handler func(c *Context) error
+
+// Middleware wraps a handler in another.
+type Middleware func(next Handler) Handler
+
+// ErrGone says that the peer went away: no answer would reach it, and nobody is to blame.
+var ErrGone = errors.New("the peer has gone")
+
+const failed = "the application failed: its log says why"
+
+// Engine is an http.Handler made of routes and middleware. Routes are added before it serves.
+type Engine struct {
+	routes  node
+	missing Handler
+	answer  Handler // dispatch, wrapped in the middleware
+	served  atomic.Int64
+}
+
+// New returns an engine without routes. `missing` answers what no route matches; the first
+// middleware is the outermost.
+func New(missing Handler, middleware ...Middleware) *Engine {
+	engine := &Engine{missing: missing}
+	engine.answer = engine.dispatch
+	for i := len(middleware) - 1; i >= 0; i-- {
+		engine.answer = middleware[i](engine.answer)
+	}
+	return engine
+}
+
+// Handle adds a route. In the pattern, :NAME stands for one segment and a last *NAME for all that
+// is left, neither of them empty. It panics when the route can't be told from an earlier one.
+func (e *Engine) Handle(pattern string, handler Handler, methods ...string) {
+	route := e.routes.add(pattern)
+	for _, method := range methods {
+		route.add(pattern, method, handler)
+	}
+}
+
+// ServeHTTP answers one request.
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &Context{Request: r, Number: e.served.Add(1), writer: w}
+	if err := e.answer(c); err != nil && e.explain(c, err) != nil {
+		// Half an answer must not look like a whole one; net/http takes this as "cut it off".
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (e *Engine) dispatch(c *Context) error {
+	route, params := e.routes.find(c.Request.URL.Path)
+	if route == nil {
+		return e.missing(c)
+	}
+	handler := route.handlers[c.Request.Method]
+	if handler == nil {
+		line := "this path takes " + route.allow + " only"
+		return Refuse(http.StatusMethodNotAllowed, line).With("Allow", route.allow)
+	}
+	c.params = params
+	return handler(c)
+}
+
+// explain makes an error an answer; what it returns, if anything, can no longer be one.
+func (e *Engine) explain(c *Context, err error) error {
+	if errors.Is(err, ErrGone) {
+		return err
+	}
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || c.begun {
+		log.Printf("the application failed on %s %q: %v", c.Request.Method, c.Request.URL.Path, err)
+		refusal = Refuse(http.StatusInternalServerError, failed)
+	}
+	if c.begun {
+		return err
+	}
+	return refusal.answer(c)
+}
