@@ -1,10 +1,22 @@
 """Multiplexing servers: one thread waits for many descriptors at once."""
 
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
 from typing import Final
 
 from servers.spec import Spec
 
 _COMPUTES: Final = "a handler that computes holds up everybody"
+_SERVERS: Final = Path(__file__).parents[1]
+
+
+def _without_extension() -> str | None:
+    """Look for the file: finding it by import would import the package around it."""
+    folder = _SERVERS / "c_extension"
+    if any((folder / f"_server{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
+        return None
+    return "not built: install gcc and python3-dev, then run make setup"
+
 
 SPECS: Final = (
     Spec(
@@ -162,5 +174,28 @@ SPECS: Final = (
         limits=("a handler that computes holds up the connections of its process",),
         claims=("E4", "S6", "S7"),
         target="servers.multiplexing.epoll_exclusive:EpollExclusive",
+    ),
+    Spec(
+        name="c-extension",
+        title="a loop and an HTTP server in C, called from Python",
+        family="multiplexing",
+        processes="one",
+        threads="one",
+        multiplexer="epoll",
+        mode="edge",
+        model=(
+            "An extension of CPython: the epoll loop, the parser and the sending are C,",
+            "and call the handlers, which are Python. Interest is registered once for each",
+            "connection. The GIL is given away while epoll_wait sleeps.",
+        ),
+        sleeps=("in epoll_wait(2), without the GIL", "nowhere: recv copies at once"),
+        good="the least a request can cost while a Python handler answers it",
+        bad="changing it: a mistake in C ends the process, or is a hole in it",
+        neighbours=("epoll-et", "bjoern", "io-uring"),
+        source="servers/c_extension/loop.c",
+        limits=("it needs a compiler when it is installed", _COMPUTES),
+        claims=("S11", "S2", "E10", "E12"),
+        target="servers.c_extension.server:CExtension",
+        probe=_without_extension,
     ),
 )

@@ -1,0 +1,1 @@
+"""The server whose loop and HTTP are an extension of CPython, written in C."""
