@@ -14,6 +14,7 @@ from typing import Literal
 from lab.managers import FCGI_WORKER, PHP_FPM
 from lab.processes import start_part
 from lab.rundir import LabError, Part, RunDir
+from servers.app import contract
 from servers.outside import php_fpm
 from servers.registry import SPECS, Spec
 from transport import Address
@@ -47,6 +48,12 @@ class Backend:
     def unavailable(self) -> str | None:
         """Return why it cannot run here and what helps; None: it can."""
         return self.spec.unavailable()
+
+    def broken_rules(self, url: str, *, quick: bool) -> list[contract.Failure]:
+        """Ask it the contract, at `url`; return what fails without being an exception of its."""
+        excepted = dict(self.spec.exceptions)
+        failures = contract.verify(url, quick)
+        return [failure for failure in failures if failure.name not in excepted]
 
     def start(
         self,
