@@ -10,41 +10,46 @@ READY  := .venv/.ready
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-# Installs again only when the lock or the project's own metadata changed.
-$(READY): requirements.lock pyproject.toml
+# Installs again only when a lock, the project's own metadata or the C extension changed.
+$(READY): requirements.lock requirements-bjoern.lock pyproject.toml $(wildcard servers/c_extension/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainlab needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	@echo "setup: installing the locked dependencies into .venv"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@if command -v cc >/dev/null && [ -e /usr/include/ev.h ]; then \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --require-hashes -r requirements-bjoern.lock; \
+	else echo "setup: without bjoern, which needs gcc and libev-dev"; fi
 	@touch $@
 
-setup: $(READY) ## make .venv and install what the lock names
+setup: $(READY) ## make .venv, install what the locks name, build what is compiled
+	@$(BIN)/python -m servers.build
 
-demo: $(READY) ## start the chain, show one request, load every back end, swapping under load
+demo: setup ## start the chain, show one request, load every back end, swapping under load
 	@echo "demo: the chain on real traffic"
 	@$(BIN)/lab demo
 
-test: $(READY) ## run the whole test suite
+test: setup ## run the whole test suite
 	@echo "test: the whole suite; what this machine lacks is skipped with its reason"
 	@$(BIN)/pytest -n auto
 
-check: $(READY) ## ruff, mypy --strict, then the tests
+check: setup ## ruff, mypy --strict, then the tests
 	@echo "check: style, types, tests"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n auto
 
-bench: $(READY) ## CPU microseconds per request beside the real peers, interleaved
-	@echo "bench: gateway beside nginx, worker beside php-fpm"
+bench: setup ## CPU microseconds per request beside the real peers, interleaved
+	@echo "bench: gateway beside nginx, worker beside php-fpm, every architecture beside the floor"
 	@$(BIN)/lab bench
 
 lock: ## resolve the dependencies anew (needs uv)
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
-		--no-emit-index-url --no-annotate --no-header --upgrade pyproject.toml -o requirements.lock
+	@for lock in "--extra lab --extra dev -o requirements.lock" "--extra bjoern -o requirements-bjoern.lock"; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-annotate --no-header --upgrade pyproject.toml $$lock; done
 
 clean: ## remove what the other targets made
 	@echo "clean: removing .venv and caches"
-	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv build dist servers/go/bin servers/c_extension/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +
