@@ -15,7 +15,6 @@ from lab.backends import Backend, find_backend
 from lab.fronts import FRONTS, find_front
 from lab.processes import free_port, start_part, stop_part
 from lab.rundir import LabError, Part, RunDir, State
-from servers.app import contract
 from transport import Address
 
 Say = Callable[[str], None]
@@ -59,7 +58,7 @@ def swap_backend(run_dir: RunDir, name: str, say: Say) -> State:
         raise
     say(f"switching the {kind.name}, draining {state.backend.name}")
     listen = Address("127.0.0.1", int(state.front.address.rpartition(":")[2]))
-    config = kind.write_config(run_dir.path, listen, chosen, fresh.address, state.workers)
+    config = kind.write_config(run_dir.path, listen, chosen, [fresh.address], state.workers)
     old = state.backend
     state = replace(state, backend=fresh, number=number)
     run_dir.store(state)  # from here on both are reachable by `lab down`, if the switch hangs
@@ -97,10 +96,10 @@ def check(backend: Backend, part: Part, workers: int) -> None:
     with tempfile.TemporaryDirectory(prefix="chainlab-check-") as folder:
         run_dir = RunDir(Path(folder))
         listen = Address("127.0.0.1", free_port())
-        config = gateway.write_config(run_dir.path, listen, backend, part.address, workers)
+        config = gateway.write_config(run_dir.path, listen, backend, [part.address], workers)
         face = start_part("gateway", gateway.command(config), listen, run_dir)
         try:
-            failures = contract.verify(f"http://{listen}", quick=True)
+            failures = backend.broken_rules(f"http://{listen}", quick=True)
         finally:
             stop_part(face)
     if failures:

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ import psutil
 from lab.backends import Backend
 from lab.processes import family_of, start_part
 from lab.rundir import LabError, Part, RunDir
-from transport import Address, parse_address
+from transport import Address
 
 STATUS_PATH: Final = "/-/gateway"
 SWITCH_PATIENCE: Final = 60.0  # seconds for requests on the old back end to end
@@ -42,9 +43,14 @@ class Front(ABC):
 
     @abstractmethod
     def write_config(
-        self, folder: Path, listen: Address, backend: Backend, address: str, workers: int
+        self,
+        folder: Path,
+        listen: Address,
+        backend: Backend,
+        addresses: Sequence[str],
+        workers: int,
     ) -> Path:
-        """Write the configuration that leads to `backend` at `address`."""
+        """Write the configuration that leads to `backend`, which is at all of `addresses`."""
 
     @abstractmethod
     def command(self, config: Path) -> list[str]:
@@ -60,7 +66,7 @@ class Front(ABC):
         """Start it; LabError when this machine lacks it, or the address is taken."""
         if reason := self.unavailable():
             raise LabError(f"{self.name} cannot run here: {reason}")
-        config = self.write_config(run_dir.path, listen, backend, address, workers)
+        config = self.write_config(run_dir.path, listen, backend, [address], workers)
         return start_part(self.name, self.command(config), listen, run_dir)
 
 
@@ -77,7 +83,12 @@ class Gateway(Front):
         return None
 
     def write_config(
-        self, folder: Path, listen: Address, backend: Backend, address: str, workers: int
+        self,
+        folder: Path,
+        listen: Address,
+        backend: Backend,
+        addresses: Sequence[str],
+        workers: int,
     ) -> Path:
         """Write gateway.toml."""
         held = 1 if backend.pins == "one" else workers
@@ -90,7 +101,7 @@ class Gateway(Front):
             f"[log]\naccess = {_quote(str(folder / 'access.log'))}\n\n"
             f"[upstream.{backend.name}]\n"
             f"protocol = {_quote(backend.protocol)}\n"
-            f"addresses = [{_quote(address)}]\n"
+            f"addresses = {json.dumps(addresses)}\n"
             f"{connections}{script if backend.script else ''}\n"
             f'[[route]]\nprefix = "/"\nupstream = {_quote(backend.name)}\n'
         )
@@ -127,12 +138,17 @@ class Nginx(Front):
         return None if find_nginx() else "nginx is not installed: run sudo apt install nginx-light"
 
     def write_config(
-        self, folder: Path, listen: Address, backend: Backend, address: str, workers: int
+        self,
+        folder: Path,
+        listen: Address,
+        backend: Backend,
+        addresses: Sequence[str],
+        workers: int,
     ) -> Path:
         """Write nginx.conf."""
         del workers  # nginx knows no limit: what the back end cannot take waits in its backlog
         path = folder / "nginx.conf"
-        path.write_text(nginx_config(folder, listen, backend, address, keep=not backend.pins))
+        path.write_text(nginx_config(folder, listen, backend, addresses, keep=not backend.pins))
         return path
 
     def command(self, config: Path) -> list[str]:
@@ -178,10 +194,10 @@ def find_nginx() -> str | None:
 
 
 def nginx_config(
-    folder: Path, listen: Address, backend: Backend, address: str, *, keep: bool
+    folder: Path, listen: Address, backend: Backend, addresses: Sequence[str], *, keep: bool
 ) -> str:
     """Return a whole nginx.conf: one process, access log on, nothing outside `folder`."""
-    target = f"unix:{parse_address(address).path}" if "unix:" in address else address
+    servers = "".join(f"        server {each};\n" for each in addresses)
     keepalive = "        keepalive 64;\n" if keep else ""
     user = "user root;\n" if os.getuid() == 0 else ""
     spool = "".join(
@@ -193,7 +209,7 @@ def nginx_config(
         "events { worker_connections 4096; }\n"
         f"http {{\n    access_log {folder}/access.log combined buffer=32k flush=1s;\n{spool}"
         f"    client_max_body_size 64m;\n    keepalive_requests 1000000000;\n"
-        f"    upstream back {{\n        server {target};\n{keepalive}    }}\n"
+        f"    upstream back {{\n{servers}{keepalive}    }}\n"
         f"    server {{\n        listen {listen};\n        location / {{\n"
         f"{_nginx_pass(backend, keep=keep)}        }}\n    }}\n}}\n"
     )

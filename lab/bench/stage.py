@@ -12,7 +12,6 @@ from lab.fronts import find_front, nginx_config
 from lab.processes import cpu_times, free_port, start_part, stop_part
 from lab.rundir import LabError, Part, RunDir
 from loadtest import floor
-from servers.app import contract
 from transport import Address, bind_listener, bound_address
 
 
@@ -69,12 +68,12 @@ class Stage:
         run_dir = self._next_folder()
         listen = Address("127.0.0.1", free_port())
         kind, chosen = find_front(name), find_backend(backend.name)
-        config = kind.write_config(run_dir.path, listen, chosen, backend.address, workers)
+        config = kind.write_config(run_dir.path, listen, chosen, [backend.address], workers)
         if name == "nginx":  # kept connections to php-fpm too: there is a child for each
-            text = nginx_config(run_dir.path, listen, chosen, backend.address, keep=True)
+            text = nginx_config(run_dir.path, listen, chosen, [backend.address], keep=True)
             config.write_text(text)
         part = self._keep(start_part(name, kind.command(config), listen, run_dir))
-        failures = contract.verify(f"http://{listen}", quick=True)
+        failures = chosen.broken_rules(f"http://{listen}", quick=True)
         if failures:
             raise LabError(f"{name} before {backend.name} breaks the contract: {failures[0]}")
         return part

@@ -1,0 +1,152 @@
+"""What runs in a container of the lab: `python -m lab.docker_part front NAME | backend NAME`.
+
+A part is started as `lab up` starts it on a bare machine, from the same registry and by the same
+generated configuration; then this program gives its place to it (execve), so that signals reach it
+and its exit code is the container's. What it knows comes from docker-compose.yml:
+
+    CHAINLAB_BACKEND   who stands behind the front
+    CHAINLAB_LINK      unix: a socket in the volume RUN, which front and back end share
+                       tcp: port 9000 of NAME, which DNS knows as every container of that name
+    CHAINLAB_WORKERS   requests that a back end with a fixed number runs at once
+
+Every container has a socket of its own, NAME.HOST.sock, so replicas do not get into each other's
+way; the gateway looks for NAME.*.sock. In the volume a front also keeps, under its host name, who
+stands behind it: after a swap a restarted container goes on with that, and a new one begins with
+what docker-compose.yml says.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from gateway.discovery import look_up
+from lab import docker_health
+from lab.backends import Backend, find_backend
+from lab.fronts import STATUS_PATH, find_front
+from lab.processes import accepts
+from lab.rundir import LabError
+from transport import Address, parse_address
+from wire.fastcgi import ClientConnection, encode_pairs
+
+RUN: Final = Path("/run/chainlab")
+"""The volume."""
+
+HTTP_PORT: Final = 8080
+LINK_PORT: Final = 9000
+
+
+def main(arguments: list[str]) -> int:
+    """Become the part, or say what is wrong and return 2; `switch NAME` writes a front's file."""
+    if len(arguments) not in (2, 3) or arguments[0] not in ("front", "backend", "switch"):
+        print(
+            "usage: docker_part front NAME | backend NAME | switch FRONT BACKEND", file=sys.stderr
+        )
+        return 2
+    try:
+        if arguments[0] == "front":
+            become_front(arguments[1])
+        elif arguments[0] == "backend":
+            become_backend(arguments[1])
+        else:
+            write_front_config(arguments[1], arguments[2])
+    except LabError as error:
+        print(f"chainlab: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def become_front(name: str) -> None:
+    """Become the gateway or nginx."""
+    front = find_front(name)
+    kept = _front_folder() / "backend"
+    chosen = kept.read_text() if kept.exists() else os.environ["CHAINLAB_BACKEND"]
+    config = write_front_config(name, chosen)
+    # Any answer will do: a back end that is down is not the front's fault.
+    docker_health.write(str(HTTP_PORT), b"HTTP/1.1 ", _http(STATUS_PATH), taken_is_well=False)
+    command = front.command(config)
+    os.execv(command[0], command)
+
+
+def write_front_config(front: str, name: str) -> Path:
+    """Write the configuration that leads to back end `name`."""
+    backend = find_backend(name)
+    folder = _front_folder()
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        # Lines by the thousand per second would cost the engine more than the chain itself.
+        (folder / "access.log").symlink_to("/dev/null")
+    (folder / "backend").write_text(name)
+    listen = Address("0.0.0.0", HTTP_PORT)
+    ways = _ways_to(backend)
+    if front == "nginx":  # it knows no pattern
+        ways = [str(way) for way in look_up(map(parse_address, ways))]
+    return find_front(front).write_config(folder, listen, backend, ways, _workers())
+
+
+def become_backend(name: str) -> None:
+    """Become a back end."""
+    backend = find_backend(name)
+    if reason := backend.unavailable():
+        raise LabError(f"{name} cannot run here: {reason}")
+    address = Address("0.0.0.0", LINK_PORT)
+    if _by_socket():
+        _remove_dead_sockets(name)
+        address = Address(path=str(RUN / f"{name}.{socket.gethostname()}.sock"))
+    docker_health.write(
+        address.path or str(LINK_PORT),
+        b"Hello, world!",
+        _fastcgi(backend) if backend.protocol == "fastcgi" else _http("/hello"),
+        taken_is_well=bool(backend.pins),
+    )
+    folder = Path("/tmp/part")
+    folder.mkdir(exist_ok=True)
+    command = backend.command(address, _workers(), folder)
+    os.execve(command[0], command, {**os.environ, "CHAINLAB_ARCHITECTURE": name})
+
+
+def _http(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n".encode()
+
+
+def _fastcgi(backend: Backend) -> bytes:
+    params = {
+        "REQUEST_METHOD": "GET", "REQUEST_URI": "/hello", "PATH_INFO": "/hello", "SCRIPT_NAME": "",
+        "SCRIPT_FILENAME": backend.script, "QUERY_STRING": "", "SERVER_NAME": "health",
+        "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
+    }  # fmt: skip
+    pairs = encode_pairs((name.encode(), value.encode()) for name, value in params.items())
+    return ClientConnection().begin(pairs, keep_conn=False, body=b"")
+
+
+def _ways_to(backend: Backend) -> list[str]:
+    by_socket = Address(path=str(RUN / f"{backend.name}.*.sock"))
+    return [str(by_socket if _by_socket() else Address(backend.name, LINK_PORT))]
+
+
+def _by_socket() -> bool:
+    link = os.environ.get("CHAINLAB_LINK", "unix")
+    if link not in ("unix", "tcp"):
+        raise LabError(f"LINK is {link!r}; choose unix or tcp")
+    return link == "unix"
+
+
+def _workers() -> int:
+    return int(os.environ.get("CHAINLAB_WORKERS", "4"))
+
+
+def _front_folder() -> Path:
+    return RUN / f"front.{socket.gethostname()}"
+
+
+def _remove_dead_sockets(name: str) -> None:
+    """Remove what containers that are gone, killed perhaps, have left in the volume."""
+    for path in RUN.glob(f"{name}.*.sock"):
+        if not accepts(parse_address(f"unix:{path}")):
+            path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
