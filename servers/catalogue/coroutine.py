@@ -4,6 +4,7 @@ import importlib.util
 from typing import Final
 
 from servers.catalogue.go_programs import unbuilt
+from servers.catalogue.multiplexing import without_php
 from servers.spec import Spec
 
 _COMPUTES: Final = "a handler that computes holds up everybody"
@@ -117,6 +118,33 @@ SPECS: Final = (
         claims=("S8",),
         target="servers.coroutine.gevent_server:Gevent",
         probe=_without_gevent,
+    ),
+    Spec(
+        name="php-coroutine",
+        title="PHP: generators that yield a wait",
+        family="coroutine",
+        processes="one, and one in Python that started it and waits",
+        threads="one",
+        multiplexer="select",
+        mode="level",
+        model=(
+            "The same loop over stream_select as php-select's, but a connection is a generator:",
+            "one function from accept to close, which yields what it waits for",
+            "and is resumed when that has come, or when it is too late.",
+        ),
+        sleeps=("the process in select(2); the coroutine in its yield", _COPY),
+        good="straight code for many connections, in PHP",
+        bad="a small request: a generator for each function that may wait",
+        neighbours=("php-select", "coroutine"),
+        source="servers/php/coroutine.php",
+        limits=(
+            "descriptors below 1,024: who gets another is answered 503",
+            "one process",
+            _COMPUTES,
+        ),
+        claims=("S2", "S8", "S9"),
+        target="servers.outside.php_cli:PhpCoroutine",
+        probe=without_php,
     ),
     Spec(
         name="go",

@@ -1,5 +1,6 @@
 """Multiplexing servers: one thread waits for many descriptors at once."""
 
+import shutil
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,11 @@ def _without_extension() -> str | None:
     if any((folder / f"_server{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
         return None
     return "not built: install gcc and python3-dev, then run make setup"
+
+
+def without_php() -> str | None:
+    """Return why PHP's command line cannot run here and what would help; None: it can."""
+    return None if shutil.which("php") else "php is not installed: run sudo apt install php-cli"
 
 
 SPECS: Final = (
@@ -57,7 +63,7 @@ SPECS: Final = (
         sleeps=("in select(2), for all connections at once", "nowhere: recv copies at once"),
         good="some dozen descriptors, on any platform",
         bad="many: every call copies and scans them all; above 1,023 it ends",
-        neighbours=("poll", "epoll-lt", "iterative", "busy-poll"),
+        neighbours=("poll", "epoll-lt", "iterative", "busy-poll", "php-select"),
         source="servers/multiplexing/readiness.py",
         limits=("descriptors below 1,024: who gets another is answered 503", _COMPUTES),
         claims=("M3", "M4", "E1", "E2", "E3", "E6", "S7"),
@@ -174,6 +180,33 @@ SPECS: Final = (
         limits=("a handler that computes holds up the connections of its process",),
         claims=("E4", "S6", "S7"),
         target="servers.multiplexing.epoll_exclusive:EpollExclusive",
+    ),
+    Spec(
+        name="php-select",
+        title="PHP: stream_select and callbacks",
+        family="multiplexing",
+        processes="one, and one in Python that started it and waits",
+        threads="one",
+        multiplexer="select",
+        mode="level",
+        model=(
+            "PHP's command line as a server: stream_select is told all sockets at each call.",
+            "An object for each connection names a callback for what it waits for next;",
+            "a request that waits is a deadline. HTTP is written from scratch, too.",
+        ),
+        sleeps=("in select(2), for all connections at once", "nowhere: recv copies at once"),
+        good="seeing the model in the language that usually has a process for each request",
+        bad="many connections; conversations cut into callbacks",
+        neighbours=("select", "php-coroutine"),
+        source="servers/php/select.php",
+        limits=(
+            "descriptors below 1,024: who gets another is answered 503",
+            "one process",
+            _COMPUTES,
+        ),
+        claims=("M3", "E1", "E2", "S1", "S2", "S7", "S9"),
+        target="servers.outside.php_cli:PhpSelect",
+        probe=without_php,
     ),
     Spec(
         name="c-extension",

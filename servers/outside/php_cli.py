@@ -1,0 +1,40 @@
+"""PHP's command line as a server: the notes' own language, without a web server before it.
+
+select.php and coroutine.php hold the same conversations on the same loop over stream_select: one
+cut into callbacks, the other as a generator for each connection. They get the listener as an open
+descriptor, which PHP opens as php://fd/N, and as many connections as the limit of open files
+leaves room for.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Final
+
+from servers.event_server import descriptor_limit
+from servers.outside.program import Program
+
+_SCRIPTS: Final = Path(__file__).parents[1] / "php"
+
+
+class _Script(Program):
+    """A script of `servers/php`; a subclass names it."""
+
+    script: ClassVar[str]
+
+    def command(self, fd: int, folder: Path) -> list[str]:
+        """Return `php SCRIPT --fd N --connections M`."""
+        del folder  # it needs none
+        connections = min(self._options.connections, descriptor_limit())
+        script = str(_SCRIPTS / self.script)
+        return ["php", script, "--fd", str(fd), "--connections", str(connections)]
+
+
+class PhpSelect(_Script):
+    """Callbacks for what select says is ready."""
+
+    script = "select.php"
+
+
+class PhpCoroutine(_Script):
+    """A generator for each connection, resumed when select says it is ready."""
+
+    script = "coroutine.php"
