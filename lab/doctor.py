@@ -1,5 +1,6 @@
 """What this machine has and lacks for the lab, and the command that gets what it lacks."""
 
+import ctypes.util
 import importlib.metadata
 import resource
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from lab.fronts import find_nginx
 from servers.outside.php_fpm import find_php_fpm
+
+_APT = "sudo apt install "
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look for everything that some part of the lab uses."""
-    return [*_needed(), *_programs(), _descriptors()]
+    return [*_needed(), *_packages(), *_programs(), _descriptors()]
 
 
 def _needed() -> list[Finding]:
@@ -32,24 +35,47 @@ def _needed() -> list[Finding]:
     good = sys.version_info >= (3, 11)
     found = [Finding("Python", version if good else "", "everything", "install 3.11", needed=True)]
     for package, use in (("flup", "flup-fork, flup-thread"), ("locust", "lab load, lab demo")):
-        try:
-            installed = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            installed = ""
         remedy = f"pip install {package}"
-        found.append(Finding(package, installed, use, remedy, needed=True))
+        found.append(Finding(package, _version(package), use, remedy, needed=True))
     return found
 
 
+def _packages() -> list[Finding]:
+    pip = "pip install "
+    packages = (
+        ("uvloop", "uvloop", "the back end uvloop", pip + "uvloop"),
+        ("gunicorn", "gunicorn", "the back end gunicorn", pip + "gunicorn"),
+        ("uwsgi", "pyuwsgi", "the back end uwsgi", pip + "pyuwsgi"),
+        ("bjoern", "bjoern", "the back end bjoern", f"{_APT}gcc libev-dev; {pip}bjoern"),
+    )
+    return [Finding(name, _version(package), use, how) for name, package, use, how in packages]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def _programs() -> list[Finding]:
-    apt = "sudo apt install "
     programs = (
-        ("nginx", find_nginx(), "the front nginx, make bench", apt + "nginx-light"),
-        ("php-fpm", find_php_fpm(), "the back end php-fpm, make bench", apt + "php-fpm"),
-        ("wrk", shutil.which("wrk"), "make bench", apt + "wrk"),
-        ("lighttpd", shutil.which("lighttpd"), "tests with a real peer", apt + "lighttpd"),
-        ("cgi-fcgi", shutil.which("cgi-fcgi"), "tests with a real peer", apt + "libfcgi-bin"),
-        ("gcc", shutil.which("gcc"), "tests with a libfcgi responder", apt + "gcc libfcgi-dev"),
+        ("nginx", find_nginx(), "the front nginx, make bench", _APT + "nginx-light"),
+        ("php-fpm", find_php_fpm(), "the back end php-fpm, make bench", _APT + "php-fpm"),
+        ("wrk", shutil.which("wrk"), "make bench", _APT + "wrk"),
+        ("lighttpd", shutil.which("lighttpd"), "tests with a real peer", _APT + "lighttpd"),
+        ("cgi-fcgi", shutil.which("cgi-fcgi"), "tests with a real peer", _APT + "libfcgi-bin"),
+        ("gcc", shutil.which("gcc"), "c-extension, bjoern, tests", _APT + "gcc libfcgi-dev"),
+        (
+            "libfcgi",
+            ctypes.util.find_library("fcgi"),
+            "the back end libfcgi",
+            _APT + "libfcgi0ldbl",
+        ),
+        ("go", shutil.which("go"), "the back ends go, go-fcgi", _APT + "golang-go"),
+        ("php", shutil.which("php"), "php-select, php-coroutine", _APT + "php-cli"),
+        ("strace", shutil.which("strace"), "lab explain", _APT + "strace"),
+        ("perf", shutil.which("perf"), "looking closer, by hand", _APT + "linux-perf"),
     )
     return [Finding(name, path or "", use, remedy) for name, path, use, remedy in programs]
 

@@ -1,5 +1,6 @@
 """Servers that others wrote, behind the same interface, with the same application."""
 
+import ctypes.util
 import importlib.util
 from typing import Final
 
@@ -15,6 +16,27 @@ def _without(package: str, requirement: str) -> str | None:
 
 def _without_flup() -> str | None:
     return _without("flup", "flup>=1.0.3")
+
+
+def _without_gunicorn() -> str | None:
+    return _without("gunicorn", "gunicorn>=23")
+
+
+def _without_uwsgi() -> str | None:
+    return _without("pyuwsgi", "pyuwsgi>=2.0.28")
+
+
+def _without_bjoern() -> str | None:
+    if importlib.util.find_spec("bjoern") is None:
+        install = "sudo apt install gcc libev-dev, then pip install bjoern"
+        return f"the package bjoern is not installed: run {install}"
+    return None
+
+
+def _without_libfcgi() -> str | None:
+    if ctypes.util.find_library("fcgi") is None:
+        return "libfcgi is not installed: run sudo apt install libfcgi0ldbl"
+    return None
 
 
 def _without_go() -> str | None:
@@ -96,6 +118,122 @@ SPECS: Final = (
         ),
         claims=("S5",),
         target="servers.outside.wsgiref_http:WsgirefHttp",
+    ),
+    Spec(
+        name="gunicorn",
+        title="gunicorn, sync workers",
+        family="outside",
+        processes="a master and N workers",
+        threads="one",
+        concurrency="workers",
+        keep_alive=False,
+        model=(
+            "A master keeps N processes asleep in select on one listener; each takes a",
+            "client, reads one request, calls the application, answers, and closes.",
+            "Parser and loop are Python.",
+        ),
+        sleeps=("in select(2), then recv(2)", "in recv(2)"),
+        good="WSGI behind a web server that takes the slow clients",
+        bad="clients without one before it: a handshake each, and a slow one holds a worker",
+        neighbours=("prefork", "wsgiref", "uwsgi", "bjoern"),
+        source="servers/outside/gunicorn_http.py",
+        limits=(
+            "N requests at one time",
+            "each response ends its connection",
+            "a client that sends nothing holds a worker for 90 seconds, and a stop for ten",
+        ),
+        lacks=("timeouts",),
+        claims=("S5", "S6"),
+        target="servers.outside.gunicorn_http:GunicornHttp",
+        probe=_without_gunicorn,
+    ),
+    Spec(
+        name="bjoern",
+        title="bjoern, an epoll loop in C around a blocking application",
+        family="outside",
+        processes="a master and N children",
+        threads="one",
+        concurrency="workers",
+        multiplexer="epoll",
+        mode="level",
+        model=(
+            "Loop (libev), parser and answers are C; a request is received whole, then the",
+            "application is called. Idle connections cost nothing,",
+            "but the loop stands still while the application runs or waits.",
+        ),
+        sleeps=("in epoll_wait(2), for all connections at once", "nowhere: read copies at once"),
+        good="many connections and a quick handler: the cheapest request WSGI can have",
+        bad="a handler that waits: every connection of its process waits with it",
+        neighbours=("epoll-lt", "c-extension", "gunicorn"),
+        source="servers/outside/bjoern_http.py",
+        limits=(
+            "a handler that waits or computes holds up the connections of its process",
+            "no timeouts: a slow client keeps its connection",
+            "a request that comes in two pieces, the first up to its path's end, is refused: 400",
+            "of pipelined requests that come together only the last one is answered",
+            "a HEAD of /stream is followed by an empty chunk",
+            "values of a repeated field are joined by nothing",
+        ),
+        lacks=("pipelining", "timeouts"),
+        claims=("M4", "S5"),
+        target="servers.outside.bjoern_http:BjoernHttp",
+        probe=_without_bjoern,
+    ),
+    Spec(
+        name="uwsgi",
+        title="uWSGI as a FastCGI responder",
+        family="outside",
+        protocol="fastcgi",
+        processes="a master and N workers",
+        threads="one",
+        concurrency="workers",
+        keep_alive=False,
+        model=(
+            "A master in C keeps N processes with a Python inside; each takes a connection,",
+            "reads the records in C, calls the application, answers, and closes.",
+        ),
+        sleeps=("in epoll_wait(2), then recv(2)", "in recv(2)"),
+        good="WSGI behind a web server, with most of the work in C",
+        bad="keeping connections: it closes them though it was asked not to",
+        neighbours=("flup-fork", "libfcgi", "gunicorn"),
+        source="servers/outside/uwsgi_fcgi.py",
+        limits=(
+            "N requests at one time",
+            "each response ends its connection",
+            "told to stop while it starts, it forgets it, and is killed after ten seconds",
+        ),
+        claims=("S5", "S6"),
+        target="servers.outside.uwsgi_fcgi:UwsgiFcgi",
+        probe=_without_uwsgi,
+    ),
+    Spec(
+        name="libfcgi",
+        title="libfcgi, prefork",
+        family="outside",
+        protocol="fastcgi",
+        processes="a master and N children",
+        threads="one",
+        concurrency="workers",
+        model=(
+            "The reference implementation of FastCGI: FCGX_Accept_r takes a connection and",
+            "reads a request from it, the application answers, FCGX_Finish_r ends the answer,",
+            "and the next request is read from the same connection, if it is kept.",
+        ),
+        sleeps=("in select(2), then read(2)", "in read(2)"),
+        good="a program in C that answers one request after the other",
+        bad="kept connections: each pins a child, idle or not",
+        neighbours=("flup-fork", "uwsgi", "prefork"),
+        source="servers/outside/libfcgi_prefork.py",
+        limits=(
+            "a kept connection pins a child, idle or not",
+            "one request at a time on a connection",
+        ),
+        exceptions=(
+            ("file-confined", "parameters are strings of C: a path with a NUL ends before it"),
+        ),
+        claims=("S5", "S6"),
+        target="servers.outside.libfcgi_prefork:LibfcgiPrefork",
+        probe=_without_libfcgi,
     ),
     Spec(
         name="go-fcgi",

@@ -1,0 +1,46 @@
+"""uWSGI as a FastCGI responder: a master and N processes in C, each with a Python inside.
+
+A worker sleeps in epoll_wait on the listener, accepts, and reads records and answers in C; only
+the application is Python, so a request costs little more than that. uWSGI closes the connection
+after each answer even when the web server asked to keep it: a handshake for each request, and no
+idle connection ever holds a worker.
+
+It comes as the wheel `pyuwsgi`, a module whose `run` never returns: so it gets a process.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from servers.outside.program import Program
+from servers.outside.stopping import GRACE
+
+_OPTIONS: Final = (
+    "--module=servers.app.wsgi:application",
+    "--need-app",  # end rather than serve without the application
+    "--master",
+    "--no-orphans",  # workers end with their master
+    "--single-interpreter",
+    "--buffer-size=65535",  # a request's parameters; the gateway's limit is below it
+    "--ignore-sigpipe",  # a client that left is no news
+    "--ignore-write-errors",
+    "--disable-write-exception",
+    "--disable-logging",
+    "--log-5xx",
+    # SIGTERM: no more clients, what runs is finished, then end. Before the hook is in place it
+    # would mean to begin anew.
+    "--die-on-term",
+    "--hook-master-start=unix_signal:15 gracefully_kill_them_all",
+    f"--worker-reload-mercy={GRACE:.0f}",
+)
+
+
+class UwsgiFcgi(Program):
+    """uWSGI as a process of its own; SIGTERM has it finish what runs."""
+
+    def command(self, fd: int, folder: Path) -> list[str]:
+        """Return uWSGI's command line."""
+        del folder  # it writes nothing
+        start = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()"]
+        workers = f"--processes={self._options.workers}"
+        return [*start, f"--fastcgi-socket=fd://{fd}", workers, *_OPTIONS]
