@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SELF   := $(PIP) --no-deps --no-build-isolation --editable .
 
 .PHONY: help setup demo test check bench lock clean
 
@@ -15,14 +17,14 @@ $(READY): requirements.lock requirements-bjoern.lock pyproject.toml $(wildcard s
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainlab needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	@echo "setup: installing the locked dependencies into .venv"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@if command -v cc >/dev/null && [ -e /usr/include/ev.h ]; then \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --require-hashes -r requirements-bjoern.lock; \
-	else echo "setup: without bjoern, which needs gcc and libev-dev"; fi
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(SELF)
 	@touch $@
 
 setup: $(READY) ## make .venv, install what the locks name, build what is compiled
+	@! command -v cc >/dev/null || ls servers/c_extension/*.so >/dev/null 2>&1 || $(SELF)
+	@if ! command -v cc >/dev/null || [ ! -e /usr/include/ev.h ]; then echo "setup: without bjoern, which needs gcc and libev-dev"; \
+		elif ! $(BIN)/python -c 'import bjoern' 2>/dev/null; then $(PIP) --no-build-isolation --require-hashes -r requirements-bjoern.lock; fi
 	@$(BIN)/python -m servers.build
 
 demo: setup ## start the chain, show one request, load every back end, swapping under load
