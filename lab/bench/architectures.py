@@ -31,7 +31,7 @@ from servers.spec import Spec
 
 CONNECTIONS: Final = 8
 WARM: Final = 0.1
-SHARE: Final = 0.4
+SHARE: Final = 0.3
 """Of the seconds that a side of a ratio gets: there are some thirty of them."""
 
 FLOOR: Final = "floor"
@@ -44,7 +44,7 @@ _LEGEND: Final = f"""\
 FastCGI        behind the gateway, whose CPU is not counted
 closes each    a connection for each request: the handshake is in its figure
 serves 1 of {CONNECTIONS}  the other clients wait until that one goes
-burns a core   busy or idle: what is left over beside the requests is in its figure"""
+burns a core   busy or idle: its figure is what it burns"""
 
 
 @dataclass(slots=True)
@@ -152,7 +152,8 @@ def show(console: Console, entries: list[Entry]) -> None:
     """Print a row for each, the cheapest first, and what failed."""
     floor = entries[0]
     title = f"CPU µs per request, GET /hello, {CONNECTIONS} kept connections"
-    table = Table("", box=SIMPLE_HEAD, title=title)
+    table = Table(box=SIMPLE_HEAD, title=title, padding=(0, 0, 0, 1))
+    table.add_column("", no_wrap=True)
     for head in ("user", "kernel", "total", "× floor", "range"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("target, note")
@@ -160,12 +161,12 @@ def show(console: Console, entries: list[Entry]) -> None:
     for entry in sorted(measured, key=lambda entry: median(c.total for c in entry.rounds)):
         ratios = entry.ratios(floor)
         table.add_row(
-            Text(entry.name, no_wrap=True),
+            entry.name,
             f"{median(cost.user for cost in entry.rounds):.1f}",
             f"{median(cost.kernel for cost in entry.rounds):.1f}",
             f"{median(cost.total for cost in entry.rounds):.1f}",
-            f"{median(ratios):.2f}",
-            f"{ratios[0]:.2f}–{ratios[-1]:.2f}",
+            _ratio(median(ratios)),
+            f"{_ratio(ratios[0])}–{_ratio(ratios[-1])}",
             _verdict(entry, floor) or entry.note,
         )
     console.print(table)
@@ -173,6 +174,10 @@ def show(console: Console, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.failure:
             console.print(Text.assemble((f"✗ {entry.name}", "bold red"), f": {entry.failure}"))
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def _verdict(entry: Entry, floor: Entry) -> str:
