@@ -45,6 +45,8 @@ decorate_workers_output = no
 security.limit_extensions = .php
 php_admin_value[post_max_size] = 64M
 php_admin_value[enable_post_data_reading] = 0
+; the script reads $_SERVER alone
+php_admin_value[variables_order] = S
 php_admin_value[output_buffering] = 0
 php_admin_flag[zlib.output_compression] = off
 ; no limit: else a timer is set and unset for each request
