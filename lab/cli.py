@@ -17,7 +17,7 @@ from lab import bench as bench_module
 from lab import demo as demo_module
 from lab import explain as explain_module
 from lab import listing
-from lab.backends import find_backend
+from lab.backends import BACKENDS, find_backend
 from lab.chain import require_state, start_chain, stop_chain, swap_backend
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
@@ -29,6 +29,8 @@ from lab.verify import Verifier, choose
 from lab.verify_table import result_row, watch
 
 console = Console()
+
+in_containers = click.option("--docker", is_flag=True, help="In containers: docker-compose.yml.")
 
 
 class LabGroup(click.Group):
@@ -78,8 +80,13 @@ def list_parts(as_json: bool) -> None:
 @click.option("--workers", type=click.IntRange(1, 256), default=4, show_default=True,
               help="Requests that a back end with a fixed number runs at once.")  # fmt: skip
 @click.option("--detach", is_flag=True, help="Leave it running; `lab down` stops it.")
-def up(front: str, backend: str, port: int, workers: int, detach: bool) -> None:
+@in_containers
+def up(front: str, backend: str, port: int, workers: int, detach: bool, docker: bool) -> None:
     """Start the chain and draw it. Ctrl-C stops it."""
+    if docker:
+        from lab import docker_commands
+
+        sys.exit(docker_commands.up(console, front, backend, port, workers, detach))
     run_dir = RunDir()
     with run_dir.locked():
         state = start_chain(run_dir, front, backend, port, workers)
@@ -113,11 +120,17 @@ def _stay(run_dir: RunDir, state: State) -> int:
 @main.command()
 @click.argument("name", metavar="ID|all")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def verify(name: str, as_json: bool) -> None:
+@in_containers
+def verify(name: str, as_json: bool, docker: bool) -> None:
     """Ask back ends the application's contract, straight and through the gateway.
 
     Exit code 1: one of them breaks it. What cannot run here is listed, not counted.
     """
+    if docker:
+        from lab import docker_commands
+
+        backends = list(BACKENDS.values()) if name == "all" else [find_backend(name)]
+        sys.exit(docker_commands.verify(console, backends, as_json=as_json))
     verifier = Verifier(choose(name))
     if as_json:
         verifier.run(lambda: None)
@@ -136,8 +149,14 @@ def explain(name: str) -> None:
 
 @main.command()
 @click.argument("backend", metavar="BACKEND")
-def swap(backend: str) -> None:
+@in_containers
+def swap(backend: str, docker: bool) -> None:
     """Put another back end into the running chain; no request fails."""
+    if docker:
+        from lab import docker_commands
+
+        docker_commands.swap(console, backend)
+        return
     run_dir = RunDir()
     with run_dir.locked(), console.status("") as status:
         state = swap_backend(run_dir, backend, lambda step: status.update(step))
@@ -146,8 +165,14 @@ def swap(backend: str) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def status(as_json: bool) -> None:
+@in_containers
+def status(as_json: bool, docker: bool) -> None:
     """Show what runs; exit code 1 when no chain does."""
+    if docker:
+        from lab import docker_commands
+
+        docker_commands.status(console, as_json=as_json)
+        return
     state = require_state(RunDir())
     parts = {
         place: {
@@ -175,8 +200,14 @@ def status(as_json: bool) -> None:
 
 
 @main.command()
-def down() -> None:
+@in_containers
+def down(docker: bool) -> None:
     """Stop the chain; what runs is finished first."""
+    if docker:
+        from lab import docker_commands
+
+        docker_commands.down()
+        return
     run_dir = RunDir()
     with run_dir.locked():
         state = stop_chain(run_dir)

@@ -1,4 +1,8 @@
-"""What runs in a container of the lab: `python -m lab.docker_part front NAME | backend NAME`.
+"""What runs in a container of the lab: `python -m lab.docker_part COMMAND`.
+
+    front NAME, backend NAME    become that part
+    switch FRONT NAME           write the configuration of the front here anew, for back end NAME
+    check NAME                  ask the back end here the quick part of the contract
 
 A part is started as `lab up` starts it on a bare machine, from the same registry and by the same
 generated configuration; then this program gives its place to it (execve), so that signals reach it
@@ -19,15 +23,17 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from gateway.discovery import look_up
 from lab import docker_health
 from lab.backends import Backend, find_backend
+from lab.chain import check
 from lab.fronts import STATUS_PATH, find_front
 from lab.processes import accepts
-from lab.rundir import LabError
+from lab.rundir import LabError, Part
 from transport import Address, parse_address
 from wire.fastcgi import ClientConnection, encode_pairs
 
@@ -39,19 +45,15 @@ LINK_PORT: Final = 9000
 
 
 def main(arguments: list[str]) -> int:
-    """Become the part, or say what is wrong and return 2; `switch NAME` writes a front's file."""
-    if len(arguments) not in (2, 3) or arguments[0] not in ("front", "backend", "switch"):
-        print(
-            "usage: docker_part front NAME | backend NAME | switch FRONT BACKEND", file=sys.stderr
-        )
-        return 2
+    """Do what `arguments` say; print what is wrong and return 2 when it cannot be done."""
+    commands: dict[str, Callable[..., object]] = {
+        "front": become_front,
+        "backend": become_backend,
+        "switch": write_front_config,
+        "check": check_backend,
+    }
     try:
-        if arguments[0] == "front":
-            become_front(arguments[1])
-        elif arguments[0] == "backend":
-            become_backend(arguments[1])
-        else:
-            write_front_config(arguments[1], arguments[2])
+        commands[arguments[0]](*arguments[1:])
     except LabError as error:
         print(f"chainlab: {error}", file=sys.stderr)
         return 2
@@ -91,10 +93,8 @@ def become_backend(name: str) -> None:
     backend = find_backend(name)
     if reason := backend.unavailable():
         raise LabError(f"{name} cannot run here: {reason}")
-    address = Address("0.0.0.0", LINK_PORT)
-    if _by_socket():
-        _remove_dead_sockets(name)
-        address = Address(path=str(RUN / f"{name}.{socket.gethostname()}.sock"))
+    _remove_dead_sockets(name)
+    address = _own_address(name, host="0.0.0.0")
     docker_health.write(
         address.path or str(LINK_PORT),
         b"Hello, world!",
@@ -105,6 +105,18 @@ def become_backend(name: str) -> None:
     folder.mkdir(exist_ok=True)
     command = backend.command(address, _workers(), folder)
     os.execve(command[0], command, {**os.environ, "CHAINLAB_ARCHITECTURE": name})
+
+
+def check_backend(name: str) -> None:
+    """Ask the back end in this container the quick part of the contract."""
+    backend = find_backend(name)
+    check(backend, Part(name, os.getpid(), 0.0, str(_own_address(name))), _workers())
+
+
+def _own_address(name: str, host: str = "127.0.0.1") -> Address:
+    if _by_socket():
+        return Address(path=str(RUN / f"{name}.{socket.gethostname()}.sock"))
+    return Address(host, LINK_PORT)
 
 
 def _http(path: str) -> bytes:
