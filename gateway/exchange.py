@@ -32,7 +32,6 @@ class ProxyExchange:
     __slots__ = (
         "_pool",
         "_process",
-        "_retried",
         "_sent",
         "_started",
         "_status",
@@ -45,6 +44,7 @@ class ProxyExchange:
         "head",
         "prepared",
         "request_id",
+        "retried",
         "started_at",
         "submitted_at",
         "tried",
@@ -64,7 +64,7 @@ class ProxyExchange:
         self._status = 0
         self._sent = 0  # bytes of content
         self._started = False  # whether something of the response has gone out
-        self._retried = False
+        self.retried = False
         self.head = head
         self.prepared = prepared
         self.request_id = prepared.request_id or process.next_request_id()
@@ -235,7 +235,7 @@ class ProxyExchange:
         """
         self.connection = None
         if stale and self._may_repeat():
-            self._retried = True
+            self.retried = True
             self._submit()
             return
         self._process.error_log.error(self._describe(cause))
@@ -248,7 +248,7 @@ class ProxyExchange:
             self.client.refuse(status, self.head)
 
     def _may_repeat(self) -> bool:
-        if self._retried or self._started or self.head.method not in _REPEATABLE:
+        if self.retried or self._started or self.head.method not in _REPEATABLE:
             return False
         return self.body is None or self.body.rewind()
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _AVOID: Final = 1.0  # seconds a back end is passed over after a failed connect
 _ASK: Final = 1.0  # seconds that FCGI_GET_VALUES may take
 _ASK_AGAIN: Final = 5.0  # seconds between two questions to one that answers
+_ASK_MUTE: Final = 60.0  # to one that does not: the question holds a worker of its for a while
+_SHORT_LIVES: Final = 3  # connections in a row, closed after one answer: it keeps none
+_KEEP_AGAIN: Final = 60.0  # seconds until that is tried again
 
 
 class Backend:
@@ -41,9 +44,11 @@ class Backend:
         "family",
         "gone",
         "idle",
+        "keep_after",
         "known",
         "limit",
         "open",
+        "short_lives",
         "sockaddr",
     )
 
@@ -59,6 +64,8 @@ class Backend:
         self.gone = False  # its address is the upstream's no more
         self.avoid_until = 0.0
         self.ask_after = 0.0  # when it may be asked again how much it takes
+        self.short_lives = 0  # connections in a row that it closed after their first answer
+        self.keep_after = 0.0  # until then a connection carries one request
 
     @property
     def free(self) -> bool:
@@ -73,6 +80,13 @@ class Backend:
     def note_failure(self, now: float) -> None:
         """Pass it over for a while, if there are others."""
         self.avoid_until = now + _AVOID
+
+    def note_short_life(self, now: float) -> None:
+        """Learn from one that closes what it was asked to keep, as uwsgi does: to reuse such a
+        connection is a race, lost at the cost of the next request."""
+        self.short_lives += 1
+        if self.short_lives >= _SHORT_LIVES:
+            self.keep_after = now + _KEEP_AGAIN
 
 
 class Pool:
@@ -134,7 +148,7 @@ class Pool:
     def submit(self, exchange: "ProxyExchange") -> None:
         """Send `exchange` to a back end now, or when one is free; fail it when too many wait."""
         backend = None if self._queue else self._only or self._choose(exchange)
-        if backend is not None and backend.idle:
+        if backend is not None and backend.idle and not exchange.retried:
             backend.idle.pop().start(exchange)
         elif backend is not None and backend.free:
             self._run(exchange, backend)
@@ -172,8 +186,11 @@ class Pool:
 
     def _run(self, exchange: "ProxyExchange", backend: Backend) -> None:
         if backend.idle:
-            backend.idle.pop().start(exchange)
-            return
+            connection = backend.idle.pop()
+            if not exchange.retried:
+                connection.start(exchange)
+                return
+            connection.close()  # the one before was dead; a new one is not
         if not backend.open and self._asks and self.loop.now >= backend.ask_after:
             Question(self, backend)  # it may have been started anew, with other limits
         try:
@@ -190,10 +207,13 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """Take back a connection that may carry another request."""
         backend = connection.backend
-        if backend.gone or backend.open > backend.limit:
-            connection.close()  # the back end takes fewer than it used to, or none
+        if backend.gone or backend.open > backend.limit or self.loop.now < backend.keep_after:
+            connection.close()  # the back end takes fewer than it used to, or keeps none
         elif self._queue:
-            connection.start(self._queue.popleft())
+            if self._queue[0].retried:
+                connection.close()  # which serves the queue, by a new one
+            else:
+                connection.start(self._queue.popleft())
         else:
             backend.idle.append(connection)
 
@@ -284,12 +304,15 @@ class Question:
             event = None
         if event is NEED_DATA:
             return
+        if event is None:
+            self._backend.ask_after = self._pool.loop.now + _ASK_MUTE
         values = event.values if isinstance(event, Values) else {}
         said = [values[name] for name in (MAX_CONNS, MAX_REQS) if name in values]
         self._end(min((int(v) for v in said if v.isdigit() and int(v) > 0), default=None))
 
     def on_deadline(self) -> None:
         """It does not answer: it does not know the question."""
+        self._backend.ask_after = self._pool.loop.now + _ASK_MUTE
         self._end(None)
 
     def _end(self, limit: int | None) -> None:

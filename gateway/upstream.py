@@ -157,6 +157,8 @@ class UpstreamConnection(ABC):
             self.exchange.connection = None
             self.exchange = None
         self.served += 1
+        if self.served == 2:
+            self.backend.short_lives = 0
         if self._paused:
             self.resume()
         if not reusable or not self._content_ended or self._out:
@@ -171,6 +173,7 @@ class UpstreamConnection(ABC):
         stale = self.served > 0 and not self._answered
         if stale:
             self.backend.note_failure(self._loop.now)  # where its other connections may be dead too
+            self._note_end()
         self.close()
         if exchange is not None:
             exchange.fail(status, f"{self.backend.address}: {cause}", stale=stale)
@@ -243,7 +246,12 @@ class UpstreamConnection(ABC):
 
     def _on_idle_data(self, _data: bytes) -> None:
         """An idle connection was closed by the back end, or talks without being asked."""
+        self._note_end()
         self.close()
+
+    def _note_end(self) -> None:
+        if self.served == 1:
+            self.backend.note_short_life(self._loop.now)
 
     def on_deadline(self) -> None:
         """Act on silence."""

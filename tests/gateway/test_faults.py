@@ -405,10 +405,22 @@ def test_a_stale_kept_connection_is_tried_again_where_that_is_harmless(tmp_path:
         running_gateway("--fastcgi", str(back.address)) as found,
         found.connect() as client,
     ):
-        for _ in range(4):
+        for _ in range(2):
             assert client.ask("GET", "/")[0].status == 200
         # A POST has been sent: nobody knows what it did.
         assert client.ask("POST", "/", b"x")[0].status == 502
+
+
+def test_a_back_end_that_keeps_no_connection_is_found_out(tmp_path: Path) -> None:
+    with (
+        fastcgi(tmp_path, closes_when_idle) as back,
+        running_gateway("--fastcgi", str(back.address)) as found,
+        found.connect() as client,
+    ):
+        for _ in range(4):  # three connections die after their first answer
+            assert client.ask("GET", "/")[0].status == 200
+        for _ in range(4):  # no kept one is used any more, and no request lost
+            assert client.ask("POST", "/", b"x")[0].status == 200
 
 
 def test_a_response_before_the_request_is_read_ends_the_connection(tmp_path: Path) -> None:
