@@ -27,11 +27,19 @@ class Children:
         return len(self._started)
 
     def start(self, work: Callable[[], None]) -> int:
-        """Fork a child that does `work` and ends; return its pid. OSError: no process left."""
+        """Fork a child that does `work` and ends; return its pid. OSError: no process left.
+
+        A signal that finds the child before Python has set itself up there is forgotten
+        (PyOS_AfterFork_Child clears what is pending): so SIGTERM waits in the kernel meanwhile.
+        """
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        pid = os.fork()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            pid = os.fork()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if pid:
             self._started[pid] = time.monotonic()
             return pid
