@@ -10,8 +10,9 @@ Family = Literal[
     "blocking", "multiplexing", "signal-driven", "asynchronous", "coroutine", "outside"
 ]
 
-Lack = Literal["timeouts", "pipelining"]
-"""timeouts: a silent client is never given up. pipelining: requests sent ahead may be lost."""
+Lack = Literal["timeouts", "pipelining", "fragments"]
+"""timeouts: a silent client is never given up. pipelining: requests sent ahead may be lost.
+fragments: a request that comes in pieces may be refused."""
 
 
 @dataclass(frozen=True, slots=True)

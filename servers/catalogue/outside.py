@@ -174,7 +174,7 @@ SPECS: Final = (
             "a HEAD of /stream is followed by an empty chunk",
             "values of a repeated field are joined by nothing",
         ),
-        lacks=("pipelining", "timeouts"),
+        lacks=("pipelining", "fragments", "timeouts"),
         claims=("M4", "S5"),
         target="servers.outside.bjoern_http:BjoernHttp",
         probe=_without_bjoern,

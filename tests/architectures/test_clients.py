@@ -70,7 +70,7 @@ MOMENTS = [
 def test_a_client_that_leaves_at_any_moment_costs_nothing(spec: Spec) -> None:
     with running(spec, workers=2) as server:
         assert server.greets()
-        before = server.descriptors
+        before = server.wait_until_steady()
         for moment in MOMENTS:
             for leave in (reset, RawClient.close):
                 client = server.connect()

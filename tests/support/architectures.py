@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from servers.registry import SPECS, Spec
 from tests.support.gateway import RawClient
-from tests.support.processes import Process
+from tests.support.processes import Process, wait_until
 from transport import Address
 
 HTTP = [spec for spec in SPECS.values() if spec.protocol == "http"]
@@ -61,6 +62,18 @@ class Running:
             with contextlib.suppress(psutil.NoSuchProcess):
                 total += process.num_fds()
         return total
+
+    def wait_until_steady(self) -> int:
+        """Return how many descriptors it has once that stays the same: its workers have started."""
+        seen = [self.descriptors]
+
+        def is_steady() -> bool:
+            time.sleep(0.1)  # between two looks
+            seen.append(self.descriptors)
+            return seen[-3:].count(seen[-1]) == 3
+
+        wait_until(is_steady, "its descriptors are steady")
+        return seen[-1]
 
     @property
     def cpu_seconds(self) -> float:
