@@ -1,4 +1,4 @@
-"""N processes, a listener each on the same address (SO_REUSEPORT, man socket(7)).
+"""N processes, a listener each on one address (S6; SO_REUSEPORT, man socket(7)).
 
 The kernel chooses by a hash of the addresses which listener a client is queued at, so the
 processes share no lock and no queue. The price: the choice is made before anyone knows who is

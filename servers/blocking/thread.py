@@ -1,8 +1,8 @@
 """A thread for each connection: cheaper to start than a process, and they share all memory.
 
-Each thread sleeps in its own recv; the kernel switches between them as between processes. In
-CPython one thread at a time runs Python code (the GIL), so threads overlap their waits, not their
-work. A thousand connections are a thousand stacks.
+Each thread sleeps in its own recv; the kernel switches between them as between processes (M1, K3).
+In CPython one thread at a time runs Python code (the GIL), so threads overlap their waits, not
+their work. A thousand connections are a thousand stacks.
 """
 
 import socket

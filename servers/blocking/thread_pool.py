@@ -1,4 +1,4 @@
-"""A bounded pool of threads and a bounded queue of connections before it.
+"""A bounded pool of threads and a bounded queue of connections before it (M1).
 
 No thread is started on a client's account, and load beyond the pool queues where it can be seen
 and bounded, instead of growing threads until memory ends. A thread is held as long as its

@@ -1,4 +1,4 @@
-/* The event loop.
+/* The event loop of stage S11: HTTP and epoll in C, the handlers in Python.
  *
  * A turn: sleep until something happens, let each connection that has news take its steps, then
  * those whose timers have fired. News come before timers, so that a loop that was held up (by a

@@ -1,4 +1,4 @@
-"""asyncio, and uvloop below the same code: the field's own event loops, as protocols.
+"""asyncio, and uvloop below the same code: the field's own event loops, as protocols (S8).
 
 The loop calls `data_received`; what the session wants sent goes to the transport, which buffers
 what the kernel does not take and says so by `pause_writing`. Pauses are the loop's timers, files

@@ -1,4 +1,4 @@
-"""gevent: greenlets, which are coroutines with a stack of their own, over libev.
+"""gevent: greenlets, which are coroutines with a stack of their own, over libev (S8).
 
 The code is the blocking server's, to the letter, and no `yield` is in it: gevent's socket switches
 to another greenlet, from however deep in the calls, where the kernel's would block. So libraries

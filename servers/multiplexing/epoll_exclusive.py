@@ -1,4 +1,4 @@
-"""N processes with an epoll each, and one listener in all of them (EPOLLEXCLUSIVE).
+"""N processes with an epoll each, and one listener in all of them (S6, S7; EPOLLEXCLUSIVE).
 
 Without the flag a client would wake every process, and all but one would find the backlog empty:
 the thundering herd. With it the kernel wakes one at least, mostly one only (man epoll_ctl(2)).

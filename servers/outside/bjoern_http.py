@@ -1,4 +1,4 @@
-"""bjoern: an epoll loop and HTTP in C around a blocking application, in N processes.
+"""bjoern: an epoll loop and HTTP in C around a blocking application, in N processes (S5).
 
 The loop (libev) multiplexes any number of connections, so idle ones cost nothing; a request is
 received whole, then the application is called, and the loop stands still until that returns: a

@@ -1,4 +1,4 @@
-"""flup's prefork FastCGI server: N children that share a listener, one connection each.
+"""flup's prefork FastCGI server: N children that share a listener, one connection each (S5).
 
 Each child sleeps in select on the listener, accepts, and stays with that connection until the
 web server closes it: a kept connection that is idle pins its child just the same. The children,

@@ -1,4 +1,4 @@
-"""flup's threaded FastCGI server: one process, N threads, a connection each.
+"""flup's threaded FastCGI server: one process, N threads, a connection each (S5).
 
 As with the prefork one a kept connection pins its thread. The threads share one interpreter, so
 the work of N of them takes turns at the GIL, and with CPU work they are slower than one alone.

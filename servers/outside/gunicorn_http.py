@@ -1,4 +1,4 @@
-"""gunicorn with its sync workers: a master and N processes, one client and one request at a time.
+"""gunicorn with its sync workers: a master and N processes, one request at a time (S5, S6).
 
 A worker sleeps in select on the listener, accepts, reads one request, answers it and closes: sync
 workers know no keep-alive, so each request pays for a handshake, and no idle connection ever holds

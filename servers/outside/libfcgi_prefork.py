@@ -1,4 +1,4 @@
-"""libfcgi, the reference implementation of FastCGI in C, called by ctypes: N processes.
+"""libfcgi, the reference implementation of FastCGI in C, called by ctypes: N processes (S5).
 
 Records are read and written by the library (Debian's libfcgi0ldbl), one request at a time on one
 connection, as in the C programs it was made for; this file is what such a program writes around

@@ -1,4 +1,4 @@
-"""uWSGI as a FastCGI responder: a master and N processes in C, each with a Python inside.
+"""uWSGI as a FastCGI responder: a master and N processes in C, each with a Python inside (S5, S6).
 
 A worker sleeps in epoll_wait on the listener, accepts, and reads records and answers in C; only
 the application is Python, so a request costs little more than that. uWSGI closes the connection

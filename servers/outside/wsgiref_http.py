@@ -1,4 +1,4 @@
-"""wsgiref.simple_server over HTTP: a thread for each connection, a connection for each request.
+"""wsgiref.simple_server over HTTP: a thread for each connection, one request in it (S5).
 
 The standard library's reference server, as it is but for what the contract needs: content is
 bounded by its length (wsgiref lets an application read into the void) and read from chunks; HEAD

@@ -1,5 +1,5 @@
 <?php
-/* Coroutines with yield: a conversation is one function, from accept to close.
+/* Coroutines with yield (S8): a conversation is one function, from accept to close.
  *
  * It yields what it waits for and is resumed with true, or with false when it is too late. Where a
  * conversation stands is where its function stands, with its local variables: no callbacks, no

@@ -1,5 +1,5 @@
 <?php
-/* I/O multiplexing: one loop, one select for all connections, and callbacks for what is ready.
+/* I/O multiplexing (S7, M3): one loop, one select for all connections, and callbacks for what is ready.
  *
  * No call waits but select, so one process serves a thousand connections, and a request that waits
  * costs a deadline. The price: a conversation is cut at each wait, and where it stands is which of

@@ -13,6 +13,7 @@ from servers.registry import SPECS, Options, Spec
 from tests.support.processes import Process
 from transport import Address
 
+ROOT = Path(__file__).parents[2]
 SERVERS = [sys.executable, "-m", "servers"]
 
 
@@ -37,6 +38,13 @@ def test_spec(spec: Spec) -> None:
     if spec.unavailable() is None:
         server = spec.load()
         assert all(callable(getattr(server, name)) for name in ("run", "stop", "close"))
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=lambda spec: spec.name)
+def test_the_file_to_read_says_at_once_what_it_shows(spec: Spec) -> None:
+    opening = (ROOT / spec.source).read_text()[:1500]
+    assert set(re.findall(r"\b[KMES]\d+\b", opening)) & set(spec.claims)
+    assert all(name in SPECS or name in ("fcgi-worker", "php-fpm") for name in spec.neighbours)
 
 
 def test_asking_imports_no_server() -> None:

@@ -1,4 +1,4 @@
-// Command go-fcgi serves the application as a FastCGI responder with net/http/fcgi, behind a
+// Command go-fcgi serves the application as a FastCGI responder with net/http/fcgi (S5), behind a
 // gateway: a goroutine for each connection that reads records, and one for each request.
 //
 //	CHAINLAB_PUBLIC=../app/public go-fcgi -fd 3 3<LISTENER
