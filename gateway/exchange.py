@@ -2,9 +2,9 @@
 
 The exchange knows the client and the upstream's connection only by the few calls below, so it
 does not care which protocol the upstream speaks. What can go wrong ends in one place, `fail`: as
-long as nothing of the response has gone out the client gets a status and may not even notice (a
-kept connection that died while it lay idle is tried again once); afterwards the client's
-connection is cut, because half an answer must never pass for a whole one.
+long as nothing of the response has gone out the client gets a status and may not even notice (what
+died before it answered is tried again once, elsewhere); afterwards the client's connection is cut,
+because half an answer must never pass for a whole one.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -228,13 +228,15 @@ class ProxyExchange:
         else:
             self.fail(status, f"{backend.address}: {cause}")
 
-    def fail(self, status: int, cause: str, *, stale: bool = False) -> None:
+    def fail(self, status: int, cause: str, *, again: bool = False) -> None:
         """End the request with an error of the upstream's; its connection is closed already.
 
-        `stale` says that a kept connection ended before a byte of the answer: tried again once.
+        `again` says that it ended before a byte of the answer, and that another may do better: one
+        that is not kept, or another back end's. Tried once, as by nginx (proxy_next_upstream), and
+        only what may be sent twice.
         """
         self.connection = None
-        if stale and self._may_repeat():
+        if again and self._may_repeat():
             self.retried = True
             self._submit()
             return

@@ -119,6 +119,11 @@ class Pool:
         """Whether requests run or wait."""
         return self.exchanges > 0
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one back end."""
+        return self._only is None
+
     def retire(self) -> None:
         """Finish what runs or waits, keep no connection: another configuration holds."""
         self._retired = True

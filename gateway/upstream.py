@@ -170,13 +170,15 @@ class UpstreamConnection(ABC):
     def fail(self, status: int, cause: str) -> None:
         """Close, and tell the exchange why."""
         exchange, self.exchange = self.exchange, None
-        stale = self.served > 0 and not self._answered
-        if stale:
-            self.backend.note_failure(self._loop.now)  # where its other connections may be dead too
+        unanswered = not self._answered
+        # A kept connection may have died while it lay idle; else it was the back end that died.
+        again = unanswered and (self.served > 0 or self.pool.several)
+        if unanswered:
+            self.backend.note_failure(self._loop.now)  # its other connections may be dead too
             self._note_end()
         self.close()
         if exchange is not None:
-            exchange.fail(status, f"{self.backend.address}: {cause}", stale=stale)
+            exchange.fail(status, f"{self.backend.address}: {cause}", again=again)
 
     # Events
 

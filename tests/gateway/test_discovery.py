@@ -86,3 +86,25 @@ def test_requests_wait_for_a_back_end_that_is_not_there_yet(tmp_path: Path) -> N
         client.request("GET", "/")
         with fastcgi(tmp_path, Named("late"), "app.late.sock"):
             assert client.response()[1] == b"late"
+
+
+def test_a_request_that_its_back_end_died_on_is_answered_by_another(tmp_path: Path) -> None:
+    def die(peer: FastCGIPeer) -> None:
+        peer.request()
+
+    addresses = [str(tmp_path / name) for name in ("dies.sock", "lives.sock")]
+    options = [option for path in addresses for option in ("--fastcgi", f"unix:{path}")]
+    with (
+        fastcgi(tmp_path, die, "dies.sock") as dead,
+        fastcgi(tmp_path, Named("lives"), "lives.sock"),
+        running_gateway(*options) as found,
+    ):
+        questions = dead.accepted
+        for _ in range(6):
+            assert found.get("/") == (200, b"lives")
+        wait_until(lambda: dead.accepted > questions, "the one that dies has been asked")
+        with found.connect() as client:
+            wait_until(
+                lambda: client.ask("POST", "/", b"x")[0].status == 502,
+                "what may not be sent twice is not",
+            )
