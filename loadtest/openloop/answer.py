@@ -1,0 +1,142 @@
+"""One answer taken apart as it comes: status, framing (RFC 9112 section 6), body. Sans-IO.
+
+The loop comes here for the first answer of each wording only, and for answers that come in pieces:
+one that is byte for byte like the last right one needs no second look.
+
+Stricter than a client need be, for a wrong answer must not win: a field without a colon, a second
+Content-Length, a byte after the end are all Broken. An interim answer (1xx) is a wrong status:
+nothing in our requests asks for one.
+"""
+
+import re
+from typing import Final
+
+from loadtest.openloop.plan import Expected
+
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?")
+_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_LINES_LIMIT: Final = 65536  # bytes of a head, of a chunk's size, of trailers
+_EMPTY: Final = (204, 304)
+
+
+class Broken(ValueError):
+    """This is no HTTP answer; the message says why."""
+
+
+class Reader:
+    """Gathers one answer. `status`, `body` and `keeps` hold when it is whole."""
+
+    def __init__(self) -> None:
+        self.status = 0  # 0: the head has not ended
+        self.body = bytearray()
+        self.keeps = True  # whether the connection may be used again
+        self.begun = False
+        self._data = bytearray()
+        self._chunked = False
+        self._length: int | None = None  # None: until the connection ends
+
+    def feed(self, data: bytes) -> bool:
+        """Take what came; return whether the answer is whole now."""
+        self.begun = True
+        self._data += data
+        if not self.status:
+            end = self._data.find(b"\r\n\r\n")
+            if end < 0:
+                self._check_limit("the head")
+                return False
+            self._take_head(bytes(self._data[:end]))
+            del self._data[: end + 4]
+        if self._chunked:
+            return self._take_chunks()
+        self.body += self._data
+        self._data.clear()
+        if self._length is None:
+            return False
+        if len(self.body) > self._length:
+            raise Broken(f"{len(self.body) - self._length} bytes after its end")
+        return len(self.body) == self._length
+
+    def eof(self) -> bool:
+        """Return whether the answer is whole because the connection has ended."""
+        return bool(self.status) and not self._chunked and self._length is None
+
+    def _check_limit(self, what: str) -> None:
+        if len(self._data) > _LINES_LIMIT:
+            raise Broken(f"{what} has no end within {_LINES_LIMIT} bytes")
+
+    def _take_head(self, head: bytes) -> None:
+        line, *lines = head.split(b"\r\n")
+        found = _STATUS_LINE.fullmatch(line)
+        if not found:
+            raise Broken(f"no status line: {line[:60]!r}")
+        self.status = int(found[2])
+        options: set[bytes] = set()
+        for line in lines:
+            field = _FIELD.fullmatch(line)
+            if not field:
+                raise Broken(f"no header field: {line[:60]!r}")
+            name, value = field[1].lower(), field[2].lower()
+            if name == b"content-length":
+                self._take_length(value)
+            elif name == b"transfer-encoding":
+                if value != b"chunked" or self._chunked:
+                    raise Broken(f"an unknown transfer coding: {value[:60]!r}")
+                self._chunked = True
+            elif name == b"connection":
+                options.update(option.strip() for option in value.split(b","))
+        if self._chunked and self._length is not None:
+            raise Broken("Content-Length and Transfer-Encoding at once")
+        if self.status in _EMPTY:
+            self._length, self._chunked = 0, False
+        old = found[1] == b"0" and b"keep-alive" not in options
+        to_the_end = not self._chunked and self._length is None
+        self.keeps = not (old or to_the_end or b"close" in options)
+
+    def _take_length(self, value: bytes) -> None:
+        if self._length is not None or not value.isdigit() or len(value) > 15:
+            raise Broken(f"a wrong Content-Length: {value[:60]!r}")
+        self._length = int(value)
+
+    def _take_chunks(self) -> bool:
+        """Move whole chunks into the body (RFC 9112 section 7.1)."""
+        data, at = self._data, 0
+        while (line := data.find(b"\r\n", at)) >= 0:
+            size_line = _SIZE.fullmatch(data, at, line)
+            if not size_line:
+                raise Broken(f"no chunk's size: {bytes(data[at : min(line, at + 60)])!r}")
+            size = int(size_line[1], 16)
+            del size_line  # it holds on to the buffer, which shrinks below
+            if size == 0:
+                end = data.find(b"\r\n\r\n", line)
+                if end < 0:
+                    break
+                if len(data) > end + 4:
+                    raise Broken(f"{len(data) - end - 4} bytes after its end")
+                return True
+            end = line + 2 + size
+            if len(data) < end + 2:
+                break
+            if data[end : end + 2] != b"\r\n":
+                raise Broken(f"a chunk is longer than its size, {size}")
+            self.body += data[line + 2 : end]
+            at = end + 2
+        else:
+            if len(data) - at > _LINES_LIMIT:
+                raise Broken(f"a chunk's size has no end within {_LINES_LIMIT} bytes")
+        del data[:at]
+        return False
+
+
+def judge(reader: Reader, status: int, expected: Expected) -> tuple[str, str]:
+    """Return what is wrong with a whole answer: a kind and the evidence; empty when it is right."""
+    body = bytes(reader.body)
+    shown = f"{len(body)} bytes: {body[:120]!r}"
+    if reader.status != status:
+        return "status", f"status {reader.status} in place of {status}; {shown}"
+    if isinstance(expected, bytes):
+        if body != expected:
+            return "body", f"{shown} in place of {len(expected)}: {expected[:120]!r}"
+    elif not expected(body):
+        return "body", shown
+    return "", ""

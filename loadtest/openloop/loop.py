@@ -1,0 +1,106 @@
+"""The epoll loop of one process: sends what is due, reads what came, gives up what is too late.
+
+There is no queue of waiting requests: times come in order, so the next one not yet sent is all
+there is to know, and `while it is due and a connection is free` is the whole of the scheduler.
+Connections take turns (the one that was free longest is next), so a connection that is served less
+than others was served less by the server. A request has `timeout` from its intended time, sent or
+not, so a run ends at the latest that long after its last intended time.
+
+Decisions.
+- epoll_wait counts in milliseconds, which would make each request up to one late. select() on the
+  epoll's own descriptor counts in µs: one system call more, only when there is nothing to do.
+- At most EVENTS answers are read before the tick and timeouts get a look, and what is due is sent
+  after each of them: a burst of answers delays no request.
+- Lateness is the driver's own: from the intended time, or from when a connection became free if
+  that was later. Waiting for a connection is the server's doing; it is counted (`waited`), and is
+  in the latency.
+"""
+
+import select
+from typing import Final
+
+from loadtest.openloop import schedule
+from loadtest.openloop.exchange import OUT, Exchanges
+from loadtest.openloop.places import clock
+from loadtest.openloop.plan import Plan
+
+EVENTS: Final = 16
+_NEVER: Final = float("inf")
+
+
+class Loop:
+    """One process's part of a plan."""
+
+    def __init__(self, plan: Plan, part: int) -> None:
+        self.exchanges = Exchanges(plan, part)
+        self.places = self.exchanges.places
+        self._timeout = plan.timeout
+        self._duration = plan.duration
+        self._open_loop = plan.rate is not None
+        self._times = schedule.times(plan, part)
+        self._period = 0.1 if plan.timeout >= 0.5 else 0.02  # seconds between ticks
+        self._begun = self._due = self._tick = 0.0
+
+    def run(self, begin: float) -> None:
+        """Carry out the plan, which starts at `begin` of the monotonic clock."""
+        ours, places = self.exchanges, self.places
+        self._begun = self._tick = ours.begun = begin
+        self._advance()
+        while self._due < _NEVER or places.running:
+            now = clock()
+            if now >= self._tick:
+                self._on_tick(now)
+            self._send_due()
+            for fd, event in self._wait():
+                slot = places.by_fd.get(fd)
+                if slot is None:
+                    continue
+                if event & OUT:
+                    ours.send_rest(slot)
+                if event != OUT and slot.fd == fd:
+                    ours.read(slot)
+                self._send_due()
+
+    def _advance(self) -> None:
+        self._due = self._begun + next(self._times, _NEVER)
+
+    def _send_due(self) -> None:
+        """Send what is due, while there are free connections."""
+        idle, start = self.places.idle, self.exchanges.start
+        while idle and self._due <= (now := clock()):
+            if self._open_loop:
+                start(idle.popleft(), self._due, now)
+            elif now < self._begun + self._duration:
+                start(idle.popleft(), now, now)
+            else:
+                self._due = _NEVER
+                return
+            self._advance()
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Return what happened, at the latest when the next request is due or the tick is."""
+        epoll = self.places.epoll
+        due = self._due if self.places.idle else _NEVER
+        delay = min(due, self._tick) - clock()
+        if delay > 0 and due < _NEVER:
+            select.select((epoll,), (), (), delay)
+            delay = 0
+        events = epoll.poll(max(delay, 0), EVENTS)
+        self.exchanges.woke = clock()
+        return events
+
+    def _on_tick(self, now: float) -> None:
+        """Give up what is too late, sent or not; let the failed try again."""
+        ours, places = self.exchanges, self.places
+        ours.record.roll(now - self._begun)
+        for slot in places.slots:
+            if slot.busy and slot.intended + self._timeout <= now:
+                ours.fail(slot, "timeout")
+        while self._open_loop and self._due + self._timeout <= now:
+            ours.record.intended += 1
+            ours.record.error("unsent", now - self._due)
+            self._advance()
+        places.idle.extend(places.resting)
+        places.resting.clear()
+        while self._tick <= now:
+            self._tick += self._period

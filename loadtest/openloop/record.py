@@ -1,0 +1,110 @@
+"""What one process of the driver found, while it runs.
+
+Times are counted in a dict of whole µs, four digits of them: `record_value` of hdrhistogram is
+Python and costs as much as a system call, a dict a fifth of it. The histograms are made of the dict
+at the end; they keep three digits, so nothing is lost that they would have kept.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+from hdrh.histogram import HdrHistogram
+
+STEP: Final = 0.1  # seconds of one step of the series
+EVIDENCE: Final = 8  # wrong answers that are kept
+_EXACT: Final = 10_000  # µs; above it four digits are kept
+
+
+class Times:
+    """How often each time was seen."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[int, int] = defaultdict(int)
+
+    def add(self, seconds: float) -> None:
+        """Count a time."""
+        us = int(seconds * 1e6 + 0.5)
+        if us >= _EXACT:
+            us -= us % 10 ** (len(str(us)) - 4)
+        self._counts[us] += 1
+
+    def encode(self) -> str:
+        """Return them as an encoded histogram of µs."""
+        histogram = empty_histogram()
+        for us, count in self._counts.items():
+            histogram.record_value(us, count)
+        return encode(histogram)
+
+
+def empty_histogram() -> HdrHistogram:
+    """Return a histogram of 1 µs to 2 hours with three significant digits."""
+    return HdrHistogram(1, 7_200_000_000, 3)
+
+
+def encode(histogram: HdrHistogram) -> str:
+    """Return a histogram in HdrHistogram's own form (V2, compressed, base64)."""
+    return str(histogram.encode().decode("ascii"))
+
+
+@dataclass(slots=True)
+class Step:
+    """A tenth of a second: requests that ended in it."""
+
+    answered: int = 0
+    failed: int = 0
+    worst: float = 0.0  # seconds of latency, failures too
+
+
+@dataclass(slots=True)
+class Record:
+    """Counts of one process."""
+
+    intended: int = 0  # sent, or given up unsent
+    sent: int = 0
+    waited: int = 0  # found no free connection at its time
+    answered: int = 0  # rightly or wrongly
+    opened: int = 0
+    established: int = 0  # before the start
+    closed_idle: int = 0  # by the server, between two requests: no error
+    unconnected: Counter[str] = field(default_factory=Counter)  # before the start, by kind
+    errors: Counter[str] = field(default_factory=Counter)
+    wrong: Counter[str] = field(default_factory=Counter)
+    evidence: list[str] = field(default_factory=list)
+    latency: Times = field(default_factory=Times)
+    lateness: Times = field(default_factory=Times)
+    series: list[Step] = field(default_factory=lambda: [Step()])
+    step: Step = field(init=False)  # the last of the series
+
+    def __post_init__(self) -> None:
+        self.step = self.series[-1]
+
+    def roll(self, seconds: float) -> None:
+        """Begin the steps that have come by `seconds` after the start."""
+        while len(self.series) <= seconds / STEP + 1e-6:
+            self.step = Step()
+            self.series.append(self.step)
+
+    def answer(self, latency: float) -> None:
+        """Count an answer."""
+        self.answered += 1
+        self.latency.add(latency)
+        step = self.step
+        step.answered += 1
+        if latency > step.worst:
+            step.worst = latency
+
+    def error(self, kind: str, after: float) -> None:
+        """Count a request that was not answered: given up `after` its intended time."""
+        self.errors[kind] += 1
+        self.latency.add(after)
+        self.step.failed += 1
+        self.step.worst = max(self.step.worst, after)
+
+    def wrong_answer(self, kind: str, detail: str) -> None:
+        """Count a wrong answer beside its being an answer; the first are kept."""
+        self.wrong[kind] += 1
+        if len(self.evidence) < EVIDENCE:
+            self.evidence.append(f"{kind}: {detail}")

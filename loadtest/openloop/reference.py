@@ -1,0 +1,37 @@
+"""One answer before the load: what all the others are compared with, where nobody knows better."""
+
+import socket
+import time
+from typing import Any
+
+from loadtest.openloop.answer import Broken, Reader
+from loadtest.openloop.plan import PlanError, Target
+
+
+def fetch_body(target: Target, request: bytes, status: int, timeout: float) -> bytes:
+    """Return the body of one answer; PlanError when there is none with the right status."""
+    reader = Reader()
+    deadline = time.monotonic() + timeout
+    try:
+        with socket.socket(target.family) as client:
+            client.settimeout(timeout)
+            client.connect(target.address)
+            client.sendall(request)
+            whole = False
+            while not whole and (data := client.recv(65536)):
+                whole = reader.feed(data)
+                if time.monotonic() > deadline:
+                    raise TimeoutError("timed out")
+    except OSError as error:
+        raise PlanError(f"URL: {_text(target.address)}: {error}; is the server up?") from None
+    except Broken as error:
+        raise PlanError(f"URL: what answers speaks no HTTP: {error}") from None
+    if not whole and not reader.eof():
+        raise PlanError("URL: the server closed in mid-answer; its log may say why")
+    if reader.status != status:
+        raise PlanError(f"--status: {status} is wanted and {reader.status} answered")
+    return bytes(reader.body)
+
+
+def _text(address: Any) -> str:
+    return address if isinstance(address, str) else f"{address[0]}:{address[1]}"

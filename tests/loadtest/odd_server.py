@@ -1,0 +1,89 @@
+"""A server that misbehaves as it is told, for the driver's tests: `odd_server.py WAY`.
+
+hello    answers at once, and says on stderr when it has answered 200
+delay    answers after 200 to 800 ms, drawn; SIGTERM has it print when it answered each request
+wrong    every 1000th body has one letter changed
+extra    every 10th answer is followed by a byte
+silent   never answers
+short    closes in the middle of every 10th answer
+drop     closes instead of giving every 10th answer
+idle     closes after every 10th answer, without having said so
+"""
+
+import asyncio
+import json
+import random
+import signal
+import sys
+import time
+
+BODY = b"Hello, world!\n"
+DRAW = random.Random(5)
+
+
+def answer(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+class Odd(asyncio.Protocol):
+    count = 0
+    answered: dict[int, float] = {}  # noqa: RUF012 - request to monotonic clock, all connections
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert data.endswith(b"\r\n\r\n"), "a request comes in one piece"
+        if self.way == "silent":
+            return
+        Odd.count += 1
+        if self.way == "delay":
+            seconds = DRAW.uniform(0.2, 0.8)
+            asyncio.get_running_loop().call_later(seconds, self.late, Odd.count - 1)
+            return
+        if self.way == "hello" and Odd.count == 200:
+            say("served 200")
+        self.respond(Odd.count)
+
+    def respond(self, count: int) -> None:
+        tenth = count % 10 == 0
+        if self.way == "wrong" and count % 1000 == 0:
+            self.transport.write(answer(BODY.replace(b"o", b"u", 1)))
+        elif self.way == "extra" and tenth:
+            self.transport.write(answer(BODY) + b"!")
+        elif self.way == "short" and tenth:
+            self.transport.write(answer(BODY)[:-3])
+            self.transport.close()
+        elif self.way == "drop" and tenth:
+            self.transport.close()
+        else:
+            self.transport.write(answer(BODY))
+            if self.way == "idle" and tenth:
+                self.transport.close()
+
+    def late(self, number: int) -> None:
+        Odd.answered[number] = time.monotonic()
+        self.transport.write(answer(BODY))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+async def main(way: str) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    server = await loop.create_server(lambda: Odd(way), "127.0.0.1", 0)
+    say(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await ended.wait()
+    if way == "delay":
+        say("answered " + json.dumps([Odd.answered[number] for number in sorted(Odd.answered)]))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
