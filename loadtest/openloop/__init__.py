@@ -19,7 +19,7 @@ loops are here, on the same code, so that the difference can be shown.
     check               by hand: the driver beside wrk
 
 Every answer is verified: status, framing, the exact body. Errors and timeouts stay in the
-distribution. A request costs the driver some 15 µs of CPU, half of it in the kernel.
+distribution. A request costs the driver 15 to 25 µs of CPU, two thirds of it in the kernel.
 """
 
 from loadtest.openloop.plan import Plan, PlanError, Target, make_request, parse_target

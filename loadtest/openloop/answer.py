@@ -13,8 +13,12 @@ from typing import Final
 
 from loadtest.openloop.plan import Expected
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?")
-_FIELD: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*")
+_STATUS_LINE: Final = rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n\0]*)?"
+_FIELD: Final = rb"\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*"
+_HEAD: Final = re.compile(_STATUS_LINE + rb"(?:" + _FIELD + rb")*")
+_FRAMING: Final = re.compile(
+    rb"\r\n(content-length|transfer-encoding|connection):([^\r]*)", re.IGNORECASE
+)
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _LINES_LIMIT: Final = 65536  # bytes of a head, of a chunk's size, of trailers
 _EMPTY: Final = (204, 304)
@@ -66,24 +70,20 @@ class Reader:
             raise Broken(f"{what} has no end within {_LINES_LIMIT} bytes")
 
     def _take_head(self, head: bytes) -> None:
-        line, *lines = head.split(b"\r\n")
-        found = _STATUS_LINE.fullmatch(line)
+        found = _HEAD.fullmatch(head)
         if not found:
-            raise Broken(f"no status line: {line[:60]!r}")
+            raise Broken(_first_fault(head))
         self.status = int(found[2])
         options: set[bytes] = set()
-        for line in lines:
-            field = _FIELD.fullmatch(line)
-            if not field:
-                raise Broken(f"no header field: {line[:60]!r}")
-            name, value = field[1].lower(), field[2].lower()
+        for name, text in _FRAMING.findall(head):
+            name, value = name.lower(), text.strip(b" \t").lower()
             if name == b"content-length":
                 self._take_length(value)
             elif name == b"transfer-encoding":
                 if value != b"chunked" or self._chunked:
                     raise Broken(f"an unknown transfer coding: {value[:60]!r}")
                 self._chunked = True
-            elif name == b"connection":
+            else:
                 options.update(option.strip() for option in value.split(b","))
         if self._chunked and self._length is not None:
             raise Broken("Content-Length and Transfer-Encoding at once")
@@ -126,6 +126,14 @@ class Reader:
                 raise Broken(f"a chunk's size has no end within {_LINES_LIMIT} bytes")
         del data[:at]
         return False
+
+
+def _first_fault(head: bytes) -> str:
+    line, *lines = head.split(b"\r\n")
+    if not re.fullmatch(_STATUS_LINE, line):
+        return f"no status line: {line[:60]!r}"
+    wrong = next(line for line in lines if not re.fullmatch(_FIELD, b"\r\n" + line))
+    return f"no header field: {wrong[:60]!r}"
 
 
 def judge(reader: Reader, status: int, expected: Expected) -> tuple[str, str]:

@@ -113,7 +113,9 @@ def test_an_answer_without_length_ends_with_its_connection() -> None:
     ("data", "why"),
     [
         (b"SSH-2.0-x\r\n\r\n\r\n\r\n", "no status line"),
-        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "no header field"),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "no header field: b'no colon'"),
+        (b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "no header field"),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", "no status line"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "1 bytes after its end"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", "a wrong Content-Length"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", "wrong Content-L"),
