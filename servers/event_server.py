@@ -86,12 +86,17 @@ class EventServer(ABC):
         if need in (READ, WRITE):
             self._watch(connection, need)
         elif need == WAIT:
-            self._timers.add(now + connection.session.pause, connection)
+            self._add_pause(connection)
             self._watch(connection, WAIT)
         elif need == AGAIN:
             self._again.append(connection)
         else:
             self._drop(connection)
+
+    def _add_pause(self, connection: Connection) -> None:
+        """Resume it when its pause is over, counted from now: the time that the round began with
+        may be older than the request."""
+        self._timers.add(time.monotonic() + connection.session.pause, connection)
 
     def _drop(self, connection: Connection) -> None:
         if self._connections.get(connection.fd) is connection:

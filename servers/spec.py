@@ -10,9 +10,9 @@ Family = Literal[
     "blocking", "multiplexing", "signal-driven", "asynchronous", "coroutine", "outside"
 ]
 
-Lack = Literal["timeouts", "pipelining", "fragments"]
+Lack = Literal["timeouts", "pipelining", "fragments", "descriptors"]
 """timeouts: a silent client is never given up. pipelining: requests sent ahead may be lost.
-fragments: a request that comes in pieces may be refused."""
+fragments: a request that comes in pieces may be refused. descriptors: out of them, it spins."""
 
 
 @dataclass(frozen=True, slots=True)

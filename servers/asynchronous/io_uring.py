@@ -144,7 +144,7 @@ class IoUring(EventServer):
             elif need == SENDFILE:
                 session.load(now)
             elif need == WAIT:
-                self._timers.add(now + session.pause, connection)
+                self._add_pause(connection)
                 return
             elif need == SHUTDOWN:
                 try:

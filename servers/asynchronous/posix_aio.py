@@ -110,7 +110,7 @@ class PosixAio(EventServer):
             data = bytes(session.output)
             self._operations[connection] = Operation.write(connection.fd, data)
         elif session.need == WAIT:
-            self._timers.add(now + session.pause, connection)
+            self._add_pause(connection)
         elif session.need == CLOSE:
             self._drop(connection)
 

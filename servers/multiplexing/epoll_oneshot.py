@@ -117,7 +117,7 @@ class EpollOneshot(EventServer):
         need = connection.work(now)
         if need == WAIT:
             with self._guard:
-                self._timers.add(now + connection.session.pause, connection)
+                self._add_pause(connection)
             self._waker.wake()
         elif need in (READ, WRITE, AGAIN):
             self._watch(connection, need)

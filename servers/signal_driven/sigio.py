@@ -84,7 +84,8 @@ class Sigio(EventServer):
     def _on_event(self, fd: int, now: float) -> None:
         connection = self._connections.get(fd)
         if connection is None:
-            self._clients_wait = self._clients_wait or fd == self._listener.fileno()
+            if fd == self._listener.fileno():
+                self._clients_wait = self._listening
             self._waker.count()
         elif connection.session.need == READ:
             self._queue.append(connection)
@@ -94,6 +95,6 @@ class Sigio(EventServer):
     def _ask_everybody(self, now: float) -> None:
         """Events were lost: each descriptor may be ready."""
         log.info("the queue of signals was full: asking all %d", len(self._connections))
-        self._clients_wait = True
+        self._clients_wait = self._listening
         for connection in list(self._connections.values()):
             self._on_event(connection.fd, now)

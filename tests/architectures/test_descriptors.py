@@ -43,16 +43,17 @@ def test_ten_thousand_connections_leave_no_descriptor_and_no_zombie(spec: Spec) 
 def test_without_descriptors_it_neither_spins_nor_dies(spec: Spec) -> None:
     with running(spec, files=80, workers=2) as server:
         assert server.greets()
-        crowd = [server.connect() for _ in range(150)]
+        crowd = [server.connect() for _ in range(300)]
         time.sleep(0.5)  # not for a condition: let it get as far as it gets
         before = server.cpu_seconds
-        time.sleep(1.0)
+        time.sleep(2.0)
         used = server.cpu_seconds - before
         for client in crowd:
             client.close()
         wait_until(server.greets, "it serves again")
-        if spec.name != "busy-poll":  # that is its model
-            assert used < 0.5, f"it used {used:.2f} s of CPU in a second of waiting"
+        if spec.name != "busy-poll" and "descriptors" not in spec.lacks:  # that is its model
+            # One that spins uses what there is, even where it has to share.
+            assert used < 0.3, f"it used {used:.2f} s of CPU in two seconds of waiting"
 
 
 LIMITED = [name for name in ("select", "php-select", "php-coroutine") if name in SPECS]
