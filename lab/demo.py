@@ -29,12 +29,15 @@ from lab.rundir import LabError, RunDir, State
 
 USERS = 16
 WORKERS = 4
-SHOWN = ("fcgi-worker", "php-fpm", "prefork", "thread", "epoll-lt", "coroutine")
+SHOWN = (
+    "fcgi-worker", "php-fpm", "prefork", "thread", "epoll-lt", "io-uring", "coroutine",
+    "c-extension", "go",
+)  # fmt: skip
 """One back end of each kind; `lab list` has all, `make bench` measures all."""
 
 WARM_UP = 1.0  # seconds after a swap that count for failures only
-WINDOW = 5.0  # seconds that are measured
-_LONGEST = 85.0  # seconds of load, if something hangs
+WINDOW = 4.0  # seconds that are measured
+_LONGEST = 150.0  # seconds of load, if something hangs
 
 
 @dataclass(frozen=True, slots=True)
