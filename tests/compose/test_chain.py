@@ -155,15 +155,15 @@ def test_stopping_finishes_what_runs(chain: Compose) -> None:
     address = chain.address()
 
     def ask() -> bytes:
-        with urllib.request.urlopen(f"http://{address}/wait?ms=4000", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://{address}/wait?ms=8000", timeout=30) as answer:
             content: bytes = answer.read()
             return content
 
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask)
-        wait_until(lambda: running(address) == 2, "the request runs, beside the one that asks")
+        wait_until(lambda: running(address) > 0, "the request runs")
         chain.compose("stop")
-        assert answer.result(30) == b"waited 4000 ms\n"
+        assert answer.result(30) == b"waited 8000 ms\n"
     for container in chain.inspect(*chain.compose("ps", "--all", "--quiet").split()):
         assert container["State"]["ExitCode"] == 0, container["Name"]
         assert not container["State"]["OOMKilled"], container["Name"]
