@@ -222,7 +222,7 @@ class Manifest:
     commit: str
     """With "+" when files were changed since; "" outside a repository."""
     seed: int
-    """Of the order of turns, and of the bootstrap."""
+    """Of the order of turns."""
     rounds: int
     """Wanted for each cell."""
     duration: float

@@ -40,9 +40,10 @@ def main() -> int:
         before = _used()
         loop.run(begin)
         spent = Cpu(*(after - then for after, then in zip(_used(), before, strict=True)))
-        result = _result(plan, number, loop, spent)
+        pipe.send(_result(plan, number, loop, spent))
+        with contextlib.suppress(EOFError):
+            pipe.recv()  # connections stay until the caller has looked at the server
         loop.places.close()
-        pipe.send(result)
     return 0
 
 

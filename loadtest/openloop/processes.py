@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -26,19 +27,23 @@ class DriverFailed(RuntimeError):
     """The driver itself failed; the message says how."""
 
 
-def run(plan: Plan) -> Result:
+def run(plan: Plan, mark: Callable[[], None] = lambda: None) -> Result:
     """Carry out a plan and return what was found.
 
     Takes the plan's duration, at most its timeout twice, and what starting takes (about a second).
+    `mark` is called when all are connected, and when all has ended and is connected still: whoever
+    reads what the server has used does it there.
     """
     with ExitStack() as stack:
         pipes = [stack.enter_context(_Part(plan, part)) for part in range(plan.processes)]
         for pipe in pipes:
             pipe.receive(plan.timeout + _PATIENCE)  # it is connected
+        mark()
         begin = time.monotonic() + _HEAD_START
         for pipe in pipes:
             pipe.send(begin)
         parts = [pipe.receive(plan.duration + plan.timeout + _PATIENCE) for pipe in pipes]
+        mark()
     return merge(parts)
 
 

@@ -1,0 +1,48 @@
+"""How long a comparison takes, told beforehand; how long a turn may be, for all to fit.
+
+A turn costs more than its load: the driver is a fresh process, connections are opened, counters
+read. An instance costs its start and its stop. Who starves clients waits for their timeouts too.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+OVERHEAD: Final = 0.45
+"""Seconds of a turn beside its load."""
+START: Final = 0.8
+"""Seconds to start and stop an instance, and to warm it."""
+RESERVE: Final = 0.85
+"""Of the time allowed that is planned: the rest is for timeouts, for wrk, for a busy machine."""
+SHORTEST: Final = 0.25
+LONGEST: Final = 3.0
+"""Seconds of a turn, when nobody gives them."""
+
+FULL: Final = 20 * 60.0
+QUICK: Final = 3 * 60.0
+"""Seconds that a comparison may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The size of a comparison."""
+
+    contestants: int  # the null server is one
+    routes: int
+    connections: int  # how many different numbers of them
+    rounds: int
+
+    def seconds(self, duration: float) -> float:
+        """Return how long it takes with turns of `duration`."""
+        instances = self.contestants * self.connections
+        turns = instances * self.routes * self.rounds
+        return turns * (duration + OVERHEAD) + instances * START
+
+    def duration(self, allowed: float) -> float:
+        """Return the turns' duration that fits into `allowed` seconds, within the bounds."""
+        turns = self.contestants * self.connections * self.routes * self.rounds
+        left = allowed * RESERVE - self.seconds(0)
+        return round(min(LONGEST, max(SHORTEST, left / turns)), 2)
+
+    def fits(self, allowed: float) -> bool:
+        """Whether turns of the shortest duration fit."""
+        return self.seconds(SHORTEST) <= allowed * RESERVE

@@ -1,0 +1,95 @@
+"""A cell from its rounds: the driver that counts, medians, every rule, the verdict."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from loadtest.compare import rules
+from loadtest.compare.intervals import interval
+from loadtest.compare.result import Cell, Check, Mode, Round, Summary
+from loadtest.openloop import merge_histograms
+
+SERVERS: Final = ("front", "back")
+
+
+@dataclass(slots=True)
+class Taken:
+    """What has been taken of one cell so far."""
+
+    architecture: str
+    front: str
+    route: str
+    connections: int
+    workers: int
+    mode: Mode = "closed"
+    rate: float | None = None
+    rounds: list[Round] = field(default_factory=list)
+    histograms: list[str] = field(default_factory=list)
+    failure: str = ""
+    """Why it was not measured, or not any longer."""
+    system_calls: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def counting(rounds: Sequence[Round]) -> list[Round]:
+    """Return the rounds that count: wrk's where it drove any, for it does so to go further."""
+    by_wrk = [each for each in rounds if each.driver == "wrk"]
+    return by_wrk or list(rounds)
+
+
+def make_cell(taken: Taken, ceilings: Mapping[str, float]) -> Cell:
+    """Return the cell; `ceilings` has what each driver gets from a null server, per second."""
+    checks = judge(taken.rounds, taken.rate, ceilings) if taken.rounds else []
+    if taken.failure:
+        checks.append(Check("available", False, taken.failure, {}))
+    return Cell(
+        architecture=taken.architecture,
+        front=taken.front,
+        route=taken.route,
+        connections=taken.connections,
+        mode=taken.mode,
+        rate=taken.rate,
+        workers=taken.workers,
+        rounds=taken.rounds,
+        histogram=merge_histograms(taken.histograms) if taken.histograms else "",
+        summary=summarise(taken.rounds),
+        verdict=rules.verdict(checks) if taken.rounds else "unavailable",
+        notes=rules.notes(checks),
+        checks=checks,
+        system_calls=taken.system_calls,
+    )
+
+
+def summarise(rounds: Sequence[Round]) -> Summary | None:
+    """Return the medians; None where no round has an answer, or its servers were gone."""
+    whole = [each for each in counting(rounds) if each.answered and "back" in each.cost]
+    if not whole:
+        return None
+    return Summary(
+        driver=whole[0].driver,
+        throughput=interval([each.rate for each in whole]),
+        cpu_us=interval([cpu_us(each) for each in whole]),
+        p99_ms=interval([each.latency.p99_ms for each in whole]),
+    )
+
+
+def cpu_us(one: Round) -> float:
+    """Return the CPU µs per request of front and back end."""
+    parts = [cost for name, cost in one.cost.items() if name in SERVERS]
+    return sum(cost.user_us + cost.kernel_us for cost in parts)
+
+
+def judge(
+    rounds: Sequence[Round], rate: float | None, ceilings: Mapping[str, float]
+) -> list[Check]:
+    """Return every rule's check. Answers and errors are judged in all rounds, whoever drove."""
+    counted = counting(rounds)
+    checks = [
+        rules.answers(rounds),
+        rules.errors(rounds),
+        rules.generator(counted, ceilings.get(counted[0].driver)),
+        rules.connections(rounds),
+        rules.starvation(rounds),
+        rules.enough_rounds(counted),
+        rules.noise(interval([each.rate for each in counted])),
+    ]
+    return [*checks, rules.intended_rate(counted, rate)] if rate is not None else checks
