@@ -1,0 +1,152 @@
+"""Who leads on a route at how many connections, by how much, and what is inside the noise.
+
+Neighbouring numbers of connections with the same leaders make one sentence. Who has no place
+because the generator was the limit is named: it may be faster than the leader.
+"""
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Final
+
+from loadtest.compare.result import Cell, Interval, Metric, Result, Standing
+from loadtest.report.words import joined, number, span
+
+FEW: Final = 6  # names in a sentence
+
+
+def leads(result: Result, route: str, metric: Metric) -> list[str]:
+    """Return a sentence for each run of numbers of connections with the same leaders."""
+    standings = sorted(
+        (each for each in result.standings if (each.route, each.metric) == (route, metric)),
+        key=lambda each: each.connections,
+    )
+    return [_sentence(result, list(group)) for _, group in groupby(standings, key=_leaders)]
+
+
+def _leaders(standing: Standing) -> tuple[frozenset[str], bool, bool]:
+    first = frozenset(standing.places[0].architectures) if standing.places else frozenset()
+    return first, len(standing.places) == 1, bool(first)
+
+
+def _sentence(result: Result, group: list[Standing]) -> str:
+    where = f"At {_connections(group)}"
+    metric = group[0].metric
+    if not group[0].places:
+        return f"{where} nobody has a place for {_NAMES[metric]}: {_unplaced(group[0])}."
+    first = group[-1].places[0].architectures
+    figures = _figures(result, group, first)
+    if len(group[0].places) == 1 and len(first) > 1:
+        told = f"{_some(first)} cannot be told apart {_BY[metric]}{figures}: inside the noise"
+    elif len(first) == 1:
+        told = f"{first[0]} {_ONE[metric]}{figures}"
+        if len(group[0].places) == 1:
+            told += ", with nobody to compare it with"
+    else:
+        told = f"{_some(first)} share the lead {_BY[metric]}{figures}: they are inside the noise"
+    told += _next(result, group)
+    return f"{where} {told}.{_bound(group)}"
+
+
+_NAMES = {"throughput": "throughput", "cpu": "CPU per request", "p99": "p99 latency"}
+_BY = {"throughput": "in throughput", "cpu": "in CPU per request", "p99": "in p99 latency"}
+_ONE = {
+    "throughput": "leads in throughput",
+    "cpu": "costs the least CPU per request",
+    "p99": "has the lowest p99 latency",
+}
+_UNITS = {"throughput": "answers/s", "cpu": "µs", "p99": "ms"}
+
+
+def _connections(group: Iterable[Standing]) -> str:
+    counts = [each.connections for each in group]
+    return f"{joined([f'{each:,}' for each in counts])} connection{'s' * (counts != [1])}"
+
+
+def _figures(result: Result, group: list[Standing], names: list[str]) -> str:
+    """Return the figures of one leader, or the range of several, at the last of the group."""
+    intervals = [each for name in names if (each := _interval(result, group[-1], name))]
+    if not intervals:
+        return ""
+    whole = Interval(
+        intervals[0].median,
+        min(each.low for each in intervals),
+        max(each.high for each in intervals),
+    )
+    at = f" at {group[-1].connections:,}" if len(group) > 1 else ""
+    unit = _UNITS[group[0].metric]
+    if len(names) > 1:
+        return f" ({span(whole)} {unit}{at})"
+    return f" ({number(whole.median)} {unit}{at}, 95 % interval {span(whole)})"
+
+
+def _next(result: Result, group: list[Standing]) -> str:
+    """Return who follows the leaders, and how far behind by the medians."""
+    last = group[-1]
+    if len(last.places) < 2:
+        return ""
+    names = last.places[1].architectures
+    ours = _interval(result, last, last.places[0].architectures[-1])
+    theirs = _interval(result, last, names[0])
+    if ours is None or theirs is None or not min(ours.median, theirs.median):
+        return f"; {_some(names)} {'follow' if len(names) > 1 else 'follows'}"
+    follow = "follow together" if len(names) > 1 else "follows"
+    return f"; {_some(names)} {follow}, {_apart(last.metric, theirs.median / ours.median)}"
+
+
+def _apart(metric: str, ratio: float) -> str:
+    """Return how far from the leader: 30 % behind, at 4.5 times the cost."""
+    if ratio >= 2:
+        return f"at {number(ratio)} times the {'cost' if metric == 'cpu' else 'time'}"
+    how = {"throughput": "behind", "cpu": "dearer", "p99": "slower"}[metric]
+    percent = abs(ratio - 1) * 100
+    return f"{percent:.0f} % {how}" if percent >= 1 else f"less than 1 % {how}"
+
+
+def _bound(group: list[Standing]) -> str:
+    """Name who may be faster than the leaders, which this generator cannot show."""
+    if group[0].metric != "throughput":
+        return ""
+    names = [
+        name
+        for name in dict.fromkeys(name for each in group for name in each.unplaced)
+        if any(each.unplaced.get(name) == "generator-bound" for each in group)
+    ]
+    if not names:
+        return ""
+    verb = "is" if len(names) == 1 else "are"
+    return f" Not placed: {_some(names)} {verb} generator-bound, and may be faster than shown."
+
+
+def _interval(result: Result, standing: Standing, name: str) -> Interval | None:
+    for cell in result.cells:
+        if (
+            cell.architecture == name
+            and (cell.route, cell.connections) == (standing.route, standing.connections)
+            and cell.verdict == "valid"
+            and cell.summary
+        ):
+            return _interval_of(cell, standing.metric)
+    return None
+
+
+def _interval_of(cell: Cell, metric: str) -> Interval | None:
+    """Return what a standing's metric is in a cell."""
+    if cell.summary is None:
+        return None
+    return {
+        "throughput": cell.summary.throughput,
+        "cpu": cell.summary.cpu_us,
+        "p99": cell.summary.p99_ms,
+    }[metric]
+
+
+def _some(names: list[str]) -> str:
+    if len(names) <= FEW:
+        return joined(names)
+    return f"{', '.join(names[: FEW - 1])} and {len(names) - FEW + 1} more"
+
+
+def _unplaced(standing: Standing) -> str:
+    if not standing.unplaced:
+        return "nothing was measured"
+    return joined([f"{name} is {verdict}" for name, verdict in standing.unplaced.items()][:FEW])

@@ -1,0 +1,78 @@
+"""The order of architectures in the page, and those that have a colour when it opens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from loadtest.compare.result import Cell, Result
+from loadtest.report.vega import SLOTS
+from loadtest.report.words import place
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """An architecture in the page's legend; slot -1: grey."""
+
+    name: str
+    title: str
+    slot: int
+
+
+def routes_of(result: Result) -> list[str]:
+    """Return the routes in the order in which they were measured."""
+    return list(dict.fromkeys(cell.route for cell in result.cells))
+
+
+def order(result: Result) -> list[str]:
+    """Return the architectures that were measured, the best of each route in turn first.
+
+    Within a route the most connections count: there architectures differ most.
+    """
+    standings = [each for each in result.standings if each.metric == "throughput"]
+    best = [
+        [name for each in standing.places for name in each.architectures]
+        for standing in sorted(standings, key=lambda each: -each.connections)
+    ]
+    depth = max(map(len, best), default=0)
+    ranked = [names[at] for at in range(depth) for names in best if at < len(names)]
+    measured = {cell.architecture for cell in result.cells}
+    declared = [each.name for each in result.architectures]
+    return [name for name in dict.fromkeys([*ranked, *declared]) if name in measured]
+
+
+def picks(result: Result) -> dict[str, list[Pick]]:
+    """Return the legend, by family. Where there are too many, each family's best comes first."""
+    names = order(result)
+    about = {each.name: each for each in result.architectures}
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(about[name].family, []).append(name)
+    depth = max(map(len, families.values()), default=0)
+    varied = [each[at] for at in range(depth) for each in families.values() if at < len(each)]
+    slots = {name: slot for slot, name in enumerate(varied[:SLOTS])}
+    return {
+        family: [Pick(name, about[name].title, slots.get(name, -1)) for name in members]
+        for family, members in families.items()
+    }
+
+
+def by_place(result: Result) -> list[Cell]:
+    """Return the cells by route, mode, architecture, connections and rate."""
+    names, routes = order(result), routes_of(result)
+
+    def key(cell: Cell) -> tuple[float | str, ...]:
+        at = routes.index(cell.route), cell.mode, names.index(cell.architecture)
+        return *at, cell.connections, cell.rate or 0
+
+    return sorted(result.cells, key=key)
+
+
+def by_where(result: Result, cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
+    """Return cells grouped by route, connections and rate, with the group's name."""
+    names, routes = order(result), routes_of(result)
+
+    def key(cell: Cell) -> tuple[float | str, ...]:
+        at = routes.index(cell.route), cell.mode, cell.connections, cell.rate or 0
+        return *at, names.index(cell.architecture)
+
+    return [(where, list(group)) for where, group in groupby(sorted(cells, key=key), place)]

@@ -1,0 +1,67 @@
+"""Numbers and lists as a reader wants them, and the marks that stand for verdicts."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from loadtest.compare.result import Cell, Interval
+
+MARKS: Final = {
+    "valid": ("✓", "every rule held"),
+    "noisy": ("≈", "its interval is too wide to compare"),
+    "generator-bound": ("▲", "the generator was the limit: a lower bound at best"),
+    "errors": ("✗", "requests were left without an answer"),
+    "wrong-answers": ("✗", "answers were wrong"),
+    "unavailable": ("–", "not measured"),
+}
+
+
+def number(value: float | None) -> str:
+    """Return three digits of it, with a comma at the thousands: 75,100, 3.21, 0.042."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:
+        digits = len(str(int(abs(value))))
+        return f"{round(value, 3 - digits):,.0f}"
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.1g}"
+
+
+def span(interval: Interval) -> str:
+    """Return an interval's bounds: 74,000–76,200."""
+    low, high = number(interval.low), number(interval.high)
+    return low if low == high else f"{low}–{high}"
+
+
+def joined(names: Sequence[str], last: str = "and") -> str:
+    """Return `a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def plural(count: int, one: str) -> str:
+    """Return `1 round`, `2 rounds`."""
+    return f"{count:,} {one}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Return `45 s`, `12 min 5 s`, `2 h 3 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def marked(text: str, verdict: str) -> str:
+    """Return a figure with its verdict, which a valid one need not say: `1,200 ≈ noisy`."""
+    return text if verdict == "valid" else f"{text} {MARKS[verdict][0]} {verdict}"
+
+
+def place(cell: Cell) -> str:
+    """Return where a cell was measured: `hello · 64 connections`."""
+    text = f"{cell.route} · {plural(cell.connections, 'connection')}"
+    return text if cell.rate is None else f"{text} · {number(cell.rate)}/s intended"
