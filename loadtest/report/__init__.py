@@ -36,7 +36,7 @@ from loadtest.report import (
     words,
 )
 from loadtest.report.picks import by_place, picks
-from loadtest.report.vega import SLOTS
+from loadtest.report.vega import CONFIG, SLOTS
 
 LICENCE: Final = "Vega, Vega-Lite, Vega-Embed: BSD 3-Clause, University of Washington and others."
 
@@ -50,7 +50,7 @@ def render(result: Result) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=words.number, span=words.span)
+    environment.filters.update(number=words.number, span=words.span, told=words.with_names)
     return environment.get_template("page.html").render(
         title=headline.title(result),
         subtitle=headline.subtitle(result),
@@ -76,6 +76,8 @@ def render(result: Result) -> str:
         remarks=evidence.remarks(result),
         head=evidence.HEAD,
         cells=evidence.cells(by_place(result)),
+        names=[each.name for each in result.architectures],
+        config=CONFIG,
         library=_library(),
         licence=LICENCE,
     )

@@ -29,10 +29,12 @@ def section(result: Result) -> Section:
         points = []
         for cell in cells:
             histogram = HdrHistogram.decode(cell.histogram)
-            points += _points(cell, histogram)
-            values = [number(_ms(histogram, percentile)) for percentile in TOLD]
-            values = [marked(value, cell.verdict) for value in values]
-            rows.append([cell.architecture, where, f"{histogram.get_total_count():,}", *values])
+            if not (total := int(histogram.get_total_count())):
+                continue
+            values = _milliseconds(histogram)
+            points.append(_curve(cell, total, values))
+            told = [marked(number(values[percentile]), cell.verdict) for percentile in TOLD]
+            rows.append([cell.architecture, where, f"{total:,}", *told])
         views.append(View(where, _spec(points)))
     head = ["architecture", "where", "requests", *(f"{each:g} %, ms" for each in TOLD[:-1])]
     chart = Chart(
@@ -55,44 +57,41 @@ def section(result: Result) -> Section:
     )
 
 
-def _ms(histogram: Any, percentile: float) -> float:
-    return max(1, int(histogram.get_value_at_percentile(percentile))) / 1000
+def _milliseconds(histogram: Any) -> dict[float, float]:
+    """Return the values of NINES and TOLD, in one pass, which for all cells matters."""
+    values = histogram.get_percentile_to_value_dict([*NINES, *TOLD])
+    return {percentile: max(1, int(value)) / 1000 for percentile, value in values.items()}
 
 
-def _points(cell: Cell, histogram: Any) -> list[dict[str, Any]]:
-    total = int(histogram.get_total_count())
-    rows: list[dict[str, Any]] = []
-    for percentile in (*NINES, 100.0):
-        left = total if percentile == 100 else 1 / (1 - percentile / 100)
-        if left <= total:
-            value = _ms(histogram, percentile)
-            rows.append(
-                {
-                    "a": cell.architecture,
-                    "x": float(f"{left:.4g}"),
-                    "y": float(f"{value:.4g}"),
-                    "v": cell.verdict,
-                    "p": "max" if percentile == 100 else f"{percentile:g} %",
-                }
-            )
-    if rows:
-        rows[-1]["end"] = 1
-    return rows
+def _curve(cell: Cell, total: int, values: dict[float, float]) -> dict[str, Any]:
+    """Return a row whose `x` and `y` are lists: 1 in so many requests, and ms."""
+    points = {1 / (1 - percentile / 100): values[percentile] for percentile in NINES}
+    points = {float(f"{left:.4g}"): value for left, value in points.items() if left < total}
+    points[total] = values[100.0]
+    return {
+        "a": cell.architecture,
+        "v": cell.verdict,
+        "n": total,
+        "x": list(points),
+        "y": [float(f"{value:.4g}") for value in points.values()],
+    }
 
 
 def _spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = "{" + ", ".join(f"'{at}': '{text}'" for at, text in TICKS.items()) + "}"
-    ticks = {"values": list(TICKS), "labelExpr": f"{names}[datum.value]", "labelOverlap": True}
+    ticks = {"values": list(TICKS), "labelExpr": f"{names}[datum.value]", "labelOverlap": "greedy"}
     told = tooltip(("a", "architecture"), ("p", "percentile"), ("y", "ms"), ("v", "verdict"))
+    percentile = "datum.x == datum.n ? 'max' : format(100 - 100 / datum.x, '.5~g') + ' %'"
     return spec(
         rows,
         340,
+        transform=[{"flatten": ["x", "y"]}, {"calculate": percentile, "as": "p"}],
         encoding={
             "x": axis("x", "percentile", scale={"type": "log", "nice": False}, axis=ticks),
-            "y": log_axis("y", "ms", [row["y"] for row in rows]),
+            "y": log_axis("y", "ms", [value for row in rows for value in row["y"]]),
         },
         layer=[
-            *curves(told, "datum.end"),
+            *curves(told, "datum.x == datum.n"),
             {  # wide, unseen: what a pointer finds
                 "mark": {"type": "point", "filled": True, "opacity": 0, "size": 120},
                 "encoding": {"tooltip": told},

@@ -30,12 +30,12 @@ def turned(result: Result, route: str) -> list[str]:
         for pair in pairs
         if (ours[pair[0]] < ours[pair[1]]) != (theirs[pair[0]] < theirs[pair[1]])
     ]
-    start = (
-        f"On {route}, at {plural(connections, 'connection')}, {len(inverted)} of "
-        f"{plural(len(pairs), 'pair')} that can be told apart have another order than on {first}"
-    )
+    where = f"On {route}, at {plural(connections, 'connection')},"
+    told = f"of {plural(len(pairs), 'pair')} that can be told apart"
     if not inverted:
-        return [f"{start}."]
+        return [f"{where} none {told} has another order than on {first}."]
+    have = "has" if len(inverted) == 1 else "have"
+    start = f"{where} {len(inverted)} {told} {have} another order than on {first}"
     ahead, behind = max(
         inverted,
         key=lambda pair: (theirs[pair[1]] - theirs[pair[0]]) + (ours[pair[0]] - ours[pair[1]]),

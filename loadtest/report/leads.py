@@ -44,7 +44,7 @@ def _sentence(result: Result, group: list[Standing]) -> str:
     else:
         told = f"{_some(first)} share the lead {_BY[metric]}{figures}: they are inside the noise"
     told += _next(result, group)
-    return f"{where} {told}.{_bound(group)}"
+    return f"{where} {told}.{_bound(group)}".replace(" %", "\u00a0%")
 
 
 _NAMES = {"throughput": "throughput", "cpu": "CPU per request", "p99": "p99 latency"}

@@ -90,8 +90,8 @@ def _pair(route: str, mode: str, connections: int, cells: list[Cell]) -> list[Ch
         Chart(
             f"throughput-{key}",
             f"Throughput on {where}",
-            "Answers per second, median of the rounds; the bar through a marker is the 95 % "
-            "interval. Higher is better.",
+            "Answers per second, median of the rounds; the bar through a marker is its "
+            "interval, in which it lies with 95\u00a0% certainty. Higher is better.",
             [View("", _spec(cells, throughput, across, "answers per second", "linear"))],
             _table(cells, across, {"": throughput}),
         ),

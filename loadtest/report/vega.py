@@ -41,7 +41,6 @@ CONFIG: Final[dict[str, Any]] = {
 def spec(rows: Sequence[dict[str, Any]], height: Any, **parts: Any) -> dict[str, Any]:
     """Return a Vega-Lite specification as wide as its place."""
     return {
-        "config": CONFIG,
         "width": "container",
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},

@@ -1,7 +1,10 @@
 """Numbers and lists as a reader wants them, and the marks that stand for verdicts."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+from markupsafe import Markup, escape
 
 from loadtest.compare.result import Cell, Interval
 
@@ -16,16 +19,14 @@ MARKS: Final = {
 
 
 def number(value: float | None) -> str:
-    """Return three digits of it, with a comma at the thousands: 75,100, 3.21, 0.042."""
+    """Return three digits of it (it is not negative), with commas: 75,100, 3.21, 0.042."""
     if value is None:
         return "–"
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        digits = len(str(int(abs(value))))
-        return f"{round(value, 3 - digits):,.0f}"
-    text = f"{value:.3g}"
-    return text if "e" not in text else f"{value:.1g}"
+    if 0 < value < 0.001:
+        return "<0.001"
+    if value >= 999.5:
+        return f"{round(value, 3 - len(str(round(value)))):,.0f}"
+    return f"{value:.3g}"
 
 
 def span(interval: Interval) -> str:
@@ -65,3 +66,14 @@ def place(cell: Cell) -> str:
     """Return where a cell was measured: `hello · 64 connections`."""
     text = f"{cell.route} · {plural(cell.connections, 'connection')}"
     return text if cell.rate is None else f"{text} · {number(cell.rate)}/s intended"
+
+
+def with_names(text: str, names: Iterable[str]) -> Markup:
+    """Return a sentence as HTML, with names in bold, which are not broken at their hyphens."""
+    longest = sorted(names, key=len, reverse=True)
+    pattern = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, longest))})(?![\w-])")
+    pieces = pattern.split(text) if longest else [text]  # what stands at odd places is a name
+    told = [
+        Markup("<b>{}</b>").format(at) if odd % 2 else escape(at) for odd, at in enumerate(pieces)
+    ]
+    return Markup("").join(told)

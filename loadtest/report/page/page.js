@@ -17,6 +17,13 @@ function swatch(slot) {
   return line + (slot < 0 ? "" : `<path d="${MARKERS[slot]}" fill="${colour}"/>`);
 }
 
+function key(slot) {
+  const item = document.createElement("li");
+  item.innerHTML = `<svg viewBox="0 0 40 12">${swatch(slot)}</svg>`;
+  item.append(slots[slot]);
+  return item;
+}
+
 // The grey ones first, so that the picked lie on top.
 function coloured(rows) {
   const told = rows.map((row) => ({ ...row, slot: "a" in row ? slots.indexOf(row.a) : 0 }));
@@ -29,7 +36,7 @@ async function draw(figure) {
   const spec = views[figure.querySelector(".view select")?.value ?? 0];
   spec.data.values = coloured(spec.data.values);
   shown.get(figure)?.finalize();
-  const options = { mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } };
+  const options = { config: CONFIG, mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } };
   shown.set(figure, await vegaEmbed(place, spec, options));
 }
 
@@ -37,8 +44,9 @@ function showPicked() {
   for (const box of boxes) {
     box.parentNode.querySelector("svg").innerHTML = swatch(slots.indexOf(box.value));
   }
-  const keys = slots.map((name, slot) => name && `<li><svg viewBox="0 0 40 12">${swatch(slot)}</svg>${name}</li>`);
-  for (const list of document.querySelectorAll(".keys")) list.innerHTML = keys.filter(Boolean).join("");
+  for (const list of document.querySelectorAll(".keys")) {
+    list.replaceChildren(...[...slots.keys()].filter((slot) => slots[slot]).map(key));
+  }
 }
 
 async function pick(event) {
@@ -67,9 +75,9 @@ function sort(event) {
   for (const other of head.parentNode.cells) other.ariaSort = "none";
   head.ariaSort = rising ? "ascending" : "descending";
   const body = head.closest("table").tBodies[0];
-  const key = (row) => row.cells[head.cellIndex].dataset.key;
+  const value = (row) => row.cells[head.cellIndex].dataset.key;
   const compare = (one, other) => {
-    const [a, b] = [key(one), key(other)];
+    const [a, b] = [value(one), value(other)];
     return (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b) * (rising ? 1 : -1);
   };
   body.append(...[...body.rows].sort(compare));

@@ -1,0 +1,54 @@
+"""Results to make pages of: the sample, and many architectures made from it."""
+
+from dataclasses import replace
+from typing import Final
+
+from loadtest.compare.result import Cell, Result, Standing, from_json
+from tests.loadtest.compare_sample import SAMPLE
+
+LIMIT: Final = 3_000_000
+"""Bytes of a page."""
+
+
+def sample() -> Result:
+    return from_json(SAMPLE.read_text())
+
+
+def many(times: int, routes: list[str]) -> Result:
+    """The sample's architectures, so many times each, on each of the routes."""
+    base = sample()
+
+    def names(name: str) -> list[str]:
+        return [f"{name}-{number}" for number in range(times)]
+
+    def cells(route: str) -> list[Cell]:
+        return [
+            replace(cell, architecture=name, route=route)
+            for cell in base.cells
+            if cell.route == ("wait" if route == "wait" else "hello")
+            for name in names(cell.architecture)
+        ]
+
+    def standings(route: str) -> list[Standing]:
+        return [
+            replace(
+                each,
+                route=route,
+                places=[
+                    replace(at, architectures=[x for name in at.architectures for x in names(name)])
+                    for at in each.places
+                ],
+                unplaced={x: why for name, why in each.unplaced.items() for x in names(name)},
+            )
+            for each in base.standings
+            if each.route == ("wait" if route == "wait" else "hello")
+        ]
+
+    return replace(
+        base,
+        architectures=[
+            replace(each, name=name) for each in base.architectures for name in names(each.name)
+        ],
+        cells=[cell for route in routes for cell in cells(route)],
+        standings=[each for route in routes for each in standings(route)],
+    )

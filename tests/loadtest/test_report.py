@@ -1,0 +1,280 @@
+"""The report's sentences and what is on the page; a browser opens it in test_report_browser.py."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from loadtest.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
+from loadtest.report import render
+from loadtest.report.bars import stacked
+from loadtest.report.headline import stories, title, warnings
+from loadtest.report.picks import picks
+from loadtest.report.words import number, with_names
+from tests.loadtest.compare_sample import SAMPLE
+from tests.loadtest.report_pages import LIMIT, many, sample
+
+FIGURES = {"a": (900.0, 1000.0, 1100.0), "b": (850.0, 950.0, 1050.0), "c": (480.0, 500.0, 520.0)}
+
+
+def made(
+    groups: Mapping[int, list[list[str]]],
+    unplaced: Mapping[str, str] | None = None,
+    metric: Metric = "throughput",
+) -> Result:
+    """A result on /hello: tie groups by connections; a, b and c have the FIGURES."""
+    base = sample()
+    cell = next(each for each in base.cells if each.verdict == "valid")
+    assert cell.summary
+    cells: list[Cell] = []
+    for connections in groups:
+        for name, (low, middle, high) in FIGURES.items():
+            interval = Interval(middle, low, high)
+            summary = replace(cell.summary, throughput=interval, cpu_us=interval, p99_ms=interval)
+            where = replace(cell, architecture=name, route="hello", connections=connections)
+            cells.append(replace(where, summary=summary))
+    return replace(
+        base,
+        architectures=[replace(base.architectures[0], name=name) for name in FIGURES],
+        cells=cells,
+        crossings=[],
+        standings=[
+            standing("hello", at, places, unplaced, metric) for at, places in groups.items()
+        ],
+    )
+
+
+def standing(
+    route: str,
+    connections: int,
+    groups: list[list[str]],
+    unplaced: Mapping[str, str] | None = None,
+    metric: Metric = "throughput",
+) -> Standing:
+    places, taken = [], 1
+    for names in groups:
+        places.append(Place(taken, names))
+        taken += len(names)
+    return Standing(route, connections, metric, places, dict(unplaced or {}))
+
+
+def told(result: Result) -> list[str]:
+    return [
+        sentence.replace("\u00a0", " ")
+        for story in stories(result)
+        for topic in story.topics
+        for sentence in topic.sentences
+    ]
+
+
+def test_a_leader_is_named_with_its_figures_and_who_follows() -> None:
+    (sentence,) = told(made({8: [["a"], ["b"], ["c"]]}))
+    assert sentence == (
+        "At 8 connections a leads in throughput (1,000 answers/s, 95 % interval 900–1,100); "
+        "b follows, 5 % behind."
+    )
+
+
+def test_leaders_that_share_a_place_are_inside_the_noise() -> None:
+    (sentence,) = told(made({1: [["a", "b"], ["c"]]}))
+    assert sentence == (
+        "At 1 connection a and b share the lead in throughput (850–1,100 answers/s): they are "
+        "inside the noise; c follows, 47 % behind."
+    )
+
+
+def test_nobody_leads_where_all_are_inside_the_noise() -> None:
+    (sentence,) = told(made({8: [["a", "b", "c"]]}))
+    assert sentence == (
+        "At 8 connections a, b and c cannot be told apart in throughput (480–1,100 answers/s): "
+        "inside the noise."
+    )
+
+
+def test_neighbouring_connections_with_the_same_leaders_make_one_sentence() -> None:
+    groups = [["a"], ["b"], ["c"]]
+    first, second = told(made({1: groups, 8: groups, 64: [["b"], ["a", "c"]]}))
+    assert first.startswith("At 1 and 8 connections a leads in throughput (1,000 answers/s at 8,")
+    assert second.startswith("At 64 connections b leads")
+    assert "a and c follow together" in second
+
+
+@pytest.mark.parametrize(
+    ("metric", "leads", "behind"),
+    [
+        ("cpu", "costs the least CPU per request (500 µs, 95 % interval 480–520)", "dearer"),
+        ("p99", "has the lowest p99 latency (500 ms, 95 % interval 480–520)", "slower"),
+    ],
+)
+def test_less_is_better_for_costs(metric: Metric, leads: str, behind: str) -> None:
+    sentence = f"At 8 connections c {leads}; b follows, 90 % {behind}."
+    assert told(made({8: [["c"], ["b"], ["a"]]}, metric=metric)) == [sentence]
+
+
+def test_many_times_the_cost_is_said_as_times() -> None:
+    (sentence,) = told(made({8: [["c"], ["a"]]}, metric="cpu"))
+    assert sentence.endswith("a follows, at 2 times the cost.")
+
+
+def test_who_was_bound_by_the_generator_is_named_beside_the_leader() -> None:
+    (sentence,) = told(made({8: [["b"], ["c"]]}, {"a": "generator-bound", "x": "noisy"}))
+    assert sentence.endswith("Not placed: a is generator-bound, and may be faster than shown.")
+
+
+def test_no_place_is_told_with_its_verdict() -> None:
+    assert told(made({8: []}, {"a": "noisy", "b": "wrong-answers"})) == [
+        "At 8 connections nobody has a place for throughput: a is noisy and b is wrong-answers."
+    ]
+
+
+def test_pairs_that_turn_round_are_counted_and_ties_are_not() -> None:
+    base = made({8: [["a"], ["b", "c"]]})
+    there = [replace(cell, route="wait") for cell in base.cells]
+    standings = [*base.standings, standing("wait", 8, [["c"], ["a"], ["b"]])]
+    turned = replace(base, cells=[*base.cells, *there], standings=standings)
+    assert (
+        "On wait, at 8 connections, 1 of 2 pairs that can be told apart has another order than on "
+        "hello: a, ahead of c there, is behind it here, for one." in told(turned)
+    )
+
+
+def test_a_reader_is_warned() -> None:
+    base = sample()
+    assert any("16 of 72 measurements broke a rule" in text for text in warnings(base))
+    broken_off = replace(base, manifest=replace(base.manifest, complete=False))
+    assert any(text.startswith("Interrupted") for text in warnings(broken_off))
+    assert title(base) == "9 server architectures on hello and wait"
+
+
+def test_each_familys_best_has_a_colour() -> None:
+    legend = picks(many(4, ["hello"]))
+    slots = sorted(pick.slot for members in legend.values() for pick in members if pick.slot >= 0)
+    assert slots == list(range(8))
+    assert all(members[0].slot >= 0 for members in legend.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(75123.4, "75,100"), (999.96, "1,000"), (3.14159, "3.14"), (0.0421, "0.0421"), (0, "0"),
+     (None, "–"), (0.00001234, "<0.001"), (999.4, "999"), (1234567, "1,230,000")],
+)  # fmt: skip
+def test_numbers_have_three_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_names_are_bold_and_the_rest_is_escaped() -> None:
+    text = with_names("epoll-lt < epoll, not poll", ["epoll", "epoll-lt"])
+    assert text == "<b>epoll-lt</b> &lt; <b>epoll</b>, not poll"
+    assert with_names("a & b", []) == "a &amp; b"
+
+
+def test_a_bar_that_is_not_valid_says_so() -> None:
+    bars = [("a", "user", 2.0, "valid"), ("b", "user", 1.0, "noisy"), ("b", "kernel", 3.0, "noisy")]
+    ends = stacked(bars, {"user": "x", "kernel": "y"}, "µs")["layer"][1]["data"]["values"]
+    assert [(end["r"], end["end"]) for end in ends] == [("a", "2"), ("b", "4 ≈ noisy")]
+
+
+class Page(HTMLParser):
+    """What the page would load, and the rows of its sortable table."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.rows: list[list[str]] = []
+        self.sortable = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "data", "action", "poster"):
+                self.loads.append(value or "")
+        if tag == "table":
+            self.sortable = ("class", "sortable") in attrs
+        if tag == "tr" and self.sortable:
+            self.rows.append([])
+
+    def handle_data(self, data: str) -> None:
+        if self.sortable and self.rows and data.strip():
+            self.rows[-1].append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(sample())
+
+
+def test_the_page_loads_nothing(page: str) -> None:
+    loads = [target for target in Page(page).loads if not target.startswith("#")]
+    assert loads == ["data:,"], "the icon, which is empty"
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert not re.search(r"@import|url\(", style)
+
+
+def test_every_cell_is_there_with_its_verdict(page: str) -> None:
+    rows = Page(page).rows[1:]
+    result = sample()
+    assert len(rows) == len(result.cells)
+    shown = {(row[0], row[2], row[3], row[1].split()[1]) for row in rows}
+    assert shown == {
+        (cell.architecture, cell.route, str(cell.connections), cell.verdict)
+        for cell in result.cells
+    }
+
+
+def test_what_broke_a_rule_is_there_with_its_evidence(page: str) -> None:
+    text = page.replace("&#39;", "'").replace("&#34;", '"')
+    for cell in sample().cells:
+        for check in cell.checks:
+            assert check.holds or check.evidence in text
+    assert "this kernel has no SIGIO: made up" in text
+
+
+def test_sections_stand_in_the_order_of_the_issue(page: str) -> None:
+    order = ["headline", "load", "distributions", "cost", "system-calls", "memory", "turning",
+             "verdicts", "manifest", "all"]  # fmt: skip
+    assert re.findall(r'<section id="([\w-]+)"', page) == order
+    assert page.count('<div class="chart"') == page.count("<summary>the same as a table</summary>")
+
+
+def test_what_was_not_measured_says_why() -> None:
+    base = sample()
+    bare = replace(
+        base,
+        architectures=[replace(each, idle_bytes={}) for each in base.architectures],
+        cells=[
+            replace(cell, histogram="", system_calls={})
+            for cell in base.cells
+            if cell.route == "hello"
+        ],
+        standings=[],
+        crossings=[],
+    )
+    text = render(bare)
+    for why in ("no idle crowd", "no system calls were counted", "keeps histograms", "asked for"):
+        assert re.search(f"Not measured here: [^<]*{why}", text), why
+
+
+def test_a_result_without_a_cell_is_a_page_all_the_same() -> None:
+    text = render(replace(sample(), cells=[], standings=[], crossings=[]))
+    assert "no round was completed" in text
+
+
+def test_an_open_loop_is_drawn_against_its_rates() -> None:
+    base = sample()
+    cell = next(each for each in base.cells if each.verdict == "valid")
+    cells = [replace(cell, mode="open", rate=rate) for rate in (1000.0, 2000.0)]
+    text = render(replace(base, cells=cells, standings=[], crossings=[]))
+    assert "intended requests per second" in text
+    assert "From the intended time to the end of the answer" in text
+
+
+def test_names_from_a_file_are_not_markup() -> None:
+    text = SAMPLE.read_text().replace('"asyncio"', '"<script>x"')
+    assert "<script>x" not in render(from_json(text))
+
+
+def test_thirty_six_architectures_on_four_routes_fit() -> None:
+    text = render(many(4, ["hello", "json", "wait", "cpu"]))
+    assert len(text.encode()) <= LIMIT

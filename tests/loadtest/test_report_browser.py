@@ -1,0 +1,157 @@
+"""The report in a real Chromium, offline: charts, console, sorting, colours, a phone."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from loadtest.report import write
+from tests.loadtest.report_pages import many, sample
+
+CHROMIUM = shutil.which("chromium")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: run sudo apt install chromium"),
+    pytest.mark.xdist_group("chromium"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write(sample(), path)
+    return path
+
+
+class Opened:
+    """A page that was drawn, what it said to the console, and what it asked of a network."""
+
+    def __init__(self, browser: Browser, path: Path, width: int = 1280, dark: bool = False) -> None:
+        scheme = "dark" if dark else "light"
+        viewport = {"width": width, "height": 800}
+        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True)  # type: ignore[arg-type]
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-drawn]", timeout=60_000)
+
+
+@pytest.fixture
+def opened(browser: Browser, report: Path) -> Iterator[Opened]:
+    found = Opened(browser, report)
+    yield found
+    found.context.close()
+
+
+def test_every_chart_is_drawn_quietly_and_from_the_file_alone(opened: Opened, report: Path) -> None:
+    charts = opened.page.locator(".chart")
+    assert charts.count() == 9
+    assert opened.page.locator(".chart svg").count() == charts.count()
+    for chart in charts.all():
+        assert chart.locator("svg path").count() > 5
+        assert "undefined" not in chart.inner_text()
+        assert "NaN" not in chart.inner_text()
+    assert opened.said == []
+    assert [url for url in opened.asked if not url.startswith("data:")] == [report.as_uri()]
+
+
+def column(page: Page, at: int) -> list[str]:
+    return page.locator(f".sortable tbody tr > :nth-child({at})").all_inner_texts()
+
+
+def test_the_table_sorts_by_click_and_by_key(opened: Opened) -> None:
+    page = opened.page
+    rates = page.locator(".sortable thead th").filter(has_text="answers/s")
+    rates.locator("button").click()
+    rising = [float(text.replace(",", "")) for text in column(page, 7)]
+    assert rising == sorted(rising)
+    assert rising[0] < rising[-1]
+    assert rates.get_attribute("aria-sort") == "ascending"
+    rates.locator("button").press("Enter")
+    assert [float(text.replace(",", "")) for text in column(page, 7)] == sorted(rising)[::-1]
+    assert rates.get_attribute("aria-sort") == "descending"
+    names = page.locator(".sortable thead th").first
+    names.locator("button").focus()
+    page.keyboard.press("Space")
+    assert column(page, 1) == sorted(column(page, 1))
+    assert rates.get_attribute("aria-sort") == "none"
+
+
+def test_a_view_is_chosen_and_drawn(opened: Opened) -> None:
+    figure = opened.page.locator("figure#latency-hello-closed-0")
+    before = figure.locator(".chart").inner_html()
+    figure.locator("select").select_option(label="max")
+    opened.page.wait_for_function(
+        "before => document.querySelector('#latency-hello-closed-0 .chart').innerHTML !== before",
+        arg=before,
+    )
+    assert figure.locator(".chart svg").count() == 1
+    assert opened.said == []
+
+
+def test_a_ninth_colour_takes_the_place_of_the_first(opened: Opened) -> None:
+    page = opened.page
+    checked = page.locator(".picker input:checked")
+    grey = page.locator(".picker input:not(:checked)").first
+    name = grey.get_attribute("value") or "none"
+    assert checked.count() == 8
+    page.locator(f".picker input[value={name}]").check()
+    page.wait_for_function(
+        "name => document.getElementById('picked').textContent.includes(name)", arg=name
+    )
+    assert checked.count() == 8
+    assert name in page.locator("#throughput-hello-closed-0 .keys").inner_text()
+
+
+def test_a_figure_that_is_not_valid_is_a_cross(opened: Opened) -> None:
+    broken = [each for each in sample().cells if each.route == "hello" and each.verdict != "valid"]
+    crosses = opened.page.locator("#throughput-hello-closed-0 svg text", has_text="✕")
+    assert crosses.count() == len(broken) > 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_screen(
+    browser: Browser, report: Path, width: int, dark: bool
+) -> None:
+    opened = Opened(browser, report, width, dark)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") == width
+    widest = "Math.max(...[...document.querySelectorAll('.chart svg')].map(e => e.clientWidth))"
+    assert opened.page.evaluate(widest) <= width
+    back = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    ink = opened.page.evaluate(
+        "getComputedStyle(document.querySelector('.chart svg .role-axis-label text')).fill"
+    )
+    assert (back, ink) == (
+        ("rgb(20, 22, 26)", "rgb(165, 173, 187)")
+        if dark
+        else ("rgb(255, 255, 255)", "rgb(86, 93, 107)")
+    )
+    assert opened.said == []
+    opened.context.close()
+
+
+@pytest.mark.slow
+def test_thirty_six_architectures_are_drawn_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "many.html"
+    write(many(4, ["hello", "json", "wait", "cpu"]), path)
+    opened = Opened(browser, path, 360)
+    assert opened.page.locator(".chart svg").count() == 13
+    assert opened.page.evaluate("document.documentElement.scrollWidth") == 360
+    assert opened.said == []
+    opened.context.close()
