@@ -19,6 +19,7 @@ from lab import explain as explain_module
 from lab import listing
 from lab.backends import BACKENDS, find_backend
 from lab.chain import require_state, start_chain, stop_chain, swap_backend
+from lab.compare.commands import compare, diff
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
 from lab.fronts import gateway_status
@@ -260,3 +261,7 @@ def demo() -> None:
 def bench(seconds: float, rounds: int) -> None:
     """Measure CPU per request: ours beside nginx and php-fpm, every architecture beside a floor."""
     sys.exit(bench_module.run(console, seconds, rounds))
+
+
+main.add_command(compare)
+main.add_command(diff)

@@ -13,6 +13,10 @@ START: Final = 0.8
 """Seconds to start and stop an instance, and to warm it."""
 RESERVE: Final = 0.85
 """Of the time allowed that is planned: the rest is for timeouts, for wrk, for a busy machine."""
+DEEP_TURN: Final = 1.0
+"""Seconds of the turn in which a cell's system calls are counted."""
+DEEP_START: Final = 1.5
+"""Seconds to measure what an idle connection holds, on an instance of its own."""
 SHORTEST: Final = 0.25
 LONGEST: Final = 3.0
 """Seconds of a turn, when nobody gives them."""
@@ -30,12 +34,14 @@ class Budget:
     routes: int
     connections: int  # how many different numbers of them
     rounds: int
+    deep: bool = False  # system calls and idle connections too
 
     def seconds(self, duration: float) -> float:
         """Return how long it takes with turns of `duration`."""
         instances = self.contestants * self.connections
-        turns = instances * self.routes * self.rounds
-        return turns * (duration + OVERHEAD) + instances * START
+        cells = instances * self.routes
+        deep = cells * DEEP_TURN + self.contestants * DEEP_START if self.deep else 0.0
+        return cells * self.rounds * (duration + OVERHEAD) + instances * START + deep
 
     def duration(self, allowed: float) -> float:
         """Return the turns' duration that fits into `allowed` seconds, within the bounds."""

@@ -86,6 +86,14 @@ def drive(turn: Turn, mark: Mark) -> tuple[Round, str]:
     ), found.latency
 
 
+def warm(turn: Turn) -> None:
+    """Put load on it that counts for nothing: by wrk where it is, for it is there at once."""
+    if wrk_missing():
+        drive(turn, lambda: None)
+    else:
+        drive_wrk(turn, lambda: None)
+
+
 def wrk_missing() -> bool:
     """Whether wrk is not installed."""
     return shutil.which(WRK) is None

@@ -1,0 +1,11 @@
+"""`lab compare`, `lab diff`: architectures beside each other, under rules that hold for all.
+
+    commands       what the user types
+    settings       what is compared: routes, presets, how long it takes
+    contestants    architectures and the null server, started and described
+    footprint      CPU, context switches, memory, threads, descriptors of a part, from /proc
+    session        the rounds: interleaved, each turn with its cost
+    show           places and verdicts in the terminal
+
+What needs no lab (rules, intervals, standings, the file) is in loadtest/compare.
+"""

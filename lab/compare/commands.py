@@ -1,0 +1,178 @@
+"""`lab compare` and `lab diff`, as the command line has them."""
+
+import random
+import shlex
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from lab.backends import BACKENDS
+from lab.compare import contestants, settings
+from lab.compare.contestants import STRAIGHT, Contestant
+from lab.compare.outcome import make_result
+from lab.compare.session import Session
+from lab.compare.settings import PRESETS, ROUTES, Settings
+from lab.compare.show import show_changes, show_result
+from lab.fronts import FRONTS
+from lab.rundir import LabError
+from loadtest.compare import diff as differences
+from loadtest.compare.result import Result, from_json, to_json
+
+console = Console()
+_INTERRUPTED = 130
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("names", metavar="[ID…|all]", nargs=-1)
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="A question of the notes.")
+@click.option("--front", type=click.Choice([*FRONTS, STRAIGHT]), default=STRAIGHT,
+              show_default=True, help="Before all; none: FastCGI has the gateway.")  # fmt: skip
+@click.option("--route", metavar="LIST", help=f"Of {', '.join(ROUTES)}. [default: hello]")
+@click.option("--connections", metavar="LIST",
+              help="[default: 1,8,64,512, or fewer where time does not suffice]")  # fmt: skip
+@click.option("--mode", type=click.Choice(["closed", "open"]), default="closed",
+              show_default=True, help="Open: at intended times.")  # fmt: skip
+@click.option("--rate", type=click.FloatRange(0, 1e6, min_open=True), metavar="R",
+              help="Requests per second, of the open loop.")  # fmt: skip
+@click.option("--duration", type=click.FloatRange(0.1, 3600), metavar="S",
+              help="Seconds of a turn. [default: what fits into 20 minutes]")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="[default: 5]")
+@click.option("--quick", is_flag=True, help="Under 3 minutes; no system calls, no idle memory.")
+@click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
+@click.option("--from", "from_file", type=_file, metavar="FILE", help="Draw a result again.")
+def compare(
+    names: tuple[str, ...],
+    preset: str | None,
+    front: str,
+    route: str | None,
+    connections: str | None,
+    mode: str,
+    rate: float | None,
+    duration: float | None,
+    rounds: int | None,
+    quick: bool,
+    json_file: Path | None,
+    from_file: Path | None,
+) -> None:
+    """Compare architectures: interleaved rounds, verified answers, tie groups, verdicts.
+
+    Ctrl-C keeps what is done, and reports it.
+    """
+    if from_file:
+        if names or preset:
+            raise click.UsageError("--from draws a file again; leave IDs and --preset out")
+        show_result(console, read_result(from_file))
+        return
+    if (mode == "open") != (rate is not None):
+        raise click.UsageError("--mode open and --rate R go together")
+    chosen, given = _choose(names, preset, front, route, connections)
+    able = [one for one in chosen if not one.described.unavailable]
+    numbers, rounds, seconds, expected = settings.decide(
+        len(able) + 1, given[0], given[1], rounds, duration, quick=quick
+    )
+    plan = Settings(
+        routes={name: ROUTES[name] for name in given[0]},
+        connections=numbers,
+        rounds=rounds,
+        duration=seconds,
+        expected=expected,
+        mode="open" if mode == "open" else "closed",
+        rate=rate,
+        seed=random.randrange(1_000_000),
+        command=shlex.join(["lab", *sys.argv[1:]]),
+        deep=not quick,
+    )
+    result = run(console, plan, chosen)
+    if json_file:
+        json_file.write_text(to_json(result))
+    show_result(console, result)
+    sys.exit(0 if result.manifest.complete else _INTERRUPTED)
+
+
+def _choose(
+    names: tuple[str, ...], preset: str | None, front: str, route: str | None, numbers: str | None
+) -> tuple[list[Contestant], tuple[tuple[str, ...], tuple[int, ...] | None]]:
+    """Return who takes part, the routes, and the numbers of connections where they are given."""
+    routes: tuple[str, ...] = ("hello",)
+    connections = None
+    if preset:
+        known = PRESETS[preset]
+        names, routes, connections = names or known.names, known.routes, known.connections
+    if not names:
+        raise click.UsageError("name architectures (lab list), or all, or give --preset or --from")
+    routes = settings.find_routes(route) if route else routes
+    connections = settings.find_connections(numbers) if numbers else connections
+    return contestants.choose(list(names), BACKENDS, front), (routes, connections)
+
+
+def run(console: Console, plan: Settings, chosen: list[Contestant]) -> Result:
+    """Carry out a comparison under a progress display; Ctrl-C ends it with what is done."""
+    console.print(_told(plan, chosen), highlight=False)
+    started, begin = time.time(), time.monotonic()
+    complete = True
+    columns = (BarColumn(20), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="chainlab-compare-") as folder,
+        Progress(*columns, console=console, transient=True) as bar,
+    ):
+        task = bar.add_task("", total=1.0)
+
+        def watch(what: str, part: float) -> None:
+            left = max(0.0, plan.expected * (1 - part))
+            bar.update(task, completed=part, description=f"{_minutes(left)} left · {what}")
+
+        session = Session(
+            plan, chosen, contestants.null_server(Path(folder)), Path(folder), watch=watch
+        )
+        try:
+            session.run()
+        except KeyboardInterrupt:
+            complete = False
+    seconds = time.monotonic() - begin
+    return make_result(session, plan, chosen, started=started, seconds=seconds, complete=complete)
+
+
+def _told(plan: Settings, chosen: list[Contestant]) -> str:
+    able = sum(not one.described.unavailable for one in chosen)
+    numbers = ", ".join(map(str, plan.connections))
+    return (
+        f"{able} architectures × {', '.join(plan.routes)} × {numbers} connections, "
+        f"{plan.rounds} rounds of {plan.duration:g} s: about {_minutes(plan.expected)}; "
+        f"Ctrl-C keeps what is done"
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def read_result(path: Path) -> Result:
+    """Return the result in a file; LabError when there is none."""
+    try:
+        return from_json(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path}: {error}") from None
+
+
+@click.command()
+@click.argument("old", metavar="A", type=_file)
+@click.argument("new", metavar="B", type=_file)
+def diff(old: Path, new: Path) -> None:
+    """Say what changed from A to B beyond the noise. Exit code 1: something got worse."""
+    before, after = read_result(old), read_result(new)
+    for text in differences.other_circumstances(before, after):
+        console.print(f"not the same: {text}", style="yellow", highlight=False)
+    cells = differences.shared(before, after)
+    if not cells:
+        raise LabError("the two files have no cell in common")
+    found = differences.changes(before, after)
+    show_changes(console, found, cells)
+    sys.exit(any(one.worse for one in found))

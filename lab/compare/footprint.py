@@ -1,0 +1,97 @@
+"""What a part has used so far and holds now, in all its processes, from /proc.
+
+CPU: a process's own clock counts in ns, and includes its threads that have ended (man
+clock_getcpuclockid(3)); /proc/PID/stat counts in ticks of 10 ms, too coarse for a turn of a second,
+and is asked only for how user and kernel divide, and for children that have ended. Context switches
+are counted by thread and go with it, so who forks or starts threads under load has too few.
+"""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from lab.processes import family_of
+from lab.rundir import Part
+from loadtest.compare.result import Cost
+
+_READINGS: Final = 20
+"""How often a family is read again because one of it has come or gone meanwhile."""
+_CPUCLOCK: Final = 2
+"""CPUCLOCK_SCHED of the kernel's posix-timers.h: ns of the whole process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a part has used since it started, and holds now."""
+
+    seconds: float  # CPU, user and kernel
+    user: float  # the same in ticks, apart
+    kernel: float
+    switches: int
+    resident: int  # bytes
+    threads: int
+    descriptors: int
+
+
+def used(part: Part) -> Used | None:
+    """Return what `part` has used; None when it is gone."""
+    found = None
+    for _ in range(_READINGS):
+        family = family_of(part)
+        if not family:
+            return None
+        found = _used(family)
+        if family == family_of(part):
+            break
+    return found
+
+
+def _used(family: list[psutil.Process]) -> Used:
+    seconds = user = kernel = 0.0
+    switches = resident = threads = descriptors = 0
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            times = process.cpu_times()
+            user += times.user + times.children_user
+            kernel += times.system + times.children_system
+            seconds += times.children_user + times.children_system
+            seconds += time.clock_gettime((~process.pid << 3) | _CPUCLOCK)
+            switches += _switches(process.pid)
+            resident += process.memory_info().rss
+            threads += process.num_threads()
+            descriptors += process.num_fds()
+    return Used(seconds, user, kernel, switches, resident, threads, descriptors)
+
+
+def _switches(pid: int) -> int:
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has ended
+            for line in (task / "status").read_text().splitlines():
+                if "ctxt_switches" in line:
+                    total += int(line.split()[1])
+    return total
+
+
+def cost(before: Used | None, after: Used | None, answered: int) -> Cost | None:
+    """Return what a request cost between two readings; None when that cannot be told."""
+    if before is None or after is None or not answered:
+        return None
+    total = after.seconds - before.seconds
+    user, kernel = after.user - before.user, after.kernel - before.kernel
+    if total < 0 or user < 0 or kernel < 0:
+        return None  # a child took its account with it
+    share = user / (user + kernel) if user + kernel else 0.5
+    switches = after.switches - before.switches
+    return Cost(
+        user_us=total * share / answered * 1e6,
+        kernel_us=total * (1 - share) / answered * 1e6,
+        switches=switches / answered if switches >= 0 else None,
+        resident_bytes=after.resident,
+        threads=after.threads,
+        descriptors=after.descriptors,
+    )

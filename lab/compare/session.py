@@ -1,0 +1,312 @@
+"""The rounds of a comparison: everybody in turn, in an order drawn anew for each round.
+
+For one number of connections at a time all contestants are started, warmed, measured in every
+round, and stopped; so what disturbs the machine for a while disturbs all of them. The null server
+takes its turn in each round like the others. Where openloop turns out to be the bottleneck, wrk
+goes over the same cells, and over the null server, in rounds of its own.
+
+A contestant that does not start, or cannot be driven, loses its own cells and nobody else's. What
+was taken by the time of a Ctrl-C is a result, too.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from lab.compare import deep, footprint
+from lab.compare.contestants import Contestant, Running
+from lab.compare.settings import WORKERS, Route, Settings
+from lab.processes import ignore_interrupts
+from lab.rundir import LabError, RunDir
+from loadtest.compare import driver, manifest, rules
+from loadtest.compare.driver import NotDriven, Turn
+from loadtest.compare.intervals import interval
+from loadtest.compare.result import Ceiling, Cell, Round
+from loadtest.compare.summary import Taken, make_cell
+
+WARM: Final = 0.15  # seconds
+DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
+APART: Final = 4
+"""Cores from which on the generator has some of its own."""
+
+Watch = Callable[[str, float], None]
+"""Told what runs now, and how much of the whole is done, from 0 to 1."""
+
+_HELLO: Final = Route("/hello", b"Hello, world!\n")
+
+
+class Session:
+    """A comparison under way; `cells` and `ceilings` hold at any time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        contestants: list[Contestant],
+        null: Contestant | None,
+        folder: Path,
+        watch: Watch = lambda _what, _part: None,
+    ) -> None:
+        self._settings = settings
+        self._contestants = contestants
+        self._null = null
+        self._folder = folder
+        self._watch = watch
+        self._instances = 0
+        self._done = 0
+        self._order = random.Random(settings.seed)
+        self._taken: dict[tuple[str, str, int], Taken] = {}
+        self._null_rates: dict[tuple[str, int], list[float]] = {}
+        self.idle: dict[str, dict[str, float]] = {}
+        """Bytes per idle connection, by contestant and part."""
+        cores = manifest.cores()
+        count = len(cores) // APART
+        self._ours = cores[-count:] if count else cores  # the generator's
+        self._theirs = cores[:-count] if count else cores
+
+    def cpus(self) -> str:
+        """Return who has which cores, in words."""
+        if self._ours == self._theirs:
+            return f"{len(self._ours)} cores: generator and servers share them"
+        return f"generator on cores {_told(self._ours)}, servers on {_told(self._theirs)}"
+
+    def run(self) -> None:
+        """Take all rounds; KeyboardInterrupt ends it early, with what is taken."""
+        for connections in self._settings.connections:
+            with ExitStack() as stack:
+                try:
+                    self._block(connections, stack)
+                except KeyboardInterrupt:
+                    ignore_interrupts()  # what runs is stopped in peace, and told
+                    raise
+        if self._settings.deep:
+            for contestant in self._contestants:
+                if not contestant.described.unavailable:
+                    self._watch(f"idle connections: {contestant.name}", self._part())
+                    self._measure_idle(contestant)
+
+    def cells(self) -> list[Cell]:
+        """Return what has been taken, judged."""
+        return [
+            make_cell(taken, {each.driver: each.rate.median for each in self._ceilings_at(taken)})
+            for taken in self._taken.values()
+        ]
+
+    def ceilings(self) -> list[Ceiling]:
+        """Return what the generator gets from the null server."""
+        return [
+            Ceiling(name, connections, interval(rates))
+            for (name, connections), rates in self._null_rates.items()
+        ]
+
+    def _ceilings_at(self, taken: Taken) -> list[Ceiling]:
+        return [each for each in self.ceilings() if each.connections == taken.connections]
+
+    # One number of connections
+
+    def _block(self, connections: int, stack: ExitStack) -> None:
+        running: dict[str, Running] = {}
+        workers = min(connections, WORKERS)
+        for contestant in [*self._contestants, *([self._null] if self._null else [])]:
+            self._register(contestant, connections, workers)
+            if contestant.resident and not contestant.described.unavailable:
+                self._watch(f"starting {contestant.name}", self._part())
+                self._attempt(
+                    contestant,
+                    lambda one: running.update({one.name: self._open(one, workers, stack)}),
+                    connections,
+                )
+        turns = self._turns()
+        for number in range(self._settings.rounds):
+            self._order.shuffle(turns)
+            for contestant, name, route in turns:
+                what = f"{connections} connections, round {number + 1}: {contestant.name} {name}"
+                self._watch(what, self._part())
+                self._take(contestant, name, route, connections, running, driver.drive)
+        for _ in range(self._settings.rounds):
+            bound = self._bound(connections)
+            self._order.shuffle(bound)
+            for contestant, name, route in bound:
+                what = f"{connections} connections, wrk: {contestant.name} {name}"
+                self._watch(what, self._part())
+                self._take(contestant, name, route, connections, running, _by_wrk)
+        if self._settings.deep and deep.events():
+            for contestant, name, route in turns:
+                if contestant is not self._null:
+                    self._watch(f"system calls: {contestant.name} {name}", self._part())
+                    self._count_calls(contestant, name, route, connections, running)
+
+    def _turns(self) -> list[tuple[Contestant, str, Route]]:
+        turns = [
+            (contestant, name, route)
+            for contestant in self._contestants
+            for name, route in self._settings.routes.items()
+        ]
+        return [*turns, (self._null, "hello", _HELLO)] if self._null else turns
+
+    def _bound(self, connections: int) -> list[tuple[Contestant, str, Route]]:
+        """Return the turns that wrk takes over: cells where openloop was at its end."""
+        if self._settings.mode == "open" or driver.wrk_missing():
+            return []
+        found = []
+        for contestant, name, route in self._turns():
+            taken = self._taken.get((contestant.name, name, connections))
+            if contestant is self._null or taken is None or not taken.rounds:
+                continue
+            by_openloop = [each for each in taken.rounds if each.driver == driver.OPENLOOP]
+            rates = self._null_rates.get((driver.OPENLOOP, connections))
+            if not rules.generator(by_openloop, median(rates) if rates else None).holds:
+                found.append((contestant, name, route))
+        return [*found, (self._null, "hello", _HELLO)] if found and self._null else found
+
+    def _register(self, contestant: Contestant, connections: int, workers: int) -> None:
+        if contestant is self._null:
+            return
+        settings, about = self._settings, contestant.described
+        for name in settings.routes:
+            taken = Taken(about.name, about.front, name, connections, workers)
+            taken.mode, taken.rate = settings.mode, settings.rate
+            taken.failure = about.unavailable
+            self._taken[about.name, name, connections] = taken
+
+    def _attempt(
+        self, contestant: Contestant, step: Callable[[Contestant], None], connections: int
+    ) -> None:
+        """Take a step; one that fails costs its own contestant the cells."""
+        try:
+            step(contestant)
+        except (LabError, NotDriven, OSError) as error:
+            for (name, _, number), taken in self._taken.items():
+                if name == contestant.name and number == connections:
+                    taken.failure = taken.failure or str(error)
+
+    def _open(self, contestant: Contestant, workers: int, stack: ExitStack) -> Running:
+        self._instances += 1
+        run_dir = RunDir(self._folder / str(self._instances))
+        with _on(self._theirs):
+            running = contestant.start(run_dir, workers, stack)
+        routes = self._settings.routes if contestant is not self._null else {"hello": _HELLO}
+        for route in routes.values():
+            driver.warm(Turn(running.url + route.path, route.body, workers, WARM))
+        return running
+
+    # One turn
+
+    def _take(
+        self,
+        contestant: Contestant,
+        name: str,
+        route: Route,
+        connections: int,
+        running: dict[str, Running],
+        drive: Callable[[Turn, driver.Mark], tuple[Round, str]],
+    ) -> None:
+        self._done += 1
+
+        def step(one: Contestant) -> None:
+            with self._instance(one, connections, running) as instance:
+                found, histogram = self._turn(instance, route, connections, drive)
+            if one is self._null:
+                self._null_rates.setdefault((found.driver, connections), []).append(found.rate)
+                return
+            taken = self._taken[one.name, name, connections]
+            taken.rounds.append(found)
+            taken.histograms += [histogram] if histogram else []
+
+        taken = self._taken.get((contestant.name, name, connections))
+        if taken is None or not taken.failure:
+            self._attempt(contestant, step, connections)
+
+    @contextmanager
+    def _instance(
+        self, contestant: Contestant, connections: int, running: dict[str, Running]
+    ) -> Iterator[Running]:
+        """Lend the running instance, or one that lives for this turn."""
+        if contestant.resident:
+            yield running[contestant.name]
+            return
+        with ExitStack() as stack:
+            yield self._open(contestant, min(connections, WORKERS), stack)
+
+    def _turn(
+        self,
+        instance: Running,
+        route: Route,
+        connections: int,
+        drive: Callable[[Turn, driver.Mark], tuple[Round, str]],
+    ) -> tuple[Round, str]:
+        """Put the load on an instance; return the round with what it cost each part."""
+        marks: list[dict[str, footprint.Used | None]] = []
+        costs = {}
+
+        def mark() -> None:
+            marks.append({name: footprint.used(part) for name, part in instance.parts.items()})
+
+        settings = self._settings
+        turn = Turn(
+            instance.url + route.path, route.body, connections, settings.duration, settings.rate,
+            processes=len(self._ours) if self._ours != self._theirs else 1,
+        )  # fmt: skip
+        with _on(self._ours):
+            found, histogram = drive(turn, mark)
+        for name in instance.parts:
+            spent = footprint.cost(marks[0][name], marks[-1][name], found.answered)
+            if spent is not None:
+                costs[name] = spent
+        if len(costs) < len(instance.parts):
+            costs = {}  # one of them is gone: the rest would pass for the whole
+        return replace(found, cost={**costs, **found.cost}), histogram
+
+    def _count_calls(
+        self,
+        contestant: Contestant,
+        name: str,
+        route: Route,
+        connections: int,
+        running: dict[str, Running],
+    ) -> None:
+        taken = self._taken[contestant.name, name, connections]
+
+        def step(one: Contestant) -> None:
+            with self._instance(one, connections, running) as instance:
+                turn = Turn(instance.url + route.path, route.body, connections, DEEP)
+                taken.system_calls = deep.count_calls(instance, turn, self._folder)
+
+        if taken.rounds and not taken.failure:
+            self._attempt(contestant, step, connections)
+
+    def _measure_idle(self, contestant: Contestant) -> None:
+        """Measure what idle connections hold, on an instance of their own."""
+        try:
+            with ExitStack() as stack:
+                running = self._open(contestant, WORKERS, stack)
+                self.idle[contestant.name] = deep.idle_bytes(running)
+        except (LabError, NotDriven, OSError):
+            return  # it stays unmeasured, and its cells say whether it runs at all
+
+    def _part(self) -> float:
+        turns = len(self._turns()) * len(self._settings.connections) * self._settings.rounds
+        return min(1.0, self._done / turns)
+
+
+def _by_wrk(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    return driver.drive_wrk(turn, mark), ""
+
+
+@contextmanager
+def _on(cores: list[int]) -> Iterator[None]:
+    """Have what is started meanwhile run on `cores`."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _told(cores: list[int]) -> str:
+    return ", ".join(map(str, cores))

@@ -1,0 +1,125 @@
+"""What is compared: routes and the answers they must give, presets, and how long it may take."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from lab.rundir import LabError
+from loadtest.compare.budget import FULL, QUICK, SHORTEST, Budget
+from loadtest.compare.result import Mode
+from loadtest.compare.rules import ROUNDS
+
+CONNECTIONS: Final = (1, 8, 64, 512)
+_FEWER: Final = (CONNECTIONS, (1, 64), (64,))
+"""What is tried in turn where nobody says how many, and the time does not suffice for all."""
+WORKERS: Final = 64
+"""At most; below it there is one for each connection, for all that have a number of workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is asked, and the only right answer."""
+
+    path: str
+    body: bytes
+
+
+def _digest(rounds: int) -> bytes:
+    digest = b""
+    for _ in range(rounds):
+        digest = hashlib.sha256(digest).digest()
+    return digest.hex().encode() + b"\n"
+
+
+ROUTES: Final[dict[str, Route]] = {
+    "hello": Route("/hello", b"Hello, world!\n"),
+    "json": Route("/json", b'{"message":"Hello, world!"}'),
+    "wait": Route("/wait?ms=10", b"waited 10 ms\n"),
+    "cpu": Route("/cpu?n=1000", _digest(1000)),
+    "bytes": Route("/bytes?n=65536", bytes(range(256)) * 256),
+    "file": Route("/file/pattern.bin", bytes(range(256)) * 400),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A question of the notes, ready made."""
+
+    names: tuple[str, ...]
+    routes: tuple[str, ...]
+    connections: tuple[int, ...]
+
+
+PRESETS: Final[dict[str, Preset]] = {
+    "s9": Preset(
+        ("select", "poll", "epoll-lt", "epoll-et", "coroutine", "asyncio", "gevent"),
+        ("hello", "wait"),
+        CONNECTIONS,
+    ),
+    "m4": Preset(("thread", "fork", "select", "poll", "epoll-lt"), ("hello",), CONNECTIONS),
+    "c10k": Preset(
+        ("epoll-lt", "epoll-et", "asyncio", "uvloop", "go", "c-extension"),
+        ("hello",),
+        (64, 1000, 4000),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A comparison, decided."""
+
+    routes: dict[str, Route]
+    connections: tuple[int, ...]
+    rounds: int
+    duration: float
+    """Seconds of a turn."""
+    expected: float
+    """Seconds that all of it takes."""
+    mode: Mode = "closed"
+    rate: float | None = None
+    seed: int = 0
+    command: str = ""
+    deep: bool = True
+    """Whether system calls and idle connections are measured too."""
+
+
+def decide(
+    contestants: int,
+    routes: tuple[str, ...],
+    connections: tuple[int, ...] | None,
+    rounds: int | None,
+    duration: float | None,
+    *,
+    quick: bool,
+) -> tuple[tuple[int, ...], int, float, float]:
+    """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
+    allowed = QUICK if quick else FULL
+    rounds = rounds or ROUNDS
+    choices = (connections,) if connections else _FEWER
+    for chosen in choices:
+        budget = Budget(contestants, len(routes), len(chosen), rounds, deep=not quick)
+        if budget.fits(allowed):
+            break
+    seconds = duration or (budget.duration(allowed) if budget.fits(allowed) else SHORTEST)
+    return chosen, rounds, seconds, budget.seconds(seconds)
+
+
+def find_routes(names: str) -> tuple[str, ...]:
+    """Return the routes of a list with commas; LabError with those there are."""
+    chosen = tuple(name.strip() for name in names.split(","))
+    for name in chosen:
+        if name not in ROUTES:
+            raise LabError(f"no route {name!r}; choose from: {', '.join(ROUTES)}")
+    return tuple(dict.fromkeys(chosen))
+
+
+def find_connections(text: str) -> tuple[int, ...]:
+    """Return the numbers of a list with commas; LabError when one is none."""
+    try:
+        found = tuple(sorted({int(number) for number in text.split(",")}))
+    except ValueError:
+        raise LabError(f"--connections: {text!r} is no list of numbers; write 1,8,64") from None
+    if found[0] < 1 or found[-1] > 20_000:
+        raise LabError(f"--connections: {text!r}: give numbers from 1 to 20000")
+    return found

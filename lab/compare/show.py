@@ -1,0 +1,126 @@
+"""Places and verdicts in the terminal: a table for each route and number of connections.
+
+No figure stands without its verdict: a place is given to the valid only, the others follow with
+what is wrong. Crossings, notes and the evidence of what failed come after the tables.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from loadtest.compare.diff import Change
+from loadtest.compare.result import Cell, Interval, Result, Standing
+from loadtest.compare.rules import VERDICTS
+
+_STYLES: Final = {
+    "valid": "green", "noisy": "yellow", "generator-bound": "yellow", "errors": "bold red",
+    "wrong-answers": "bold red", "unavailable": "dim",
+}  # fmt: skip
+_TITLES: Final = {"throughput": "by throughput", "p99": "by p99", "cpu": "by CPU"}
+
+
+def show_result(console: Console, result: Result) -> None:
+    """Print everything that fits a terminal."""
+    found = result.manifest
+    console.print(
+        f"[bold]chainlab compare[/] on {found.cores} cores of {found.cpu_model}, "
+        f"Linux {found.kernel}, {found.congestion}; {found.cpus}",
+        highlight=False,
+    )
+    for standing in result.standings:
+        if standing.metric != "cpu":
+            console.print(_table(result, standing))
+    for crossing in result.crossings:
+        console.print(f"{crossing.route}: {crossing.sentence}", highlight=False)
+    _show_evidence(console, result)
+    if not found.complete:
+        console.print("interrupted: cells have fewer rounds than wanted", style="yellow")
+
+
+def _table(result: Result, standing: Standing) -> Table:
+    cells = {
+        cell.architecture: cell
+        for cell in result.cells
+        if (cell.route, cell.connections) == (standing.route, standing.connections)
+    }
+    path = result.manifest.paths.get(standing.route, standing.route)
+    plural = "s" if standing.connections > 1 else ""
+    title = f"{path}, {standing.connections} connection{plural}, {_TITLES[standing.metric]}"
+    table = Table(box=SIMPLE_HEAD, title=title, padding=(0, 0, 0, 1))
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for head in ("answers/s", "95 %", "CPU µs", "p99 ms"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for place in standing.places:
+        tie = "=" if len(place.architectures) > 1 else ""
+        for name in place.architectures:
+            table.add_row(f"{place.place}{tie}", *_row(cells[name]))
+    for name in _by_rate(standing.unplaced, cells):
+        table.add_row("–", *_row(cells[name]))
+    return table
+
+
+def _by_rate(names: Iterable[str], cells: dict[str, Cell]) -> list[str]:
+    def rate(name: str) -> float:
+        summary = cells[name].summary
+        return summary.throughput.median if summary else -1.0
+
+    return sorted(names, key=rate, reverse=True)
+
+
+def _row(cell: Cell) -> list[Text | str]:
+    verdict = Text(cell.verdict, style=_STYLES[cell.verdict])
+    if cell.verdict != "unavailable":
+        starved = [note for note in cell.notes if note.startswith(("starved", "behind"))]
+        for note in starved:
+            verdict.append(f", {note.partition(':')[0]}", style="yellow")
+    if cell.summary is None:
+        return [cell.architecture, "", "", "", "", verdict]
+    one = cell.summary
+    if one.driver != "openloop":
+        verdict.append(f", by {one.driver}", style="dim")
+    rate, cpu, p99 = one.throughput, one.cpu_us, one.p99_ms
+    figures = [f"{rate.median:,.0f}", _span(rate), f"{cpu.median:.1f}", f"{p99.median:.2f}"]
+    return [cell.architecture, *figures, verdict]
+
+
+def _span(one: Interval) -> str:
+    return f"{one.low:,.0f}–{one.high:,.0f}"
+
+
+def _show_evidence(console: Console, result: Result) -> None:
+    """Print why, once for each architecture and rule: the first cell where it failed."""
+    told = set()
+    for cell in result.cells:
+        for check in cell.checks:
+            grave = check.name in ("answers", "errors", "available")
+            if check.holds or not grave or (cell.architecture, check.name) in told:
+                continue
+            told.add((cell.architecture, check.name))
+            where = "" if check.name == "available" else f", {cell.route} × {cell.connections}"
+            style = _STYLES[VERDICTS.get(check.name, "unavailable")]
+            console.print(
+                Text.assemble((f"{cell.architecture}{where}", style), ": ", check.evidence)
+            )
+    for architecture in result.architectures:
+        if architecture.note and not architecture.unavailable:
+            console.print(Text(f"{architecture.name}: {architecture.note}", style="dim"))
+
+
+def show_changes(console: Console, found: list[Change], cells: int) -> None:
+    """Print what changed, the worse first."""
+    if not found:
+        console.print(f"nothing changed beyond the noise, in {cells} cells", style="green")
+        return
+    table = Table(box=SIMPLE_HEAD, title=f"beyond the noise, in {cells} cells")
+    for head in ("", "figure", "before", "after", ""):
+        table.add_column(head, no_wrap=True)
+    for one in sorted(found, key=lambda one: not one.worse):
+        mark = Text("worse", style="bold red") if one.worse else Text("better", style="green")
+        table.add_row(one.cell, one.what, one.before, one.after, mark)
+    console.print(table)
