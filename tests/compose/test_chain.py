@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lab.backends import BACKENDS
 from servers.app import contract
 from tests.support.compose import Compose
 from tests.support.load import Load
@@ -148,6 +149,19 @@ def test_nginx_and_php_fpm_are_the_real_ones(chain: Compose) -> None:
             load.wait_for_more(20)
             assert whoami(address)["architecture"] == name
     assert load.failures == []
+
+
+def test_every_architecture_starts(chain: Compose) -> None:
+    chain.compose("--profile", "all", "up", "--detach", "--build", "--wait")
+    running = chain.compose("--profile", "all", "ps", "--format", "{{.Service}} {{.Health}}")
+    healthy = {line.split()[0] for line in running.splitlines() if line.endswith(" healthy")}
+    assert healthy >= set(BACKENDS)
+    for container in chain.inspect(*chain.compose("--profile", "all", "ps", "--quiet").split()):
+        profiled = [
+            option for option in container["HostConfig"]["SecurityOpt"] if "seccomp" in option
+        ]
+        assert bool(profiled) is container["Name"].startswith(f"/{chain.project}-io-uring-")
+    chain.compose("--profile", "all", "stop", "--timeout", "5", *BACKENDS)
 
 
 def test_stopping_finishes_what_runs(chain: Compose) -> None:
