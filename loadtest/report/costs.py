@@ -26,7 +26,7 @@ TOLD: Final = [*KINDS, "generator, user", "generator, kernel"]
 def section(result: Result) -> Section:
     """Return a figure with a view for each place that was measured."""
     views, rows = [], []
-    for where, cells in by_where(result, result.cells):
+    for where, cells in by_where(result, [cell for cell in result.cells if cell.summary]):
         bars: list[Bar] = []
         for cell in cells:
             costs = _costs(cell)

@@ -75,7 +75,10 @@ def _example(pair: tuple[Cell, Check]) -> tuple[str, str]:
 def broken(result: Result) -> list[Broken]:
     """Return the measurements that broke a rule or carry a note, and the evidence."""
     found = []
+    absent = {each.name for each in result.architectures if each.unavailable}
     for cell in by_place(result):
+        if cell.architecture in absent:  # is told once, in a list of its own
+            continue
         failed = [f"{each.name}: {each.evidence}" for each in cell.checks if not each.holds]
         said = {each.evidence for each in cell.checks if not each.holds}
         reasons = [*failed, *(note for note in cell.notes if note not in said)]
@@ -87,7 +90,7 @@ def broken(result: Result) -> list[Broken]:
 
 
 def absent(result: Result) -> list[tuple[str, str]]:
-    """Return the architectures that were not measured, and why."""
+    """Return the architectures that could not be measured, and why."""
     return [(each.name, each.unavailable) for each in result.architectures if each.unavailable]
 
 

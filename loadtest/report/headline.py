@@ -53,12 +53,16 @@ def warnings(result: Result) -> list[str]:
     found = []
     if not result.manifest.complete:
         found.append("Interrupted: some figures rest on fewer rounds than wanted.")
-    invalid = [cell for cell in result.cells if cell.verdict != "valid"]
+    absent = [each.name for each in result.architectures if each.unavailable]
+    if absent:
+        found.append(f"Not measured: {joined(absent)}. The verdicts below say why.")
+    cells = [cell for cell in result.cells if cell.verdict != "unavailable"]
+    invalid = [cell for cell in cells if cell.verdict != "valid"]
     if invalid:
         kinds = sorted({cell.verdict for cell in invalid})
         found.append(
-            f"{len(invalid)} of {plural(len(result.cells), 'measurement')} broke a rule "
-            f"({joined(kinds)}): marked wherever they are shown, and without a place."
+            f"{len(invalid)} of {plural(len(cells), 'measurement')} broke a rule "
+            f"({joined(kinds)}): marked wherever they are shown."
         )
     return found
 

@@ -64,19 +64,19 @@ def _connections(group: Iterable[Standing]) -> str:
 
 def _figures(result: Result, group: list[Standing], names: list[str]) -> str:
     """Return the figures of one leader, or the range of several, at the last of the group."""
-    intervals = [each for name in names if (each := _interval(result, group[-1], name))]
+    metric = group[-1].metric
+    cells = [cell for name in names if (cell := _cell(result, group[-1], name))]
+    intervals = [each for cell in cells if (each := _interval_of(cell, metric))]
     if not intervals:
         return ""
-    whole = Interval(
-        intervals[0].median,
-        min(each.low for each in intervals),
-        max(each.high for each in intervals),
-    )
+    low, high = min(each.low for each in intervals), max(each.high for each in intervals)
+    whole = Interval(intervals[0].median, low, high)
     at = f" at {group[-1].connections:,}" if len(group) > 1 else ""
-    unit = _UNITS[group[0].metric]
+    doubts = "".join(f", {each}" for each in sorted({cell.verdict for cell in cells} - {"valid"}))
     if len(names) > 1:
-        return f" ({span(whole)} {unit}{at})"
-    return f" ({number(whole.median)} {unit}{at}, 95 % interval {span(whole)})"
+        return f" ({span(whole)} {_UNITS[metric]}{at}{doubts})"
+    figure = f"{number(whole.median)} {_UNITS[metric]}{at}"
+    return f" ({figure}, 95 % interval {span(whole)}{doubts})"
 
 
 def _next(result: Result, group: list[Standing]) -> str:
@@ -117,16 +117,17 @@ def _bound(group: list[Standing]) -> str:
     return f" Not placed: {_some(names)} {verb} generator-bound, and may be faster than shown."
 
 
-def _interval(result: Result, standing: Standing, name: str) -> Interval | None:
+def _cell(result: Result, standing: Standing, name: str) -> Cell | None:
     for cell in result.cells:
-        if (
-            cell.architecture == name
-            and (cell.route, cell.connections) == (standing.route, standing.connections)
-            and cell.verdict == "valid"
-            and cell.summary
-        ):
-            return _interval_of(cell, standing.metric)
+        at = cell.architecture, cell.route, cell.connections
+        if at == (name, standing.route, standing.connections) and cell.summary:
+            return cell
     return None
+
+
+def _interval(result: Result, standing: Standing, name: str) -> Interval | None:
+    cell = _cell(result, standing, name)
+    return _interval_of(cell, standing.metric) if cell else None
 
 
 def _interval_of(cell: Cell, metric: str) -> Interval | None:

@@ -98,10 +98,8 @@ def _pair(route: str, mode: str, connections: int, cells: list[Cell]) -> list[Ch
         Chart(
             f"latency-{key}",
             f"Latency on {where}",
-            "From the intended time to the end of the answer. "
-            if mode == "open"
-            else "From sending to the end of the answer, on a logarithmic axis; failures are in "
-            "it. Lower is better.",
+            f"From {'the intended time' if mode == 'open' else 'sending'} to the end of the "
+            "answer, on a logarithmic axis; failures are in it. Lower is better.",
             views,
             _table(
                 cells,

@@ -1,6 +1,6 @@
 """The order of architectures in the page, and those that have a colour when it opens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -35,7 +35,7 @@ def order(result: Result) -> list[str]:
     ]
     depth = max(map(len, best), default=0)
     ranked = [names[at] for at in range(depth) for names in best if at < len(names)]
-    measured = {cell.architecture for cell in result.cells}
+    measured = {cell.architecture for cell in result.cells if cell.summary}
     declared = [each.name for each in result.architectures]
     return [name for name in dict.fromkeys([*ranked, *declared]) if name in measured]
 
@@ -58,21 +58,27 @@ def picks(result: Result) -> dict[str, list[Pick]]:
 
 def by_place(result: Result) -> list[Cell]:
     """Return the cells by route, mode, architecture, connections and rate."""
-    names, routes = order(result), routes_of(result)
+    name, route = _at(order(result)), _at(routes_of(result))
 
     def key(cell: Cell) -> tuple[float | str, ...]:
-        at = routes.index(cell.route), cell.mode, names.index(cell.architecture)
-        return *at, cell.connections, cell.rate or 0
+        who = name(cell.architecture), cell.architecture
+        return route(cell.route), cell.mode, *who, cell.connections, cell.rate or 0
 
     return sorted(result.cells, key=key)
 
 
 def by_where(result: Result, cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
     """Return cells grouped by route, connections and rate, with the group's name."""
-    names, routes = order(result), routes_of(result)
+    name, route = _at(order(result)), _at(routes_of(result))
 
     def key(cell: Cell) -> tuple[float | str, ...]:
-        at = routes.index(cell.route), cell.mode, cell.connections, cell.rate or 0
-        return *at, names.index(cell.architecture)
+        where = route(cell.route), cell.mode, cell.connections, cell.rate or 0
+        return *where, name(cell.architecture)
 
     return [(where, list(group)) for where, group in groupby(sorted(cells, key=key), place)]
+
+
+def _at(names: Sequence[str]) -> Callable[[str], int]:
+    """Return what finds a name's place; an unknown one comes last."""
+    places = {name: at for at, name in enumerate(names)}
+    return lambda name: places.get(name, len(places))

@@ -4,7 +4,7 @@ Where a request waits for something else, it counts how many can wait at a time,
 server costs. Where it burns CPU, it counts how many cores an architecture can use.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from loadtest.compare.result import Cell, Result, Standing
 from loadtest.report import lines
@@ -13,6 +13,9 @@ from loadtest.report.inversions import turned
 from loadtest.report.picks import by_place, routes_of
 from loadtest.report.vega import axis, curves, spec, tooltip
 from loadtest.report.words import marked, number, plural
+
+WHOLE: Final = ("valid", "generator-bound")
+"""Verdicts of figures that others may be compared with: of the second, at least so much is true."""
 
 
 def section(result: Result) -> Section:
@@ -27,8 +30,8 @@ def section(result: Result) -> Section:
     turn = Chart(
         "turn",
         "The same servers on each route",
-        "Throughput as a share of the best valid one on that route. Lines that cross are "
-        "architectures whose order depends on the work.",
+        "Throughput as a share of the highest on that route, among the valid and the "
+        "generator-bound. Lines that cross are architectures whose order depends on the work.",
         views,
         _table(result, routes, shares),
         first=max(len(views) - 1, 0),
@@ -50,7 +53,7 @@ def section(result: Result) -> Section:
 
 
 def _shares(result: Result) -> dict[int, list[dict[str, Any]]]:
-    """By connections that several routes have: each one's share of the best, in %."""
+    """By connections that several routes have: each one's share of the highest, in %."""
     found: dict[int, list[dict[str, Any]]] = {}
     closed = [cell for cell in by_place(result) if cell.mode == "closed" and cell.summary]
     for connections in sorted({cell.connections for cell in closed}):
@@ -61,8 +64,8 @@ def _shares(result: Result) -> dict[int, list[dict[str, Any]]]:
 
 
 def _share(cell: Cell, others: list[Cell]) -> list[dict[str, Any]]:
-    valid = [each for each in others if each.verdict == "valid" and each.route == cell.route]
-    best = max((each.summary.throughput.median for each in valid if each.summary), default=0)
+    right = [each for each in others if each.verdict in WHOLE and each.route == cell.route]
+    best = max((each.summary.throughput.median for each in right if each.summary), default=0)
     if not best or cell.summary is None:
         return []
     share = cell.summary.throughput.median / best * 100
@@ -87,7 +90,7 @@ def _spec(rows: list[dict[str, Any]], routes: list[str]) -> dict[str, Any]:
         "scale": {"type": "point", "padding": 0.25},
         "axis": {"labelAngle": 0, "grid": True},
     }
-    y = axis("y", "% of the best", scale={"zero": True}, axis={"tickCount": 5})
+    y = axis("y", "% of the highest", scale={"zero": True}, axis={"tickCount": 5})
     told = tooltip(("a", "architecture"), ("x", "route"), ("t", "share"), ("v", "verdict"))
     return spec(rows, 320, encoding={"x": x, "y": y}, layer=curves(told))
 

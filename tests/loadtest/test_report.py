@@ -123,6 +123,19 @@ def test_who_was_bound_by_the_generator_is_named_beside_the_leader() -> None:
     assert sentence.endswith("Not placed: a is generator-bound, and may be faster than shown.")
 
 
+def test_a_leaders_verdict_stands_beside_its_figure() -> None:
+    base = made({8: [["c"], ["b"]]}, metric="cpu")
+    cells = [replace(cell, verdict="generator-bound") for cell in base.cells]
+    (sentence,) = told(replace(base, cells=cells))
+    assert "(500 µs, 95 % interval 480–520, generator-bound)" in sentence
+
+
+def test_who_was_not_measured_has_no_colour() -> None:
+    names = [pick.name for members in picks(sample()).values() for pick in members]
+    assert "sigio" not in names
+    assert "asyncio" in names
+
+
 def test_no_place_is_told_with_its_verdict() -> None:
     assert told(made({8: []}, {"a": "noisy", "b": "wrong-answers"})) == [
         "At 8 connections nobody has a place for throughput: a is noisy and b is wrong-answers."
@@ -142,7 +155,11 @@ def test_pairs_that_turn_round_are_counted_and_ties_are_not() -> None:
 
 def test_a_reader_is_warned() -> None:
     base = sample()
-    assert any("16 of 72 measurements broke a rule" in text for text in warnings(base))
+    measured = [cell for cell in base.cells if cell.verdict != "unavailable"]
+    invalid = [cell for cell in measured if cell.verdict != "valid"]
+    broke = f"{len(invalid)} of {len(measured)} measurements broke a rule (errors, "
+    assert any(text.startswith(broke) for text in warnings(base))
+    assert "Not measured: sigio. The verdicts below say why." in warnings(base)
     broken_off = replace(base, manifest=replace(base.manifest, complete=False))
     assert any(text.startswith("Interrupted") for text in warnings(broken_off))
     assert title(base) == "9 server architectures on hello and wait"
@@ -261,13 +278,22 @@ def test_a_result_without_a_cell_is_a_page_all_the_same() -> None:
     assert "no round was completed" in text
 
 
+def test_a_cell_without_a_round_has_its_verdict_and_no_figure() -> None:
+    base = sample()
+    lost = replace(base.cells[0], rounds=[], summary=None, histogram="", verdict="unavailable")
+    rows = Page(render(replace(base, cells=[lost, *base.cells[1:8]]))).rows[1:]
+    (row,) = [row for row in rows if row[1] == "– unavailable"]
+    assert row[0] == lost.architecture
+    assert row[6:] == ["–"] * 10
+
+
 def test_an_open_loop_is_drawn_against_its_rates() -> None:
     base = sample()
     cell = next(each for each in base.cells if each.verdict == "valid")
     cells = [replace(cell, mode="open", rate=rate) for rate in (1000.0, 2000.0)]
     text = render(replace(base, cells=cells, standings=[], crossings=[]))
     assert "intended requests per second" in text
-    assert "From the intended time to the end of the answer" in text
+    assert "From the intended time to the end of the answer, on a" in text
 
 
 def test_names_from_a_file_are_not_markup() -> None:
