@@ -46,6 +46,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="[default: 5]")
 @click.option("--quick", is_flag=True, help="Under 3 minutes; no system calls, no idle memory.")
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
+@click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report, a page.")
 @click.option("--from", "from_file", type=_file, metavar="FILE", help="Draw a result again.")
 def compare(
     names: tuple[str, ...],
@@ -59,16 +60,20 @@ def compare(
     rounds: int | None,
     quick: bool,
     json_file: Path | None,
+    html_file: Path | None,
     from_file: Path | None,
 ) -> None:
     """Compare architectures: interleaved rounds, verified answers, tie groups, verdicts.
 
     Ctrl-C keeps what is done, and reports it.
     """
+    for file in (json_file, html_file):
+        if file and not file.parent.is_dir():  # said now, not after twenty minutes
+            raise LabError(f"{file}: there is no folder {file.parent}; create it first")
     if from_file:
         if names or preset:
             raise click.UsageError("--from draws a file again; leave IDs and --preset out")
-        show_result(console, read_result(from_file))
+        deliver(read_result(from_file), json_file, html_file)
         return
     if (mode == "open") != (rate is not None):
         raise click.UsageError("--mode open and --rate R go together")
@@ -90,10 +95,19 @@ def compare(
         deep=not quick,
     )
     result = run(console, plan, chosen)
+    deliver(result, json_file, html_file)
+    sys.exit(0 if result.manifest.complete else _INTERRUPTED)
+
+
+def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> None:
+    """Write what was asked for, the figures first, and print the tables."""
     if json_file:
         json_file.write_text(to_json(result))
     show_result(console, result)
-    sys.exit(0 if result.manifest.complete else _INTERRUPTED)
+    if html_file:
+        from loadtest import report  # its packages take a second, and only a page needs them
+
+        report.write(result, html_file)
 
 
 def _choose(

@@ -295,7 +295,9 @@ def test_the_command_writes_draws_and_compares_a_file(tmp_path: Path) -> None:
     result = from_json(file.read_text())
     assert result.manifest.complete
     assert len(result.cells) == 4
-    drawn = lab.good("compare", "--from", str(file))
+    page = tmp_path / "report.html"
+    drawn = lab.good("compare", "--from", str(file), "--html", str(page))
+    assert "epoll-lt" in page.read_text()
     assert drawn in shown, "the same tables"
     assert "/hello, 2 connections" in drawn
     assert "nothing changed beyond the noise, in 4 cells" in lab.good("diff", str(file), str(file))
@@ -312,6 +314,7 @@ def test_the_command_writes_draws_and_compares_a_file(tmp_path: Path) -> None:
         (("compare", "epoll-lt", "--connections", "x"), "write 1,8,64"),
         (("compare", "--from", "/nowhere.json"), "No such file"),
         (("compare", "epoll-lt", "--from", "x"), "leave IDs"),
+        (("compare", "epoll-lt", "--json", "/nowhere/x.json"), "no folder /nowhere"),
         (("diff", "/nowhere.json", "/nowhere.json"), "No such file"),
     ],
 )

@@ -11,34 +11,30 @@ from typing import Any, Final
 from loadtest.compare.result import (
     Architecture,
     Ceiling,
-    Cell,
-    Check,
     Cost,
-    Crossing,
     Interval,
     Latency,
     Manifest,
-    Place,
     Result,
     Round,
-    Standing,
-    Summary,
-    Verdict,
     from_json,
     to_json,
 )
+from loadtest.compare.standings import crossings, standings
+from loadtest.compare.summary import Taken, make_cell
 from loadtest.openloop.record import Times
 
 SAMPLE: Final = Path(__file__).with_name("compare_sample.json")
 CONNECTIONS: Final = (1, 8, 64, 512)
 ROUNDS: Final = 5
+CEILING: Final = 41_000.0
 DRAW: Final = random.Random(7)
 
 # name, title, family, protocol, keep, note, µs user, µs kernel, growth with connections, waits
 MODELS: Final[list[tuple[str, str, str, str, bool, str, float, float, float, int]]] = [
     ("iterative", "one connection after the other", "blocking", "http", True,
      "one connection at a time", 30, 22, 0.0, 1),
-    ("thread", "a thread for each connection", "blocking", "http", True, "", 38, 24, 0.10, 512),
+    ("thread", "a thread for each connection", "blocking", "http", True, "", 28, 24, 0.10, 512),
     ("prefork", "children that accept", "blocking", "http", True,
      "a kept connection pins a worker", 30, 24, 0.03, 64),
     ("epoll-lt", "level-triggered epoll", "multiplexing", "http", True, "", 34, 26, 0.01, 4096),
@@ -60,11 +56,6 @@ CALLS: Final = {
 }
 
 
-def interval(values: list[float]) -> Interval:
-    ordered = sorted(values)
-    return Interval(ordered[len(ordered) // 2], ordered[0], ordered[-1])
-
-
 def make_round(model: Any, route: str, connections: int, noise: float) -> tuple[Round, Times]:
     """One turn of a server that takes so many µs, with so many requests at a time."""
     user, kernel, growth, most = model[6:]
@@ -81,6 +72,7 @@ def make_round(model: Any, route: str, connections: int, noise: float) -> tuple[
         times.add(mean_ms / 1000 * (0.7 + 0.3 * DRAW.expovariate(1)))
     spread = [mean_ms * each for each in (0.9, 1.3, 2.1, 3.6, 6.0 + DRAW.random() * 3)]
     starved = connections > most
+    wrong = model[0] == "asyncio" and connections == 512
     cost = {
         **parts,
         "back": Cost(user * factor, kernel * factor, 1.1 if connections < 8 else 0.2,
@@ -92,116 +84,25 @@ def make_round(model: Any, route: str, connections: int, noise: float) -> tuple[
         driver="openloop", seconds=1.0, answered=count, rate=float(count),
         latency=Latency(*spread), asked=connections, established=connections,
         least=0 if starved else round(count / connections * 0.93), mean=count / connections,
-        errors={"timeout": connections - most} if starved else {}, wrong={}, evidence=[],
+        errors={"timeout": connections - most} if starved else {},
+        wrong={"body": 16} if wrong else {},
+        evidence=["body: 14 bytes: b'Hellu, world!\\n'"] if wrong else [],
         generator_busy=min(0.97, count * 19e-6), cost=cost,
     )  # fmt: skip
     return found, times
 
 
-def judge(model: Any, connections: int, noise: float, rounds: list[Round]) -> list[Check]:
-    name, most = model[0], model[9]
-    ceiling = 41_000.0
-    rate = interval([each.rate for each in rounds])
-    width = (rate.high - rate.low) / rate.median
-    told = "16 of 43,210 answers were wrong; body: 14 bytes: b'Hellu, world!\\n'"
-    wrong = name == "asyncio" and connections == 512
-    bound = rate.median > 0.8 * ceiling
-    lost = max(0, connections - most)
-    return [
-        Check(
-            "answers",
-            not wrong,
-            told if wrong else "every answer was right",
-            {"wrong": 16.0 * wrong},
-        ),
-        Check(
-            "errors",
-            not lost,
-            f"{lost} timeout" if lost else "every request was answered",
-            {"errors": float(lost)},
-        ),
-        Check(
-            "generator",
-            not bound,
-            f"{rate.median:.0f}/s of {ceiling:.0f}/s that the generator gets from a null server",
-            {"rate": rate.median, "ceiling": ceiling, "busy": rounds[0].generator_busy},
-        ),
-        Check(
-            "connections",
-            True,
-            f"{connections} of {connections} connections were there",
-            {"asked": float(connections), "established": float(connections)},
-        ),
-        Check(
-            "starvation",
-            not lost,
-            f"{lost} of {connections} clients were never served"
-            if lost
-            else "the least served client had 0.93 of the mean",
-            {"least": 0.0 if lost else 0.93},
-        ),
-        Check("rounds", True, "5 rounds", {"rounds": 5.0}),
-        Check(
-            "noise",
-            width <= 0.2 and not noise > 0.1,
-            f"the interval is {width:.0%} of the median",
-            {"width": width},
-        ),
-    ]
-
-
-VERDICTS: Final[list[tuple[str, Verdict]]] = [
-    ("answers", "wrong-answers"), ("errors", "errors"), ("generator", "generator-bound"),
-    ("noise", "noisy"),
-]  # fmt: skip
-
-
-def make_cell(model: Any, route: str, connections: int) -> Cell:
+def make_taken(model: Any, route: str, connections: int) -> Taken:
     noise = 0.15 if (model[0], connections) == ("io-uring", 512) else 0.02
     pairs = [make_round(model, route, connections, noise) for _ in range(ROUNDS)]
-    rounds, times = [pair[0] for pair in pairs], pairs[-1][1]
-    checks = judge(model, connections, noise, rounds)
-    failed = {check.name for check in checks if not check.holds}
-    verdict: Verdict = next((verdict for name, verdict in VERDICTS if name in failed), "valid")
-    cpu = [
-        sum(c.user_us + c.kernel_us for part, c in each.cost.items() if part != "generator")
-        for each in rounds
-    ]
-    calls = {"back": CALLS[model[2]]}
-    if model[3] == "fastcgi":
-        calls["front"] = {"epoll_wait": 0.9, "recvfrom": 2.0, "sendto": 2.0}
-    return Cell(
-        architecture=model[0], front="gateway" if model[3] == "fastcgi" else "none", route=route,
-        connections=connections, mode="closed", rate=None, workers=min(connections, 64),
-        rounds=rounds, histogram=times.encode(),
-        summary=Summary("openloop", interval([each.rate for each in rounds]), interval(cpu),
-                        interval([each.latency.p99_ms for each in rounds])),
-        verdict=verdict,
-        notes=[c.evidence for c in checks if not c.holds and c.name == "starvation"],
-        checks=checks,
-        system_calls=calls if connections == 1 else {},
-    )  # fmt: skip
-
-
-def make_standing(cells: list[Cell], route: str, connections: int, metric: Any) -> Standing:
-    mine = [c for c in cells if (c.route, c.connections) == (route, connections)]
-    placed = []
-    for cell in mine:
-        assert cell.summary is not None
-        found = cell.summary.throughput if metric == "throughput" else cell.summary.cpu_us
-        sign = -1 if metric == "throughput" else 1
-        low, high = sorted((sign * found.low, sign * found.high))
-        placed.append((sign * found.median, low, high, cell))
-    places: list[Place] = []
-    reach = -float("inf")
-    ranked = [each for each in sorted(placed, key=lambda e: e[0]) if each[3].verdict == "valid"]
-    for at, (_, low, high, cell) in enumerate(ranked):
-        if not places or low > reach:
-            places.append(Place(at + 1, []))
-        places[-1].architectures.append(cell.architecture)
-        reach = max(reach, high)
-    unplaced = {c.architecture: c.verdict for c in mine if c.verdict != "valid"}
-    return Standing(route, connections, metric, places, {**unplaced, "sigio": "unavailable"})
+    front = "gateway" if model[3] == "fastcgi" else "none"
+    taken = Taken(model[0], front, route, connections, min(connections, 64))
+    taken.rounds, taken.histograms = [pair[0] for pair in pairs], [pairs[-1][1].encode()]
+    if connections == 1:
+        taken.system_calls = {"back": CALLS[model[2]]}
+        if model[3] == "fastcgi":
+            taken.system_calls["front"] = {"epoll_wait": 0.9, "recvfrom": 2.0, "sendto": 2.0}
+    return taken
 
 
 def make_manifest() -> Manifest:
@@ -218,8 +119,8 @@ def make_manifest() -> Manifest:
 
 
 def make() -> Result:
-    cells = [
-        make_cell(model, route, connections)
+    taken = [
+        make_taken(model, route, connections)
         for route in ("hello", "wait")
         for model in MODELS
         for connections in CONNECTIONS
@@ -237,18 +138,16 @@ def make() -> Result:
             "sigio", "signal-driven I/O", "signal-driven", "http", "none", True, "", lacking, {}
         )
     )
-    standings = [
-        make_standing(cells, route, connections, metric)
-        for route in ("hello", "wait")
-        for connections in CONNECTIONS
-        for metric in ("throughput", "cpu")
-    ]
-    sentence = "thread ahead of epoll-lt up to 8 connections, behind it from 64"
+    cells = [make_cell(each, {"openloop": CEILING}) for each in taken]
+    ceiling = Interval(CEILING, 40_100, 42_300)
     return Result(
-        make_manifest(), architectures,
-        [Ceiling("openloop", n, Interval(41_000, 40_100, 42_300)) for n in CONNECTIONS],
-        cells, standings, [Crossing("hello", "thread", "epoll-lt", sentence)],
-    )  # fmt: skip
+        manifest=make_manifest(),
+        architectures=architectures,
+        ceilings=[Ceiling("openloop", number, ceiling) for number in CONNECTIONS],
+        cells=cells,
+        standings=standings(cells),
+        crossings=crossings(cells),
+    )
 
 
 if __name__ == "__main__":
