@@ -59,7 +59,8 @@ class Running:
         """How many descriptors its processes have open."""
         total = 0
         for process in self.family:
-            with contextlib.suppress(psutil.NoSuchProcess):
+            # One that is just exiting belongs to root (its memory is gone): no descriptors either.
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 total += process.num_fds()
         return total
 
@@ -87,11 +88,11 @@ class Running:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of its processes; what they share counts for each."""
+        """Memory of its processes; what several share counts once (PSS): a fork costs nothing."""
         total = 0
         for process in self.family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += process.memory_info().rss
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                total += process.memory_full_info().pss
         return total
 
 
