@@ -157,7 +157,8 @@ def verify(project: Project, backend: str, front: str = "gateway") -> list[contr
     """Ask `backend` the whole contract, through a front, in containers of their own."""
     variables = {"FRONT": front, "BACKEND": backend, "LAB_PORT": "0"}
     try:
-        project.compose("up", "--detach", "--wait", "gateway", variables=variables, quiet=True)
+        up = ("up", "--detach", "--build", "--wait", "gateway")
+        project.compose(*up, variables=variables, quiet=True)
         excepted = dict(find_backend(backend).spec.exceptions)
         failures = contract.verify(Chain.of(project).url)
         return [failure for failure in failures if failure.name not in excepted]
