@@ -21,6 +21,7 @@ from lab.compare.show import show_changes, show_result
 from lab.fronts import FRONTS
 from lab.rundir import LabError
 from loadtest.compare import diff as differences
+from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.result import Result, from_json, to_json
 
 console = Console()
@@ -88,6 +89,7 @@ def compare(
         rounds=rounds,
         duration=seconds,
         expected=expected,
+        allowed=max(expected, QUICK if quick else FULL),
         mode="open" if mode == "open" else "closed",
         rate=rate,
         seed=random.randrange(1_000_000),

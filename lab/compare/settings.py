@@ -76,6 +76,8 @@ class Settings:
     """Seconds of a turn."""
     expected: float
     """Seconds that all of it takes."""
+    allowed: float = FULL
+    """Seconds after which what is left out is wrk, system calls and idle memory, not rounds."""
     mode: Mode = "closed"
     rate: float | None = None
     seed: int = 0

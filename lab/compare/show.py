@@ -75,15 +75,13 @@ def _by_rate(names: Iterable[str], cells: dict[str, Cell]) -> list[str]:
 
 def _row(cell: Cell) -> list[Text | str]:
     verdict = Text(cell.verdict, style=_STYLES[cell.verdict])
-    if cell.verdict != "unavailable":
-        starved = [note for note in cell.notes if note.startswith(("starved", "behind"))]
-        for note in starved:
-            verdict.append(f", {note.partition(':')[0]}", style="yellow")
+    for note in cell.notes if cell.verdict != "unavailable" else ():
+        if note.startswith(("starved", "behind", "by wrk")):
+            told = note.partition(":")[0].partition(" (")[0]
+            verdict.append(f", {told}", style="yellow")
     if cell.summary is None:
         return [cell.architecture, "", "", "", "", verdict]
     one = cell.summary
-    if one.driver != "openloop":
-        verdict.append(f", by {one.driver}", style="dim")
     rate, cpu, p99 = one.throughput, one.cpu_us, one.p99_ms
     figures = [f"{rate.median:,.0f}", _span(rate), f"{cpu.median:.1f}", f"{p99.median:.2f}"]
     return [cell.architecture, *figures, verdict]

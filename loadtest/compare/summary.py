@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from loadtest.compare import rules
+from loadtest.compare.driver import OPENLOOP, WRK
 from loadtest.compare.intervals import interval
 from loadtest.compare.result import Cell, Check, Mode, Round, Summary
 from loadtest.openloop import merge_histograms
@@ -31,9 +32,20 @@ class Taken:
 
 
 def counting(rounds: Sequence[Round]) -> list[Round]:
-    """Return the rounds that count: wrk's where it drove any, for it does so to go further."""
-    by_wrk = [each for each in rounds if each.driver == "wrk"]
-    return by_wrk or list(rounds)
+    """Return the rounds that count: never of two drivers, for they leave the servers other time.
+
+    wrk drives only where openloop was at its end; what it gets is told beside the verdict.
+    """
+    return [each for each in rounds if each.driver == OPENLOOP] or list(rounds)
+
+
+def beyond(rounds: Sequence[Round]) -> list[str]:
+    """Return what wrk got where openloop was at its end, as a note."""
+    rates = [each.rate for each in rounds if each.driver == WRK]
+    if not rates or len(rates) == len(rounds):
+        return []
+    found = interval(rates)
+    return [f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})"]
 
 
 def make_cell(taken: Taken, ceilings: Mapping[str, float]) -> Cell:
@@ -53,7 +65,7 @@ def make_cell(taken: Taken, ceilings: Mapping[str, float]) -> Cell:
         histogram=merge_histograms(taken.histograms) if taken.histograms else "",
         summary=summarise(taken.rounds),
         verdict=rules.verdict(checks) if taken.rounds else "unavailable",
-        notes=rules.notes(checks),
+        notes=[*rules.notes(checks), *beyond(taken.rounds)],
         checks=checks,
         system_calls=taken.system_calls,
     )
