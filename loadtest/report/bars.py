@@ -39,7 +39,7 @@ def stacked(bars: Sequence[Bar], kinds: dict[str, str], unit: str) -> dict[str, 
     rows = {"field": "r", "type": "nominal", "sort": ranked, "title": None,
             "axis": {"domain": False, "ticks": False}}  # fmt: skip
     scale = {"domain": list(kinds), "range": list(kinds.values())}
-    room = {"domainMax": max(totals.values(), default=1) * 1.3 or 1, "nice": False}
+    room = {"domain": [0, max(totals.values(), default=1) * 1.3 or 1], "nice": False}
     return spec(
         values,
         22 * len(ranked) + 4,

@@ -80,6 +80,7 @@ def _curve(cell: Cell, total: int, values: dict[float, float]) -> dict[str, Any]
 def _spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = "{" + ", ".join(f"'{at}': '{text}'" for at, text in TICKS.items()) + "}"
     ticks = {"values": list(TICKS), "labelExpr": f"{names}[datum.value]", "labelOverlap": "greedy"}
+    most_requests = max((row["n"] for row in rows), default=2)
     told = tooltip(("a", "architecture"), ("p", "percentile"), ("y", "ms"), ("v", "verdict"))
     percentile = "datum.x == datum.n ? 'max' : format(100 - 100 / datum.x, '.5~g') + ' %'"
     return spec(
@@ -87,7 +88,9 @@ def _spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
         340,
         transform=[{"flatten": ["x", "y"]}, {"calculate": percentile, "as": "p"}],
         encoding={
-            "x": axis("x", "percentile", scale={"type": "log", "nice": False}, axis=ticks),
+            "x": axis(
+                "x", "percentile", scale={"type": "log", "domain": [1, most_requests]}, axis=ticks
+            ),
             "y": log_axis("y", "ms", [value for row in rows for value in row["y"]]),
         },
         layer=[

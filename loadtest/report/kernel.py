@@ -52,7 +52,9 @@ def system_calls(result: Result) -> Section:
         "What the server asks of the kernel for one request.",
         [chart] if views else [],
         short="System calls",
-        absent="" if views else "no system calls were counted, which takes perf's tracepoints",
+        absent=""
+        if views
+        else "no system calls were counted: --quick leaves it out, and it takes perf",
     )
 
 
@@ -96,7 +98,7 @@ def memory(result: Result) -> Section:
         "What a crowd of silent clients occupies, in the server and in the kernel.",
         [chart] if bars else [],
         short="Memory",
-        absent="" if bars else "no idle crowd was held in this run",
+        absent="" if bars else "no idle crowd was held: --quick leaves it out",
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from loadtest.compare.result import Cell, Interval, Result
 from loadtest.report.charts import Chart, Section, Table, View
 from loadtest.report.picks import by_place
-from loadtest.report.vega import axis, by_slot, curves, log_axis, spec, tooltip
+from loadtest.report.vega import axis, by_slot, curves, from_zero, log_axis, spec, tooltip
 from loadtest.report.words import marked, number, plural, span
 
 TURNING: Final = ("wait", "cpu")
@@ -141,7 +141,7 @@ def _axes(rows: list[dict[str, Any]], across: str, unit: str, scale: str) -> dic
         "x": axis(
             "x",
             across,
-            scale={"type": "log", "base": 2, "nice": False, "padding": 12},
+            scale={"type": "log", "base": 2, "domain": ticks[:1] + ticks[-1:], "padding": 12},
             axis={"values": ticks, "grid": False, "format": ",.0f", "labelOverlap": True},
         ),
         "y": _up(rows, unit) if scale == "linear" else log_axis("y", unit, _ends(rows)),
@@ -154,7 +154,7 @@ def _up(rows: list[dict[str, Any]], unit: str) -> dict[str, Any]:
     return axis(
         "y",
         unit,
-        scale={"zero": True},
+        scale=from_zero(_ends(rows)),
         axis={"tickCount": 6, **({"labelExpr": label} if thousands else {})},
     )
 

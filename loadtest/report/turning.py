@@ -11,7 +11,7 @@ from loadtest.report import lines
 from loadtest.report.charts import Chart, Section, Table, View
 from loadtest.report.inversions import turned
 from loadtest.report.picks import by_place, routes_of
-from loadtest.report.vega import axis, curves, spec, tooltip
+from loadtest.report.vega import axis, curves, from_zero, spec, tooltip
 from loadtest.report.words import marked, number, plural
 
 WHOLE: Final = ("valid", "generator-bound")
@@ -31,7 +31,7 @@ def section(result: Result) -> Section:
         "turn",
         "The same servers on each route",
         "Throughput as a share of the highest on that route, among the valid and the "
-        "generator-bound. Lines that cross are architectures whose order depends on the work.",
+        "generator-bound (of all, where there is neither). Lines that cross are architectures whose order depends on the work.",
         views,
         _table(result, routes, shares),
         first=max(len(views) - 1, 0),
@@ -64,7 +64,8 @@ def _shares(result: Result) -> dict[int, list[dict[str, Any]]]:
 
 
 def _share(cell: Cell, others: list[Cell]) -> list[dict[str, Any]]:
-    right = [each for each in others if each.verdict in WHOLE and each.route == cell.route]
+    here = [each for each in others if each.route == cell.route]
+    right = [each for each in here if each.verdict in WHOLE] or here
     best = max((each.summary.throughput.median for each in right if each.summary), default=0)
     if not best or cell.summary is None:
         return []
@@ -85,12 +86,13 @@ def _spec(rows: list[dict[str, Any]], routes: list[str]) -> dict[str, Any]:
     x = {
         "field": "x",
         "type": "ordinal",
-        "sort": routes,
         "title": "route",
-        "scale": {"type": "point", "padding": 0.25},
+        "scale": {"type": "point", "padding": 0.25, "domain": routes},
         "axis": {"labelAngle": 0, "grid": True},
     }
-    y = axis("y", "% of the highest", scale={"zero": True}, axis={"tickCount": 5})
+    y = axis(
+        "y", "% of the highest", scale=from_zero([row["y"] for row in rows]), axis={"tickCount": 5}
+    )
     told = tooltip(("a", "architecture"), ("x", "route"), ("t", "share"), ("v", "verdict"))
     return spec(rows, 320, encoding={"x": x, "y": y}, layer=curves(told))
 

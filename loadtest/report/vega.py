@@ -106,6 +106,15 @@ def axis(name: str, title: str, **more: Any) -> dict[str, Any]:
     return {"field": name, "type": "quantitative", "title": title, **more}
 
 
+def from_zero(values: Sequence[float]) -> dict[str, Any]:
+    """Return a linear scale with all the values on it.
+
+    Scales are told their ends, here and elsewhere: Vega warns where a layer has no rows to find
+    them in, as that of the valid ones where nothing is valid.
+    """
+    return {"domain": [0, max(values, default=0) or 1], "nice": True}
+
+
 def log_axis(name: str, title: str, values: Sequence[float]) -> dict[str, Any]:
     """Return a logarithmic axis that ends where the values do, with lines at 1, 2, 5 or at 1."""
     low, high = min(values, default=1), max(values, default=1)

@@ -97,6 +97,7 @@ def test_neighbouring_connections_with_the_same_leaders_make_one_sentence() -> N
     groups = [["a"], ["b"], ["c"]]
     first, second = told(made({1: groups, 8: groups, 64: [["b"], ["a", "c"]]}))
     assert first.startswith("At 1 and 8 connections a leads in throughput (1,000 answers/s at 8,")
+    assert first.endswith("; at 8 b follows, 5 % behind.")
     assert second.startswith("At 64 connections b leads")
     assert "a and c follow together" in second
 

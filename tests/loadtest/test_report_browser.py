@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,17 @@ def test_nothing_is_wider_than_the_screen(
         if dark
         else ("rgb(255, 255, 255)", "rgb(86, 93, 107)")
     )
+    assert opened.said == []
+    opened.context.close()
+
+
+def test_a_result_in_which_nothing_is_valid_is_drawn(browser: Browser, tmp_path: Path) -> None:
+    base = sample()
+    cells = [replace(cell, verdict="noisy") for cell in base.cells if cell.summary]
+    path = tmp_path / "noisy.html"
+    write(replace(base, cells=cells, standings=[], crossings=[]), path)
+    opened = Opened(browser, path)
+    assert opened.page.locator(".chart svg").count() == 9
     assert opened.said == []
     opened.context.close()
 
