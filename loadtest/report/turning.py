@@ -31,7 +31,8 @@ def section(result: Result) -> Section:
         "turn",
         "The same servers on each route",
         "Throughput as a share of the highest on that route, among the valid and the "
-        "generator-bound (of all, where there is neither). Lines that cross are architectures whose order depends on the work.",
+        "generator-bound (of all, where there is neither). Lines that cross are "
+        "architectures whose order depends on the work.",
         views,
         _table(result, routes, shares),
         first=max(len(views) - 1, 0),
