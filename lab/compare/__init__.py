@@ -4,7 +4,10 @@
     settings       what is compared: routes, presets, how long it takes
     contestants    architectures and the null server, started and described
     footprint      CPU, context switches, memory, threads, descriptors of a part, from /proc
-    session        the rounds: interleaved, each turn with its cost
+    turn           load on one instance, and what it cost each part
+    deep           system calls by name, memory of idle connections
+    session        the rounds: interleaved, in an order drawn anew
+    outcome        what a session has taken, as a result with its manifest
     show           places and verdicts in the terminal
 
 What needs no lab (rules, intervals, standings, the file) is in loadtest/compare.

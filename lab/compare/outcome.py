@@ -70,7 +70,7 @@ def make_manifest(
         kernel=manifest.kernel(),
         cpu_model=manifest.cpu_model(),
         cores=len(manifest.cores()),
-        cpus=session.cpus(),
+        cpus=str(session.cores),
         governor=manifest.governor(),
         congestion=manifest.congestion(),
         limits=manifest.limits(),

@@ -10,34 +10,34 @@ A contestant that does not start, or cannot be driven, loses its own cells and n
 was taken by the time of a Ctrl-C is a result, too.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from lab.compare import deep, footprint
+from lab.compare import deep
 from lab.compare.contestants import Contestant, Running
 from lab.compare.settings import WORKERS, Route, Settings
+from lab.compare.turn import Cores, Drive, by_openloop, by_wrk, on, take
 from lab.processes import ignore_interrupts
 from lab.rundir import LabError, RunDir
-from loadtest.compare import driver, manifest, rules
+from loadtest.compare import driver, rules
 from loadtest.compare.driver import NotDriven, Turn
 from loadtest.compare.intervals import interval
-from loadtest.compare.result import Ceiling, Cell, Round
+from loadtest.compare.result import Ceiling, Cell
 from loadtest.compare.summary import Taken, make_cell
 
 WARM: Final = 0.15  # seconds
 DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
-APART: Final = 4
-"""Cores from which on the generator has some of its own."""
 
 Watch = Callable[[str, float], None]
 """Told what runs now, and how much of the whole is done, from 0 to 1."""
+
+TurnOf = tuple[Contestant, str, Route]
+"""Whose turn it is, on which route, by name and itself."""
 
 _HELLO: Final = Route("/hello", b"Hello, world!\n")
 
@@ -66,16 +66,7 @@ class Session:
         self._null_rates: dict[tuple[str, int], list[float]] = {}
         self.idle: dict[str, dict[str, float]] = {}
         """Bytes per idle connection, by contestant and part."""
-        cores = manifest.cores()
-        count = len(cores) // APART
-        self._ours = cores[-count:] if count else cores  # the generator's
-        self._theirs = cores[:-count] if count else cores
-
-    def cpus(self) -> str:
-        """Return who has which cores, in words."""
-        if self._ours == self._theirs:
-            return f"{len(self._ours)} cores: generator and servers share them"
-        return f"generator on cores {_told(self._ours)}, servers on {_told(self._theirs)}"
+        self.cores = Cores.here()
 
     def run(self) -> None:
         """Take all rounds; KeyboardInterrupt ends it early, with what is taken."""
@@ -123,29 +114,33 @@ class Session:
                     lambda one: running.update({one.name: self._open(one, workers, stack)}),
                     connections,
                 )
-        turns = self._turns()
         for number in range(self._settings.rounds):
-            self._order.shuffle(turns)
-            for contestant, name, route in turns:
+            for contestant, name, route in self._shuffled(self._turns()):
                 what = f"{connections} connections, round {number + 1}: {contestant.name} {name}"
                 self._watch(what, self._part())
-                self._take(contestant, name, route, connections, running, driver.drive)
-        for _ in range(self._settings.rounds):
-            bound = self._bound(connections)
-            self._order.shuffle(bound)
-            for contestant, name, route in bound:
-                if self._late():
-                    break
-                what = f"{connections} connections, wrk: {contestant.name} {name}"
-                self._watch(what, self._part())
-                self._take(contestant, name, route, connections, running, _by_wrk)
+                self._take(contestant, name, route, connections, running, by_openloop)
+        self._go_further(connections, running)
         if self._settings.deep and deep.events():
-            for contestant, name, route in turns:
+            for contestant, name, route in self._turns():
                 if contestant is not self._null and not self._late():
                     self._watch(f"system calls: {contestant.name} {name}", self._part())
                     self._count_calls(contestant, name, route, connections, running)
 
-    def _turns(self) -> list[tuple[Contestant, str, Route]]:
+    def _go_further(self, connections: int, running: dict[str, Running]) -> None:
+        """Have wrk drive the cells where openloop was at its end, while there is time."""
+        bound = self._bound(connections)
+        for _ in range(self._settings.rounds):
+            for contestant, name, route in self._shuffled(bound):
+                if self._late():
+                    return
+                what = f"{connections} connections, wrk: {contestant.name} {name}"
+                self._watch(what, self._part())
+                self._take(contestant, name, route, connections, running, by_wrk)
+
+    def _shuffled(self, turns: list[TurnOf]) -> list[TurnOf]:
+        return self._order.sample(turns, len(turns))
+
+    def _turns(self) -> list[TurnOf]:
         turns = [
             (contestant, name, route)
             for contestant in self._contestants
@@ -153,7 +148,7 @@ class Session:
         ]
         return [*turns, (self._null, "hello", _HELLO)] if self._null else turns
 
-    def _bound(self, connections: int) -> list[tuple[Contestant, str, Route]]:
+    def _bound(self, connections: int) -> list[TurnOf]:
         """Return the turns that wrk takes over: cells where openloop was at its end."""
         if self._settings.mode == "open" or driver.wrk_missing():
             return []
@@ -192,7 +187,7 @@ class Session:
     def _open(self, contestant: Contestant, workers: int, stack: ExitStack) -> Running:
         self._instances += 1
         run_dir = RunDir(self._folder / str(self._instances))
-        with _on(self._theirs):
+        with on(self.cores.servers):
             running = contestant.start(run_dir, workers, stack)
         routes = self._settings.routes if contestant is not self._null else {"hello": _HELLO}
         for route in routes.values():
@@ -208,13 +203,15 @@ class Session:
         route: Route,
         connections: int,
         running: dict[str, Running],
-        drive: Callable[[Turn, driver.Mark], tuple[Round, str]],
+        drive: Drive,
     ) -> None:
         self._done += 1
 
         def step(one: Contestant) -> None:
             with self._instance(one, connections, running) as instance:
-                found, histogram = self._turn(instance, route, connections, drive)
+                found, histogram = take(
+                    instance, route, connections, self._settings, self.cores, drive
+                )
             if one is self._null:
                 self._null_rates.setdefault((found.driver, connections), []).append(found.rate)
                 return
@@ -236,35 +233,6 @@ class Session:
             return
         with ExitStack() as stack:
             yield self._open(contestant, min(connections, WORKERS), stack)
-
-    def _turn(
-        self,
-        instance: Running,
-        route: Route,
-        connections: int,
-        drive: Callable[[Turn, driver.Mark], tuple[Round, str]],
-    ) -> tuple[Round, str]:
-        """Put the load on an instance; return the round with what it cost each part."""
-        marks: list[dict[str, footprint.Used | None]] = []
-        costs = {}
-
-        def mark() -> None:
-            marks.append({name: footprint.used(part) for name, part in instance.parts.items()})
-
-        settings = self._settings
-        turn = Turn(
-            instance.url + route.path, route.body, connections, settings.duration, settings.rate,
-            processes=len(self._ours) if self._ours != self._theirs else 1,
-        )  # fmt: skip
-        with _on(self._ours):
-            found, histogram = drive(turn, mark)
-        for name in instance.parts:
-            spent = footprint.cost(marks[0][name], marks[-1][name], found.answered)
-            if spent is not None:
-                costs[name] = spent
-        if len(costs) < len(instance.parts):
-            costs = {}  # one of them is gone: the rest would pass for the whole
-        return replace(found, cost={**costs, **found.cost}), histogram
 
     def _count_calls(
         self,
@@ -300,22 +268,3 @@ class Session:
     def _part(self) -> float:
         turns = len(self._turns()) * len(self._settings.connections) * self._settings.rounds
         return min(1.0, self._done / turns)
-
-
-def _by_wrk(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
-    return driver.drive_wrk(turn, mark), ""
-
-
-@contextmanager
-def _on(cores: list[int]) -> Iterator[None]:
-    """Have what is started meanwhile run on `cores`."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
-
-
-def _told(cores: list[int]) -> str:
-    return ", ".join(map(str, cores))

@@ -2,4 +2,12 @@
 
 result      the file: everything that was measured, and what became of it
 reading     a file's JSON into dataclasses, or what is wrong with it, by field
+    driver      one turn of load, by openloop or wrk
+    rules       each a function of rounds; the verdict
+    intervals   medians, and how far they can be trusted
+    summary     a cell from its rounds
+    standings   tie groups and crossings
+    diff        what changed between two results
+    budget      how long it takes
+    manifest    the machine
 """

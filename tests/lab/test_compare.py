@@ -19,6 +19,7 @@ from lab.compare.contestants import NULL, Contestant, Running, null_server, of_b
 from lab.compare.outcome import make_result
 from lab.compare.session import Session
 from lab.compare.settings import ROUTES, Settings, decide
+from lab.compare.turn import Cores
 from lab.processes import start_part
 from lab.rundir import LabError, Part, RunDir
 from loadtest.compare.budget import FULL, QUICK
@@ -359,6 +360,21 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
     assert not result.manifest.complete
     assert len(result.cells[0].rounds) >= 1
     assert len(result.cells[0].rounds) < 1000
+
+
+@pytest.mark.parametrize(
+    ("cores", "told"),
+    [
+        ([0, 1], "2 cores: generator and servers share them"),
+        ([0, 1, 2, 3], "generator on cores 3, servers on 0, 1, 2"),
+        (list(range(8)), "generator on cores 6, 7, servers on 0, 1, 2, 3, 4, 5"),
+    ],
+)
+def test_the_generator_has_cores_of_its_own_where_there_are_four(
+    cores: list[int], told: str
+) -> None:
+    assert str(Cores(cores)) == told
+    assert Cores(cores).processes == max(1, len(cores) // 4)
 
 
 def test_the_null_server_is_no_contestant(floor: Contestant) -> None:

@@ -1,0 +1,105 @@
+"""One turn: load on a running instance, and what that cost each of its parts.
+
+Where there are cores enough the generator has some of its own; the servers have the rest.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from lab.compare import footprint
+from lab.compare.contestants import Running
+from lab.compare.settings import Route, Settings
+from loadtest.compare import driver, manifest
+from loadtest.compare.driver import Turn
+from loadtest.compare.result import Round
+
+APART: Final = 4
+"""Cores from which on the generator has some of its own: one of each four."""
+
+Drive = Callable[[Turn, driver.Mark], tuple[Round, str]]
+
+
+def by_openloop(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    """Drive it by openloop."""
+    return driver.drive(turn, mark)
+
+
+def by_wrk(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    """Drive it by wrk, which keeps no histogram."""
+    return driver.drive_wrk(turn, mark), ""
+
+
+class Cores:
+    """Who runs where."""
+
+    def __init__(self, cores: list[int]) -> None:
+        count = len(cores) // APART
+        self.generator = cores[-count:] if count else cores
+        self.servers = cores[:-count] if count else cores
+
+    @classmethod
+    def here(cls) -> "Cores":
+        """Return those that this process may use, divided."""
+        return cls(manifest.cores())
+
+    @property
+    def processes(self) -> int:
+        """How many processes the generator has: one, or one for each core of its own."""
+        return 1 if self.generator == self.servers else len(self.generator)
+
+    def __str__(self) -> str:
+        if self.generator == self.servers:
+            return f"{len(self.servers)} cores: generator and servers share them"
+        return f"generator on cores {_told(self.generator)}, servers on {_told(self.servers)}"
+
+
+def _told(cores: list[int]) -> str:
+    return ", ".join(map(str, cores))
+
+
+@contextmanager
+def on(cores: list[int]) -> Iterator[None]:
+    """Have what is started meanwhile run on `cores`."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def take(
+    instance: Running,
+    route: Route,
+    connections: int,
+    settings: Settings,
+    cores: Cores,
+    drive: Drive,
+) -> tuple[Round, str]:
+    """Put the load on an instance; return the round with what it cost, and its histogram."""
+    marks: list[dict[str, footprint.Used | None]] = []
+
+    def mark() -> None:
+        marks.append({name: footprint.used(part) for name, part in instance.parts.items()})
+
+    turn = Turn(
+        url=instance.url + route.path,
+        body=route.body,
+        connections=connections,
+        seconds=settings.duration,
+        rate=settings.rate,
+        processes=cores.processes,
+    )
+    with on(cores.generator):
+        found, histogram = drive(turn, mark)
+    costs = {}
+    for name in instance.parts:
+        spent = footprint.cost(marks[0][name], marks[-1][name], found.answered)
+        if spent is not None:
+            costs[name] = spent
+    if len(costs) < len(instance.parts):
+        costs = {}  # one of them is gone: the rest would pass for the whole
+    return replace(found, cost={**costs, **found.cost}), histogram
