@@ -6,6 +6,7 @@ BIN    := .venv/bin
 READY  := .venv/.ready
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELF   := $(PIP) --no-deps --no-build-isolation --editable .
+PYTEST := $(BIN)/pytest -n $(shell expr 2 \* $$(nproc))   # twice the cores: many tests wait
 
 .PHONY: help setup demo test check bench lock clean
 
@@ -33,14 +34,14 @@ demo: setup ## start the chain, show one request, load every back end, swapping 
 
 test: setup ## run the whole test suite
 	@echo "test: the whole suite; what this machine lacks is skipped with its reason"
-	@$(BIN)/pytest -n auto
+	@$(PYTEST)
 
 check: setup ## ruff, mypy --strict, then the tests
 	@echo "check: style, types, tests"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -n auto
+	@$(PYTEST)
 
 bench: setup ## CPU microseconds per request beside the real peers, interleaved
 	@echo "bench: gateway beside nginx, worker beside php-fpm, every architecture beside the floor"
