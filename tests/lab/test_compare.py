@@ -116,7 +116,7 @@ def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Contestant)
 
 
 def test_a_server_that_answers_wrongly_once_in_a_thousand(tmp_path: Path) -> None:
-    plan = settings(rounds=3)
+    plan = settings(rounds=8)
     cells = by_name(compare(tmp_path, plan, odd("wrong"), backend("epoll-lt")))
     assert sum(each.answered for each in cells["wrong"].rounds) > 1000
     assert cells["wrong"].verdict == "wrong-answers"
