@@ -1,6 +1,9 @@
 """The options of the whole suite; pytest wants them in the conftest that it loads first."""
 
+from typing import Any
+
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +13,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="run tests/contract against http://HOST:PORT instead of a server of its own",
     )
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Each test goes to whoever is free, but those with containers to one process.
+
+    They share a chain, which each process would start for itself. (`--dist loadgroup` would do it,
+    but its groups are not seen by pytest 9.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "tests/compose" if nodeid.startswith("tests/compose/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)

@@ -22,7 +22,7 @@ from tests.support.compose import Compose
 from tests.support.load import Load
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900), pytest.mark.xdist_group("compose")]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 HELLO = b"Hello, world!\n"
 SWAPS = ("epoll-et", "io-uring", "thread-pool", "php-fpm", "asyncio", "flup-fork", "fcgi-worker")
