@@ -111,11 +111,23 @@ def _stay(run_dir: RunDir, state: State) -> int:
         if now is None or now.front != state.front:
             return 0  # `lab down` has been here
         dead = [part for part in (now.front, now.backend) if part.process is None]
-        if dead and run_dir.load() == now:
-            told = f"{dead[0].name} (pid {dead[0].pid}) ended; stopping the rest"
+        if dead and _stop_the_rest(run_dir, now):
+            return 1
+
+
+def _stop_the_rest(run_dir: RunDir, state: State) -> bool:
+    """Stop what a part that died has left; False: another command is at work, or was."""
+    try:
+        with run_dir.locked():
+            if run_dir.load() != state:
+                return False
+            dead = next(part for part in (state.front, state.backend) if part.process is None)
+            told = f"{dead.name} (pid {dead.pid}) ended; stopping the rest"
             console.print(told, style="red")
             stop_chain(run_dir)
-            return 1
+            return True
+    except LabError:  # the lock is `lab down`'s, or `lab swap`'s
+        return False
 
 
 @main.command()

@@ -259,6 +259,8 @@ def raises_torn(environ: Environ, start: StartResponse) -> Iterable[bytes]:
 
     def pieces() -> Iterator[bytes]:
         yield b"a piece"
+        if "file=" in environ["QUERY_STRING"]:
+            wait_for_file(environ)
         raise ZeroDivisionError("after the first piece")
 
     return Closing(environ, pieces())
