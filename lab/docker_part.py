@@ -23,6 +23,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,8 @@ RUN: Final = Path("/run/chainlab")
 
 HTTP_PORT: Final = 8080
 LINK_PORT: Final = 9000
+PATIENCE: Final = 30.0
+"""Seconds for a back end to be there."""
 
 
 def main(arguments: list[str]) -> int:
@@ -83,8 +86,8 @@ def write_front_config(front: str, name: str) -> Path:
     (folder / "backend").write_text(name)
     listen = Address("0.0.0.0", HTTP_PORT)
     ways = _ways_to(backend)
-    if front == "nginx":  # it knows no pattern
-        ways = [str(way) for way in look_up(map(parse_address, ways))]
+    if front == "nginx":  # it knows no pattern, and looks up nothing twice
+        ways = [str(way) for way in _wait_for(ways)]
     return find_front(front).write_config(folder, listen, backend, ways, _workers())
 
 
@@ -136,6 +139,16 @@ def _fastcgi(backend: Backend) -> bytes:
 def _ways_to(backend: Backend) -> list[str]:
     by_socket = Address(path=str(RUN / f"{backend.name}.*.sock"))
     return [str(by_socket if _by_socket() else Address(backend.name, LINK_PORT))]
+
+
+def _wait_for(ways: list[str]) -> tuple[Address, ...]:
+    """Return what `ways` stand for, once there is something; the back end may still be starting."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look_up(map(parse_address, ways))):
+        if time.monotonic() > deadline:
+            raise LabError(f"nobody is at {ways[0]} within {PATIENCE:g} s")
+        time.sleep(0.1)
+    return found
 
 
 def _by_socket() -> bool:
