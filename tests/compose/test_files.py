@@ -1,9 +1,13 @@
 """What the container files say, held against the rest of the project; no engine is needed."""
 
 import re
+import shutil
+import sys
+
+import pytest
 
 from lab.backends import BACKENDS
-from tests.support.compose import ROOT
+from tests.support.compose import ROOT, Compose
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
@@ -37,3 +41,13 @@ def test_every_stage_starts_from_the_one_base_image() -> None:
         known.add(name)
     assert re.findall(r"^ARG BASE=(.*)$", DOCKERFILE, re.MULTILINE) == ["debian:trixie-slim"]
     assert "# syntax=" not in DOCKERFILE  # it would be fetched
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
+def test_without_an_engine_one_is_told_what_helps() -> None:
+    done = Compose().run(
+        *(sys.executable, "-m", "lab", "up", "--docker"), DOCKER_HOST="unix:///no/such.sock"
+    )
+    assert done.returncode == 1
+    assert "no Docker engine answers" in done.stderr
+    assert "leave --docker out" in done.stderr
