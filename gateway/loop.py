@@ -12,7 +12,6 @@ Trade-off. A sweep costs some 50 ns for each open connection, idle ones too: 20,
 1 ms, four times per second.
 """
 
-import errno
 import gc
 import select
 import socket
@@ -161,8 +160,3 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
-
-
-def would_block(error: OSError) -> bool:
-    """Tell whether the call is to be tried again later."""
-    return error.errno in (errno.EAGAIN, errno.EINTR, errno.EINPROGRESS)

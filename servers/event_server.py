@@ -17,9 +17,9 @@ from abc import ABC, abstractmethod
 from typing import Final
 
 from servers.connection import AGAIN, Connection
-from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, WAIT, WRITE
 from servers.spec import Options
+from servers.stopping import GRACE, Waker
 from servers.timers import Timers
 
 log = logging.getLogger("servers")
@@ -70,10 +70,14 @@ class EventServer(ABC):
             except (BlockingIOError, ConnectionError):
                 return
             except OSError as error:  # EMFILE, ENFILE, ENOBUFS, ENOMEM
-                log.warning("cannot accept, trying again in %g s: %s", _REST, error.strerror)
-                self._rest_until = now + _REST
+                self._rest(str(error.strerror), now)
                 return
             self._admit(sock, now)
+
+    def _rest(self, cause: str, now: float) -> None:
+        """Accept nobody for a moment: the kernel would refuse again at once."""
+        log.warning("cannot accept, trying again in %g s: %s", _REST, cause)
+        self._rest_until = now + _REST
 
     def _admit(self, sock: socket.socket, now: float) -> None:
         connection = Connection(sock, now)

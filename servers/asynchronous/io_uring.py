@@ -17,12 +17,11 @@ from collections import deque
 from servers.asynchronous import uring
 from servers.asynchronous.uring import Completion, Ring
 from servers.connection import Connection
-from servers.event_server import EventServer, log
+from servers.event_server import EventServer
 from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE
 
 _RECEIVED, _SENT, _ACCEPTED, _WOKEN, _CANCELLED = range(5)  # the low bits of a token
 _AHEAD = 65536  # bytes of one connection that may wait for its session
-_REST = 0.1  # seconds without accepting after EMFILE
 _AGAIN = -errno.ENOBUFS
 
 
@@ -99,9 +98,7 @@ class IoUring(EventServer):
             self._numbered[connection.number] = connection
             self._settle(connection, now)
         elif completion.result != -errno.ECANCELED:
-            what = os.strerror(-completion.result)
-            log.warning("cannot accept, trying again in %g s: %s", _REST, what)
-            self._rest_until = now + _REST
+            self._rest(os.strerror(-completion.result), now)
         if not completion.flags & uring.F_MORE:
             self._listening = False  # asked again by the next tick, if it is wanted
 

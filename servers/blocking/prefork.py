@@ -11,8 +11,8 @@ from functools import partial
 
 from servers.blocking.children import Children
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.outside.stopping import Waker
 from servers.spec import Options
+from servers.stopping import Waker
 
 _YOUNG = 1.0  # seconds: a child that ends earlier is not replaced at once, lest we fork in a loop
 
@@ -34,21 +34,17 @@ class Prefork:
         self._waker.wake_on_signals()
         while not self._stopping:
             if any(seconds < _YOUNG for seconds in self._reap().values()):
-                self._rest(_YOUNG)
+                self._waker.rest(_YOUNG)
             for slot in sorted(set(range(self._workers)) - set(self._slots.values())):
                 self._slots[self._children.start(partial(self._work, slot))] = slot
-            self._rest(60.0)
-        self._children.stop(self._rest)
+            self._waker.rest(60.0)
+        self._children.stop(self._waker.rest)
 
     def _reap(self) -> dict[int, float]:
         ended = self._children.reap()
         for pid in ended:
             del self._slots[pid]
         return ended
-
-    def _rest(self, seconds: float) -> None:
-        self._waker.wait(seconds)
-        self._waker.count()
 
     def _work(self, slot: int) -> None:
         """Be a child: one client after the other."""

@@ -9,8 +9,8 @@ import socket
 import threading
 
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.outside.stopping import GRACE, Running
 from servers.spec import Options
+from servers.stopping import GRACE, Running
 
 _MOST = 512  # threads, where the option allows more
 

@@ -10,8 +10,8 @@ import socket
 import threading
 
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.outside.stopping import GRACE
 from servers.spec import Options
+from servers.stopping import GRACE
 
 _QUEUED = 64  # connections for each thread that may wait in the queue; more stay in the backlog
 

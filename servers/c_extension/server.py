@@ -14,9 +14,9 @@ import threading
 from servers.app import routes
 from servers.c_extension._server import Loop
 from servers.event_server import descriptor_limit
-from servers.outside.stopping import GRACE
 from servers.session import IDLE, PATIENCE
 from servers.spec import Options
+from servers.stopping import GRACE
 
 
 class CExtension:

@@ -1,32 +1,15 @@
 """Coroutine servers: straight code that gives way where it would block."""
 
-import importlib.util
+from functools import partial
 from typing import Final
 
 from servers.catalogue.go_programs import unbuilt
 from servers.catalogue.multiplexing import without_php
+from servers.catalogue.packages import without_package
 from servers.spec import Spec
 
 _COMPUTES: Final = "a handler that computes holds up everybody"
 _COPY: Final = "nowhere: recv copies at once"
-
-
-def _without(package: str) -> str | None:
-    if importlib.util.find_spec(package) is None:
-        return f"the package {package} is not installed: run pip install {package}"
-    return None
-
-
-def _without_uvloop() -> str | None:
-    return _without("uvloop")
-
-
-def _without_gevent() -> str | None:
-    return _without("gevent")
-
-
-def _without_go() -> str | None:
-    return unbuilt("go-http")
 
 
 SPECS: Final = (
@@ -94,7 +77,7 @@ SPECS: Final = (
         limits=(_COMPUTES,),
         claims=("S8",),
         target="servers.coroutine.asyncio_server:UvloopServer",
-        probe=_without_uvloop,
+        probe=partial(without_package, "uvloop", "pip install uvloop"),
     ),
     Spec(
         name="gevent",
@@ -117,7 +100,7 @@ SPECS: Final = (
         limits=(_COMPUTES,),
         claims=("S8",),
         target="servers.coroutine.gevent_server:Gevent",
-        probe=_without_gevent,
+        probe=partial(without_package, "gevent", "pip install gevent"),
     ),
     Spec(
         name="php-coroutine",
@@ -173,6 +156,6 @@ SPECS: Final = (
         ),
         claims=("S10", "S8"),
         target="servers.outside.go:GoHttp",
-        probe=_without_go,
+        probe=partial(unbuilt, "go-http"),
     ),
 )

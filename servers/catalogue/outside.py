@@ -1,46 +1,20 @@
 """Servers that others wrote, behind the same interface, with the same application."""
 
 import ctypes.util
-import importlib.util
+from functools import partial
 from typing import Final
 
 from servers.catalogue.go_programs import unbuilt
+from servers.catalogue.packages import without_package
 from servers.spec import Spec
 
-
-def _without(package: str, requirement: str) -> str | None:
-    if importlib.util.find_spec(package) is None:
-        return f"the package {package} is not installed: run pip install '{requirement}'"
-    return None
-
-
-def _without_flup() -> str | None:
-    return _without("flup", "flup>=1.0.3")
-
-
-def _without_gunicorn() -> str | None:
-    return _without("gunicorn", "gunicorn>=23")
-
-
-def _without_uwsgi() -> str | None:
-    return _without("pyuwsgi", "pyuwsgi>=2.0.28")
-
-
-def _without_bjoern() -> str | None:
-    if importlib.util.find_spec("bjoern") is None:
-        install = "sudo apt install gcc libev-dev, then pip install bjoern"
-        return f"the package bjoern is not installed: run {install}"
-    return None
+_without_flup = partial(without_package, "flup", "pip install 'flup>=1.0.3'")
 
 
 def _without_libfcgi() -> str | None:
     if ctypes.util.find_library("fcgi") is None:
         return "libfcgi is not installed: run sudo apt install libfcgi0ldbl"
     return None
-
-
-def _without_go() -> str | None:
-    return unbuilt("go-fcgi")
 
 
 SPECS: Final = (
@@ -145,7 +119,7 @@ SPECS: Final = (
         lacks=("timeouts",),
         claims=("S5", "S6"),
         target="servers.outside.gunicorn_http:GunicornHttp",
-        probe=_without_gunicorn,
+        probe=partial(without_package, "gunicorn", "pip install 'gunicorn>=23'"),
     ),
     Spec(
         name="bjoern",
@@ -177,7 +151,9 @@ SPECS: Final = (
         lacks=("timeouts", "pipelining", "fragments", "descriptors"),
         claims=("M4", "S5"),
         target="servers.outside.bjoern_http:BjoernHttp",
-        probe=_without_bjoern,
+        probe=partial(
+            without_package, "bjoern", "sudo apt install gcc libev-dev, then pip install bjoern"
+        ),
     ),
     Spec(
         name="uwsgi",
@@ -204,7 +180,7 @@ SPECS: Final = (
         ),
         claims=("S5", "S6"),
         target="servers.outside.uwsgi_fcgi:UwsgiFcgi",
-        probe=_without_uwsgi,
+        probe=partial(without_package, "pyuwsgi", "pip install 'pyuwsgi>=2.0.28'"),
     ),
     Spec(
         name="libfcgi",
@@ -263,6 +239,6 @@ SPECS: Final = (
         ),
         claims=("S10", "S5"),
         target="servers.outside.go:GoFcgi",
-        probe=_without_go,
+        probe=partial(unbuilt, "go-fcgi"),
     ),
 )

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, cast
 
 from servers.connection import client_of
 from servers.event_server import descriptor_limit, log
-from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
 from servers.spec import Options
+from servers.stopping import GRACE, Waker
 
 _SWEEP = 0.5  # seconds between two looks at all deadlines
 
@@ -106,7 +106,6 @@ class _Client(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.session = Session(client, self._loop.time())
         self._writable = True
-        self._working = False
         self._eof = False
         self._file_task: asyncio.Task[None] | None = None
 

@@ -12,9 +12,9 @@ import time
 from servers.connection import Connection
 from servers.coroutine.scheduler import Coroutine, Readable, Scheduler, Sleep, Task, Writable
 from servers.event_server import descriptor_limit, log
-from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, SENDFILE, WAIT, WRITE
 from servers.spec import Options
+from servers.stopping import GRACE, Waker
 
 _REST = 0.1  # seconds without accepting when there is no descriptor, or no room
 

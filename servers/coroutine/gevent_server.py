@@ -16,9 +16,9 @@ import gevent.socket
 
 from servers.connection import client_of, reset
 from servers.event_server import descriptor_limit, log
-from servers.outside.stopping import GRACE, Waker
 from servers.session import CLOSE, READ, RECEIVE, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
 from servers.spec import Options
+from servers.stopping import GRACE, Waker
 
 _PIECE = 1 << 20  # bytes for one sendfile
 

@@ -53,8 +53,7 @@ class EpollOneshot(EventServer):
         for thread in threads:
             thread.start()
         while (timeout := self._guarded_tick()) is not None:
-            self._waker.wait(timeout)
-            self._waker.count()
+            self._waker.rest(timeout)
         self._ended = True
         for thread in threads:
             thread.join()

@@ -20,8 +20,8 @@ from flup.server.fcgi_base import Connection, Request
 from flup.server.fcgi_fork import WSGIServer
 
 from servers.app.wsgi import application
-from servers.outside.stopping import GRACE, Waker, die_with_parent
 from servers.spec import Options
+from servers.stopping import GRACE, Waker, die_with_parent
 
 log = logging.getLogger("servers.flup")
 

@@ -16,8 +16,8 @@ from flup.server.fcgi import WSGIServer
 from flup.server.fcgi_base import Connection, Request
 
 from servers.app.wsgi import application
-from servers.outside.stopping import GRACE, Running, Waker
 from servers.spec import Options
+from servers.stopping import GRACE, Running, Waker
 
 log = logging.getLogger("servers.flup")
 

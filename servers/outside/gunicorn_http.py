@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from servers.outside.program import Program
-from servers.outside.stopping import GRACE
+from servers.stopping import GRACE
 
 _CONFIG: Final = """\
-from servers.outside.stopping import die_with_parent
+from servers.stopping import die_with_parent
 
 bind = "fd://{fd}"
 workers = {workers}

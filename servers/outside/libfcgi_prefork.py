@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from servers.app.wsgi import application
 from servers.blocking.prefork import Prefork
 from servers.outside import fcgx
-from servers.outside.stopping import Waker
+from servers.stopping import Waker
 
 if TYPE_CHECKING:  # the module is there for type checkers only
     from _typeshed.wsgi import WSGIEnvironment

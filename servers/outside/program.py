@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from servers.outside.stopping import GRACE, Waker, die_with_parent
 from servers.spec import Options
+from servers.stopping import GRACE, Waker, die_with_parent
 
 
 class ProgramEnded(Exception):
@@ -72,8 +72,7 @@ class Program(ABC):
 
     def _wait(self, program: subprocess.Popen[bytes]) -> None:
         while not self._stopping and program.poll() is None:
-            self._waker.wait(60.0)
-            self._waker.count()
+            self._waker.rest(60.0)
 
     def _end(self, program: subprocess.Popen[bytes]) -> None:
         """Tell it to finish, give it GRACE seconds, and leave nothing of its group behind."""
@@ -81,8 +80,7 @@ class Program(ABC):
         if program.poll() is None:
             program.send_signal(self.stop_signal)
         while program.poll() is None and (left := deadline - time.monotonic()) > 0:
-            self._waker.wait(min(left, 0.5))
-            self._waker.count()
+            self._waker.rest(min(left, 0.5))
         try:
             os.killpg(program.pid, signal.SIGKILL)
         except ProcessLookupError:

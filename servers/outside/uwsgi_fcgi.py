@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from servers.outside.program import Program
-from servers.outside.stopping import GRACE
+from servers.stopping import GRACE
 
 _OPTIONS: Final = (
     "--module=servers.app.wsgi:application",

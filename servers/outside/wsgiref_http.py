@@ -18,9 +18,9 @@ from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 
 from servers.app.wsgi import application
 from servers.outside.http_body import ChunkedBody, LengthBody
-from servers.outside.stopping import GRACE, Running, Waker
 from servers.session import PATIENCE
 from servers.spec import Options
+from servers.stopping import GRACE, Running, Waker
 
 if TYPE_CHECKING:  # the module is there for type checkers only
     from _typeshed.wsgi import WSGIEnvironment

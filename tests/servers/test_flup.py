@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from servers.outside.stopping import GRACE
 from servers.registry import SPECS
+from servers.stopping import GRACE
 from tests.support.fastcgi import Client
 from tests.support.processes import Process, child_pids, is_alive, wait_until
 from transport import Address

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from servers.app.contract import fetch
-from servers.outside.stopping import GRACE
+from servers.stopping import GRACE
 from tests.support.processes import Process
 from transport import Address
 

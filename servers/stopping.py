@@ -64,6 +64,11 @@ class Waker:
         """Wait up to `seconds`; return whether `wake` was called."""
         return bool(select.select([self._reader], [], [], seconds)[0])
 
+    def rest(self, seconds: float) -> None:
+        """Wait up to `seconds` for `wake`, and forget that it was called."""
+        self.wait(seconds)
+        self.count()
+
     def close(self) -> None:
         """Close both ends."""
         if self._on_signals:
