@@ -102,5 +102,8 @@ def check(backend: Backend, part: Part, workers: int) -> None:
             failures = backend.broken_rules(f"http://{listen}", quick=True)
         finally:
             stop_part(face)
+        log = run_dir.log_path("gateway").read_text()
     if failures:
-        raise LabError(f"{backend.name} breaks the contract: {failures[0]}")
+        said = [line for line in log.splitlines() if "[warn]" in line or "[error]" in line]
+        told = f" (the gateway said: {said[-1]})" if said else ""
+        raise LabError(f"{backend.name} breaks the contract: {failures[0]}{told}")

@@ -39,6 +39,7 @@ _READINGS: Final = 50
 """How often a family's CPU time is read again because one of it has just ended."""
 
 _started: list[subprocess.Popen[bytes]] = []
+_claims: list[socket.socket] = []
 
 
 def start_part(
@@ -110,16 +111,32 @@ def ignore_interrupts() -> None:
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody has now, below those that the kernel gives to clients.
 
-    One of the kernel's choice may be a client's by the time that a server binds it, under load.
+    One of the kernel's choice may be a client's by the time that a server binds it, under load; and
+    of two labs that choose at once the second would take the first one's server for its own. So a
+    port is claimed, by a name among abstract unix sockets, until this process ends (man unix(7)).
     """
     span = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     lowest = int(span[0])
+    chance = random.SystemRandom()  # a seeded one, as in a test, gives everybody the same ports
     for _ in range(_ATTEMPTS):
-        port = random.randrange(lowest // 2, lowest) if lowest > _PRIVILEGED * 2 else 0
+        port = chance.randrange(lowest // 2, lowest) if lowest > _PRIVILEGED * 2 else 0
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
+            port = int(probe.getsockname()[1])
+            if _claim(port):
+                return port
     raise LabError("no port of 127.0.0.1 is free")
+
+
+def _claim(port: int) -> bool:
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0chainlab-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
 
 
 def stop_part(part: Part, grace: float = GRACE) -> None:

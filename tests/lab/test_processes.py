@@ -1,5 +1,8 @@
 """What a part costs, its children that have ended included, and ports that stay free."""
 
+import json
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -28,3 +31,24 @@ def test_a_free_port_is_none_that_a_client_may_get() -> None:
     port = free_port()
     assert port >= 1024
     assert port < int(span[0]) or int(span[0]) <= 2048
+
+
+def test_two_labs_that_choose_at_once_get_different_ports() -> None:
+    program = (
+        "import random; random.seed(0); from lab.processes import free_port;"
+        "print([free_port() for _ in range(400)], flush=True); input()"
+    )
+    labs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    try:
+        lines = [each.stdout.readline() for each in labs if each.stdout]
+    finally:
+        for each in labs:
+            each.communicate(b"\n", timeout=20)
+    ports = [port for line in lines for port in json.loads(line)]
+    assert len(ports) == 1600
+    assert len(set(ports)) == 1600

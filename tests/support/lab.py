@@ -47,8 +47,17 @@ class Lab:
     def good(self, *arguments: str, seconds: float = 90) -> str:
         """Run a command that must end well; return what it printed."""
         done = self.run(*arguments, seconds=seconds)
-        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout
+
+    def logs(self, lines: int = 20) -> str:
+        """Return the last lines of what each part logged, for a failure to be understood."""
+        found = sorted(self.folder.glob("*.log"))
+        return "\n".join(
+            "\n".join([f"--- {path.name}", *path.read_text().splitlines()[-lines:]])
+            for path in found
+            if path.name != "access.log"
+        )
 
     def up(self, *options: str) -> str:
         """Start a chain on a free port, detached; return HOST:PORT."""
