@@ -6,6 +6,9 @@ handler that waits or computes holds up every connection of its process. That is
 cheapest request a WSGI server offers. bjoern itself is one process; its way to use more is to
 fork after listen, as here, and a connection stays with the process that took it.
 
+After the head that answers a HEAD of unknown length it sends a last chunk, which belongs to no
+answer: whoever keeps the connection takes it for the next one. So that head says `close`.
+
 Stopping is its weak side: SIGINT ends its loop once the last client has gone, which a kept
 connection never does. So what is idle is shut for reading then, and the loop sees it end.
 """
@@ -16,15 +19,19 @@ import socket
 import stat
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import bjoern
 
-from servers.app.wsgi import application
+from servers.app import wsgi
 from servers.blocking.prefork import Prefork
 from servers.outside import unix_peer
+
+if TYPE_CHECKING:  # the module is there for type checkers only
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _LOOK: Final = 0.05  # seconds between two looks for connections, while stopping
 
@@ -41,12 +48,30 @@ class BjoernHttp(Prefork):
         if self._stopping:  # told so before
             return
         unix = self._listener.family == socket.AF_UNIX
-        bjoern.server_run(self._listener, unix_peer.application if unix else application)
+        application = unix_peer.application if unix else wsgi.application
+        bjoern.server_run(self._listener, _closed_after_head(application))
 
     def _end_loop(self, _number: int, _frame: FrameType | None) -> None:
         if not self._stopping:
             self._stopping = True
             threading.Thread(target=_end, daemon=True).start()
+
+
+def _closed_after_head(application: "WSGIApplication") -> "WSGIApplication":
+    """Return `application` with `Connection: close` where bjoern would send a stray last chunk."""
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return application(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: object) -> object:
+            if all(name.lower() != "content-length" for name, _ in headers):
+                headers = [*headers, ("Connection", "close")]
+            return start_response(status, headers, *exc_info)  # type: ignore[arg-type]
+
+        return application(environ, start)  # type: ignore[arg-type]
+
+    return answer
 
 
 def _end() -> None:

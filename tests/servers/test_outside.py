@@ -264,3 +264,12 @@ def test_what_is_missing_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch
         "uwsgi": "the package pyuwsgi is not installed: run pip install 'pyuwsgi>=2.0.28'",
         "libfcgi": "libfcgi is not installed: run sudo apt install libfcgi0ldbl",
     }
+
+
+@need("bjoern")
+def test_bjoern_closes_where_its_answer_to_head_has_a_last_chunk() -> None:
+    with running("bjoern", "127.0.0.1:0") as (_, address), RawClient(address) as client:
+        client.request("HEAD", "/stream?n=2&ms=1")
+        head = client.read_until(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nConnection: close\r\n" in head

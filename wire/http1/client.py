@@ -11,7 +11,8 @@
 
 What an upstream does wrong is a 502 towards the client, so every RemoteProtocolError here has
 that status. A connection is `reusable` only when nothing on it is in doubt: both messages ended,
-it is kept by both sides, and not a byte is left over.
+it is kept by both sides, and not a byte is left over. A chunked answer to HEAD leaves a doubt: some
+servers (bjoern) send the last chunk, which no answer to HEAD has, and it may come late.
 """
 
 import re
@@ -211,6 +212,7 @@ class ClientConnection:
         self._receiving = _BODY
         if head.bodyless or self._method == b"HEAD":
             self._receiving = _ENDING
+            self._kept = self._kept and not head.chunked
         elif head.chunked:
             self._reader = ChunkedReader(self._limits)
         elif head.content_length is None:

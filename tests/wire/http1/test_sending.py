@@ -332,4 +332,15 @@ def test_our_client_understands_our_server(
         content += event.data
     assert isinstance(event, EndOfMessage)
     assert content == (b"" if method == b"HEAD" else b"hello")
-    assert client.reusable == (not server.must_close)
+    in_doubt = method == b"HEAD" and b"\r\nTransfer-Encoding: chunked\r\n" in sent
+    assert client.reusable == (not server.must_close and not in_doubt)
+
+
+def test_the_client_keeps_no_connection_on_which_a_last_chunk_may_come_after_head() -> None:
+    for late in (b"", b"0\r\n\r\n"):
+        connection = ClientConnection()
+        connection.send_request(b"HEAD", b"/", [(b"Host", b"a")])
+        connection.receive_data(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + late)
+        kinds = [type(connection.next_event()) for _ in range(2)]
+        assert kinds == [ResponseHead, EndOfMessage]
+        assert not connection.reusable
