@@ -176,7 +176,11 @@ class FastCGIConnection(UpstreamConnection):
     # Giving up
 
     def abort(self) -> None:
-        """Ask the application to end (section 5.4); keep the connection if it does so soon."""
+        """Ask the application to end (section 5.4); hold its slot until it does, or for a moment.
+
+        The connection is not used again: the answer may have been on its way when this was sent,
+        and libfcgi hangs up on an ABORT_REQUEST that finds no request, with the next one on it.
+        """
         self.exchange = None
         if not self._connected:
             return  # once connected it is kept for the next exchange
@@ -197,8 +201,7 @@ class FastCGIConnection(UpstreamConnection):
         try:
             while (event := self._protocol.next_event()) is not NEED_DATA:
                 if isinstance(event, EndRequest):
-                    self._aborting = False
-                    self._done(reusable=self._protocol.reusable)
+                    self._done(reusable=False)
                     return
         except ProtocolError:
             self.close()

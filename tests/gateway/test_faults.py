@@ -363,6 +363,31 @@ def test_a_client_that_leaves_frees_a_fastcgi_upstream(tmp_path: Path) -> None:
         assert found.get("/")[0] == 200  # the only slot is free again
 
 
+def test_an_answer_that_crosses_the_abort_costs_the_next_request_nothing(tmp_path: Path) -> None:
+    """The back end is strict: what finds no request to abort makes it hang up, as libfcgi does."""
+
+    def script(peer: FastCGIPeer) -> None:
+        first = peer.request()
+        if first is not None and first.params["PATH_INFO"] == "/leaves":
+            time.sleep(0.2)  # the client leaves, and its abort waits here unread
+            peer.end()
+            return
+        while first is not None:
+            peer.answer(OK)
+            first = peer.request()
+
+    with (
+        fastcgi(tmp_path, script, FCGI_MAX_CONNS="1", FCGI_MAX_REQS="1") as back,
+        running_gateway("--fastcgi", str(back.address)) as found,
+    ):
+        with found.connect() as client:
+            client.request("GET", "/leaves")
+            wait_until(lambda: back.accepted >= 2, "the request runs")
+        with found.connect() as client:
+            client.request("POST", "/next", b"is never sent twice")
+            assert client.response()[0].status == 200
+
+
 def test_a_client_that_leaves_the_queue_costs_nothing(tmp_path: Path) -> None:
     go_on = threading.Event()
     log = tmp_path / "access.log"
