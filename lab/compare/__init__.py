@@ -7,8 +7,10 @@
     turn           load on one instance, and what it cost each part
     deep           system calls by name, memory of idle connections
     session        the rounds: interleaved, in an order drawn anew
+    ledger         what they have given so far; the rates that follow from the peaks
     outcome        what a session has taken, as a result with its manifest
     show           places and verdicts in the terminal
+    show_load      there, too: latency against load
 
 What needs no lab (rules, intervals, standings, the file) is in loadtest/compare.
 """

@@ -22,6 +22,7 @@ from lab.fronts import FRONTS
 from lab.rundir import LabError
 from loadtest.compare import diff as differences
 from loadtest.compare.budget import FULL, QUICK
+from loadtest.compare.levels import SHARES
 from loadtest.compare.result import Result, from_json, to_json
 
 console = Console()
@@ -39,9 +40,8 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--connections", metavar="LIST",
               help="[default: 1,8,64,512, or fewer where time does not suffice]")  # fmt: skip
 @click.option("--mode", type=click.Choice(["closed", "open"]), default="closed",
-              show_default=True, help="Open: at intended times.")  # fmt: skip
-@click.option("--rate", type=click.FloatRange(0, 1e6, min_open=True), metavar="R",
-              help="Requests per second, of the open loop.")  # fmt: skip
+              show_default=True, help="Open: at intended times; see above.")  # fmt: skip
+@click.option("--rate", metavar="LIST", help="Requests per second of the open loop, for all.")
 @click.option("--duration", type=click.FloatRange(0.1, 3600), metavar="S",
               help="Seconds of a turn. [default: what fits into 20 minutes]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="[default: 5]")
@@ -56,7 +56,7 @@ def compare(
     route: str | None,
     connections: str | None,
     mode: str,
-    rate: float | None,
+    rate: str | None,
     duration: float | None,
     rounds: int | None,
     quick: bool,
@@ -65,6 +65,10 @@ def compare(
     from_file: Path | None,
 ) -> None:
     """Compare architectures: interleaved rounds, verified answers, tie groups, verdicts.
+
+    --mode open finds each one's peak in a closed loop first, then drives it at 50, 75 and 90 % of
+    that, and all at one equal rate: half of the slowest one's peak. With --rate, at these rates
+    only; give it where lab diff is to compare two files at equal rates.
 
     Ctrl-C keeps what is done, and reports it.
     """
@@ -76,12 +80,14 @@ def compare(
             raise click.UsageError("--from draws a file again; leave IDs and --preset out")
         deliver(read_result(from_file), json_file, html_file)
         return
-    if (mode == "open") != (rate is not None):
-        raise click.UsageError("--mode open and --rate R go together")
+    if rate is not None and mode != "open":
+        raise click.UsageError("--rate is the open loop's; add --mode open")
+    rates = settings.find_rates(rate) if rate is not None else ()
     chosen, given = _choose(names, preset, front, route, connections)
     able = [one for one in chosen if not one.described.unavailable]
+    loads = settings.count_loads(mode, rates)
     numbers, rounds, seconds, expected = settings.decide(
-        len(able) + 1, given[0], given[1], rounds, duration, quick=quick
+        len(able) + 1, given[0], given[1], rounds, duration, quick=quick, loads=loads
     )
     plan = Settings(
         routes={name: ROUTES[name] for name in given[0]},
@@ -91,7 +97,7 @@ def compare(
         expected=expected,
         allowed=max(expected, QUICK if quick else FULL),
         mode="open" if mode == "open" else "closed",
-        rate=rate,
+        rates=rates,
         seed=random.randrange(1_000_000),
         command=shlex.join(["lab", *sys.argv[1:]]),
         deep=not quick,
@@ -159,11 +165,22 @@ def run(console: Console, plan: Settings, chosen: list[Contestant]) -> Result:
 def _told(plan: Settings, chosen: list[Contestant]) -> str:
     able = sum(not one.described.unavailable for one in chosen)
     numbers = ", ".join(map(str, plan.connections))
+    loads = f" × {_loads(plan)}" if plan.mode == "open" else ""
+    limit = FULL if plan.deep else QUICK
+    over = f", more than {_minutes(limit)}: fewer architectures take less"
     return (
-        f"{able} architectures × {', '.join(plan.routes)} × {numbers} connections, "
-        f"{plan.rounds} rounds of {plan.duration:g} s: about {_minutes(plan.expected)}; "
-        f"Ctrl-C keeps what is done"
+        f"{able} architectures × {', '.join(plan.routes)} × {numbers} connections{loads}, "
+        f"{plan.rounds} rounds of {plan.duration:g} s: about {_minutes(plan.expected)}"
+        f"{over if plan.expected > limit else ''}; Ctrl-C keeps what is done"
     )
+
+
+def _loads(plan: Settings) -> str:
+    """Return what the open loop's loads are; the closed one that finds the peaks is among them."""
+    if not plan.finds_peaks:
+        return ", ".join(map(str, plan.levels))
+    shares = ", ".join(f"{share:.0%}".rstrip("%") for share in SHARES)
+    return f"{plan.loads} loads (the peak, {shares} % of it, one equal rate)"
 
 
 def _minutes(seconds: float) -> str:

@@ -6,6 +6,10 @@ takes its turn in each round like the others. Where openloop turns out to be the
 goes over the same cells, and over the null server, in rounds of its own, for what more there is:
 nobody gets a place by them, for a generator that costs less leaves the servers more.
 
+An open loop without rates of its own needs the peaks first: the rounds of a closed loop find them,
+and rounds at shares of them follow, all loads of everybody in one order drawn anew. The null server
+is driven in a closed loop whatever the mode: it is there for the most that the generator gets.
+
 A contestant that does not start, or cannot be driven, loses its own cells and nobody else's. What
 was taken by the time of a Ctrl-C is a result, too.
 """
@@ -15,20 +19,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 from lab.compare import deep
 from lab.compare.contestants import Contestant, Running
+from lab.compare.ledger import Ledger
 from lab.compare.settings import WORKERS, Route, Settings
 from lab.compare.turn import Cores, Drive, by_openloop, by_wrk, on, take
 from lab.processes import ignore_interrupts
 from lab.rundir import LabError, RunDir
 from loadtest.compare import driver, rules
 from loadtest.compare.driver import NotDriven, Turn
-from loadtest.compare.intervals import interval
+from loadtest.compare.levels import CLOSED, Level
 from loadtest.compare.result import Ceiling, Cell
-from loadtest.compare.summary import Taken, make_cell
+from loadtest.compare.summary import Taken
 
 WARM: Final = 0.15  # seconds
 DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
@@ -62,8 +66,7 @@ class Session:
         self._instances = 0
         self._done = 0
         self._order = random.Random(settings.seed)
-        self._taken: dict[tuple[str, str, int], Taken] = {}
-        self._null_rates: dict[tuple[str, int], list[float]] = {}
+        self._ledger = Ledger()
         self.idle: dict[str, dict[str, float]] = {}
         """Bytes per idle connection, by contestant and part."""
         self.cores = Cores.here()
@@ -85,20 +88,11 @@ class Session:
 
     def cells(self) -> list[Cell]:
         """Return what has been taken, judged."""
-        return [
-            make_cell(taken, {each.driver: each.rate.median for each in self._ceilings_at(taken)})
-            for taken in self._taken.values()
-        ]
+        return self._ledger.cells()
 
     def ceilings(self) -> list[Ceiling]:
         """Return what the generator gets from the null server."""
-        return [
-            Ceiling(name, connections, interval(rates))
-            for (name, connections), rates in self._null_rates.items()
-        ]
-
-    def _ceilings_at(self, taken: Taken) -> list[Ceiling]:
-        return [each for each in self.ceilings() if each.connections == taken.connections]
+        return self._ledger.ceilings()
 
     # One number of connections
 
@@ -114,17 +108,33 @@ class Session:
                     lambda one: running.update({one.name: self._open(one, workers, stack)}),
                     connections,
                 )
-        for number in range(self._settings.rounds):
-            for contestant, name, route in self._shuffled(self._turns()):
-                what = f"{connections} connections, round {number + 1}: {contestant.name} {name}"
-                self._watch(what, self._part())
-                self._take(contestant, name, route, connections, running, by_openloop)
+        self._go_round(connections, running, self._first())
         self._go_further(connections, running)
+        self._go_at_shares(connections, running)
         if self._settings.deep and deep.events():
             for contestant, name, route in self._turns():
                 if contestant is not self._null and not self._late():
                     self._watch(f"system calls: {contestant.name} {name}", self._part())
                     self._count_calls(contestant, name, route, connections, running)
+
+    def _go_round(
+        self, connections: int, running: dict[str, Running], turns: list[tuple[TurnOf, Level]]
+    ) -> None:
+        """Take all rounds of these turns."""
+        for number in range(self._settings.rounds):
+            for (contestant, name, route), level in self._order.sample(turns, len(turns)):
+                what = f"{connections} connections, round {number + 1}: {contestant.name} {name}"
+                told = f"{what}, {level}" if level != CLOSED else what
+                self._watch(told, self._part())
+                self._take(contestant, name, route, connections, running, by_openloop, level)
+
+    def _go_at_shares(self, connections: int, running: dict[str, Running]) -> None:
+        """Drive everybody at shares of the peaks that were found, and at one equal rate."""
+        if self._settings.finds_peaks:
+            levels = self._ledger.open_shares(connections)
+            turns = [turn for turn in self._turns() if turn[0] is not self._null]
+            loads = [(turn, level) for turn in turns for level in levels[turn[1]]]
+            self._go_round(connections, running, loads)
 
     def _go_further(self, connections: int, running: dict[str, Running]) -> None:
         """Have wrk drive the cells where openloop was at its end, while there is time."""
@@ -148,30 +158,34 @@ class Session:
         ]
         return [*turns, (self._null, "hello", _HELLO)] if self._null else turns
 
+    def _first(self) -> list[tuple[TurnOf, Level]]:
+        """Return the turns at the loads known beforehand, and the null server's."""
+        levels = self._settings.levels
+        turns = self._turns()
+        own = [(turn, level) for turn in turns if turn[0] is not self._null for level in levels]
+        return [*own, *((turn, CLOSED) for turn in turns if turn[0] is self._null)]
+
     def _bound(self, connections: int) -> list[TurnOf]:
         """Return the turns that wrk takes over: cells where openloop was at its end."""
         if self._settings.mode == "open" or driver.wrk_missing():
             return []
         found = []
         for contestant, name, route in self._turns():
-            taken = self._taken.get((contestant.name, name, connections))
+            taken = self._ledger.taken.get((contestant.name, name, connections, CLOSED))
             if contestant is self._null or taken is None or not taken.rounds:
                 continue
             by_openloop = [each for each in taken.rounds if each.driver == driver.OPENLOOP]
-            rates = self._null_rates.get((driver.OPENLOOP, connections))
-            if not rules.generator(by_openloop, median(rates) if rates else None).holds:
+            ceiling = self._ledger.ceilings_at(connections).get(driver.OPENLOOP)
+            if not rules.generator(by_openloop, ceiling).holds:
                 found.append((contestant, name, route))
         return [*found, (self._null, "hello", _HELLO)] if found and self._null else found
 
     def _register(self, contestant: Contestant, connections: int, workers: int) -> None:
         if contestant is self._null:
             return
-        settings, about = self._settings, contestant.described
-        for name in settings.routes:
-            taken = Taken(about.name, about.front, name, connections, workers)
-            taken.mode, taken.rate = settings.mode, settings.rate
-            taken.failure = about.unavailable
-            self._taken[about.name, name, connections] = taken
+        for name in self._settings.routes:
+            for level in self._settings.levels:
+                self._ledger.open(contestant.described, name, connections, workers, level)
 
     def _attempt(
         self, contestant: Contestant, step: Callable[[Contestant], None], connections: int
@@ -180,9 +194,7 @@ class Session:
         try:
             step(contestant)
         except (LabError, NotDriven, OSError) as error:
-            for (name, _, number), taken in self._taken.items():
-                if name == contestant.name and number == connections:
-                    taken.failure = taken.failure or str(error)
+            self._ledger.fail(contestant.name, connections, str(error))
 
     def _open(self, contestant: Contestant, workers: int, stack: ExitStack) -> Running:
         self._instances += 1
@@ -204,22 +216,23 @@ class Session:
         connections: int,
         running: dict[str, Running],
         drive: Drive,
+        level: Level = CLOSED,
     ) -> None:
         self._done += 1
+        key = contestant.name, name, connections, level
+        taken = self._ledger.taken.get(key)  # none of the null server
 
         def step(one: Contestant) -> None:
+            rate, seconds = taken.rate if taken else None, self._settings.duration
             with self._instance(one, connections, running) as instance:
                 found, histogram = take(
-                    instance, route, connections, self._settings, self.cores, drive
+                    instance, route, connections, rate, seconds, self.cores, drive
                 )
             if one is self._null:
-                self._null_rates.setdefault((found.driver, connections), []).append(found.rate)
-                return
-            taken = self._taken[one.name, name, connections]
-            taken.rounds.append(found)
-            taken.histograms += [histogram] if histogram else []
+                self._ledger.add_null(connections, found)
+            else:
+                self._ledger.add(key, found, histogram)
 
-        taken = self._taken.get((contestant.name, name, connections))
         if taken is None or not taken.failure:
             self._attempt(contestant, step, connections)
 
@@ -242,15 +255,20 @@ class Session:
         connections: int,
         running: dict[str, Running],
     ) -> None:
-        taken = self._taken[contestant.name, name, connections]
+        """Count in each of a route's cells: how many calls a request takes depends on the load."""
+        for (who, where, number, _), taken in self._ledger.taken.items():
+            if (who, where, number) != (contestant.name, name, connections):
+                continue
 
-        def step(one: Contestant) -> None:
-            with self._instance(one, connections, running) as instance:
-                turn = Turn(instance.url + route.path, route.body, connections, DEEP)
-                taken.system_calls = deep.count_calls(instance, turn, self._folder)
+            def step(one: Contestant, taken: Taken = taken) -> None:
+                with self._instance(one, connections, running) as instance:
+                    turn = Turn(
+                        instance.url + route.path, route.body, connections, DEEP, taken.rate
+                    )
+                    taken.system_calls = deep.count_calls(instance, turn, self._folder)
 
-        if taken.rounds and not taken.failure:
-            self._attempt(contestant, step, connections)
+            if taken.rounds and not taken.failure:
+                self._attempt(contestant, step, connections)
 
     def _measure_idle(self, contestant: Contestant) -> None:
         """Measure what idle connections hold, on an instance of their own."""
@@ -266,5 +284,7 @@ class Session:
         return time.monotonic() > self._deadline
 
     def _part(self) -> float:
-        turns = len(self._turns()) * len(self._settings.connections) * self._settings.rounds
+        cells = len(self._contestants) * len(self._settings.routes) * self._settings.loads
+        cells += self._null is not None
+        turns = cells * len(self._settings.connections) * self._settings.rounds
         return min(1.0, self._done / turns)

@@ -6,6 +6,7 @@ from typing import Final
 
 from lab.rundir import LabError
 from loadtest.compare.budget import FULL, QUICK, SHORTEST, Budget
+from loadtest.compare.levels import CLOSED, SHARES, Level
 from loadtest.compare.result import Mode
 from loadtest.compare.rules import ROUNDS
 
@@ -79,11 +80,32 @@ class Settings:
     allowed: float = FULL
     """Seconds after which what is left out is wrk, system calls and idle memory, not rounds."""
     mode: Mode = "closed"
-    rate: float | None = None
+    rates: tuple[float, ...] = ()
+    """Of the open loop, the same for all; none: shares of each one's own peak, and one for all."""
     seed: int = 0
     command: str = ""
     deep: bool = True
     """Whether system calls and idle connections are measured too."""
+
+    @property
+    def finds_peaks(self) -> bool:
+        """Whether the loads of the open loop follow from what the closed one gets."""
+        return self.mode == "open" and not self.rates
+
+    @property
+    def levels(self) -> list[Level]:
+        """The loads that are known beforehand; where peaks decide, what finds them."""
+        return [Level(rate=rate) for rate in self.rates] or [CLOSED]
+
+    @property
+    def loads(self) -> int:
+        """How many loads each is put under."""
+        return count_loads(self.mode, self.rates)
+
+
+def count_loads(mode: str, rates: tuple[float, ...]) -> int:
+    """Return how many loads each is put under: with the peaks, and with the equal rate."""
+    return len(rates) or (1 if mode == "closed" else 1 + len(SHARES) + 1)
 
 
 def decide(
@@ -94,13 +116,14 @@ def decide(
     duration: float | None,
     *,
     quick: bool,
+    loads: int = 1,
 ) -> tuple[tuple[int, ...], int, float, float]:
     """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
     allowed = QUICK if quick else FULL
     rounds = rounds or ROUNDS
     choices = (connections,) if connections else _FEWER
     for chosen in choices:
-        budget = Budget(contestants, len(routes), len(chosen), rounds, deep=not quick)
+        budget = Budget(contestants, len(routes), len(chosen), rounds, not quick, loads)
         if budget.fits(allowed):
             break
     seconds = duration or (budget.duration(allowed) if budget.fits(allowed) else SHORTEST)
@@ -124,4 +147,15 @@ def find_connections(text: str) -> tuple[int, ...]:
         raise LabError(f"--connections: {text!r} is no list of numbers; write 1,8,64") from None
     if found[0] < 1 or found[-1] > 20_000:
         raise LabError(f"--connections: {text!r}: give numbers from 1 to 20000")
+    return found
+
+
+def find_rates(text: str) -> tuple[float, ...]:
+    """Return the rates of a list with commas; LabError when one is none."""
+    try:
+        found = tuple(sorted({float(number) for number in text.split(",")}))
+    except ValueError:
+        raise LabError(f"--rate: {text!r} is no list of numbers; write 500,2000") from None
+    if not all(0 < rate <= 1e6 for rate in found):
+        raise LabError(f"--rate: {text!r}: give requests per second, above 0 and up to 1000000")
     return found

@@ -11,7 +11,7 @@ from typing import Final
 
 from lab.compare import footprint
 from lab.compare.contestants import Running
-from lab.compare.settings import Route, Settings
+from lab.compare.settings import Route
 from loadtest.compare import driver, manifest
 from loadtest.compare.driver import Turn
 from loadtest.compare.result import Round
@@ -75,7 +75,8 @@ def take(
     instance: Running,
     route: Route,
     connections: int,
-    settings: Settings,
+    rate: float | None,
+    seconds: float,
     cores: Cores,
     drive: Drive,
 ) -> tuple[Round, str]:
@@ -89,8 +90,8 @@ def take(
         url=instance.url + route.path,
         body=route.body,
         connections=connections,
-        seconds=settings.duration,
-        rate=settings.rate,
+        seconds=seconds,
+        rate=rate,
         processes=cores.processes,
     )
     with on(cores.generator):

@@ -2,6 +2,7 @@
 
 A turn costs more than its load: the driver is a fresh process, connections are opened, counters
 read. An instance costs its start and its stop. Who starves clients waits for their timeouts too.
+An open loop at shares of a peak costs the turns that find the peak, and those of each load.
 """
 
 from dataclasses import dataclass
@@ -35,20 +36,24 @@ class Budget:
     connections: int  # how many different numbers of them
     rounds: int
     deep: bool = False  # system calls and idle connections too
+    loads: int = 1  # closed loop, equal rates, shares of the peak: each a cell
 
     def seconds(self, duration: float) -> float:
         """Return how long it takes with turns of `duration`."""
         instances = self.contestants * self.connections
-        cells = instances * self.routes
-        deep = cells * DEEP_TURN + self.contestants * DEEP_START if self.deep else 0.0
-        return cells * self.rounds * (duration + OVERHEAD) + instances * START + deep
+        deep = self._cells * DEEP_TURN + self.contestants * DEEP_START if self.deep else 0.0
+        return self._cells * self.rounds * (duration + OVERHEAD) + instances * START + deep
 
     def duration(self, allowed: float) -> float:
         """Return the turns' duration that fits into `allowed` seconds, within the bounds."""
-        turns = self.contestants * self.connections * self.routes * self.rounds
         left = allowed * RESERVE - self.seconds(0)
-        return round(min(LONGEST, max(SHORTEST, left / turns)), 2)
+        return round(min(LONGEST, max(SHORTEST, left / (self._cells * self.rounds))), 2)
 
     def fits(self, allowed: float) -> bool:
         """Whether turns of the shortest duration fit."""
         return self.seconds(SHORTEST) <= allowed * RESERVE
+
+    @property
+    def _cells(self) -> int:
+        """The null server has one for each number of connections, a closed loop on one route."""
+        return self.connections * ((self.contestants - 1) * self.routes * self.loads + 1)

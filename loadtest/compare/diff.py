@@ -3,13 +3,15 @@
 A figure has changed when its two intervals have no point in common and its medians are more than
 LEAST apart: of hundreds of intervals some miss each other by chance, by little. Losing a verdict is
 a change too: who was valid and answers wrongly now is worse, however fast. Only cells that both
-files have are compared.
+files have are compared: at equal rates those of the same rate, at shares of a peak those of the
+same share, whatever the peak was; that it is another one, its closed loop tells.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from loadtest.compare.intervals import overlap
+from loadtest.compare.levels import level_of
 from loadtest.compare.result import Cell, Interval, Metric, Result
 from loadtest.compare.standings import figure
 
@@ -55,20 +57,30 @@ def other_circumstances(old: Result, new: Result) -> list[str]:
     """Return what differs in the manifests and makes figures of different things of the two."""
     names = ("kernel", "cpu_model", "cores", "cpus", "congestion", "governor", "duration")
     pairs = [(name, getattr(old.manifest, name), getattr(new.manifest, name)) for name in names]
+    pairs.append(("equal rates", _rates(old), _rates(new)))
     return [f"{name}: {before}, then {after}" for name, before, after in pairs if before != after]
 
 
+def _rates(result: Result) -> str:
+    levels = {level_of(cell) for cell in result.cells if cell.of_peak is None}
+    return ", ".join(str(each) for each in sorted(levels, key=lambda each: each.order) if each.rate)
+
+
 def _key(cell: Cell) -> tuple[object, ...]:
-    return (cell.architecture, cell.front, cell.route, cell.connections, cell.mode, cell.rate)
+    return (cell.architecture, cell.front, cell.route, cell.connections, level_of(cell))
 
 
 def _of_cell(before: Cell, after: Cell) -> list[Change]:
     name = f"{after.architecture} {after.route} × {after.connections}"
+    if after.mode == "open":
+        name += f", {level_of(after)}"
     found = []
     if (before.verdict in _BAD) != (after.verdict in _BAD):
         worse = after.verdict in _BAD
         found.append(Change(name, "verdict", before.verdict, after.verdict, worse))
     for metric, unit in METRICS.items():
+        if metric == "throughput" and after.of_peak is not None:
+            continue  # it follows the peak
         then, now = figure(before, metric), figure(after, metric)
         if then is None or now is None or not _differs(then, now):
             continue

@@ -118,7 +118,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One architecture on one route with one number of connections."""
+    """One architecture on one route with one number of connections, under one load.
+
+    At a share of its own peak: that of the cell with mode "closed" beside it, which is what the
+    peak rests on, round by round.
+    """
 
     architecture: str
     front: str
@@ -128,7 +132,9 @@ class Cell:
     connections: int
     mode: Mode
     rate: float | None
-    """Open loop: intended requests per second."""
+    """Open loop: intended requests per second; None at a share of a peak that was not found."""
+    of_peak: float | None
+    """Open loop: the share of its own peak that `rate` is; None: the rate is the same for all."""
     workers: int
     """What it was started with; who has no workers takes no notice."""
     rounds: list[Round]
@@ -187,10 +193,14 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The places on one route with one number of connections."""
+    """The places on one route with one number of connections, under one load."""
 
     route: str
     connections: int
+    rate: float | None
+    """Open loop: intended requests per second, the same for all; None at a share of each one's."""
+    of_peak: float | None
+    """Open loop: the share of each one's own peak."""
     metric: Metric
     """throughput: more is better; cpu, p99: less is."""
     places: list[Place]

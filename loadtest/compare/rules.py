@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
-from loadtest.compare.result import Check, Interval, Round, Verdict
+from loadtest.compare.result import Cell, Check, Interval, Round, Verdict
 
 CEILING_SHARE: Final = 0.8
 """Of what the generator gets from a null server; above it the generator is part of the figure."""
@@ -30,6 +30,7 @@ VERDICTS: Final[dict[str, Verdict]] = {
     "answers": "wrong-answers",
     "errors": "errors",
     "generator": "generator-bound",
+    "peak": "generator-bound",
     "rounds": "noisy",
     "noise": "noisy",
 }
@@ -129,6 +130,19 @@ def intended_rate(rounds: Sequence[Round], rate: float | None) -> Check:
     holds = achieved >= rate * RATE_SHARE
     numbers = {"achieved": achieved, "intended": rate}
     return Check("rate", holds, evidence if holds else f"behind its rate: {evidence}", numbers)
+
+
+def own_peak(closed: Cell, peak: Interval, share: float) -> Check:
+    """Open loop at a share of a peak: the peak, found in a closed loop, was not the generator's."""
+    span = f"{peak.low:,.0f}–{peak.high:,.0f}"
+    evidence = f"{share:.0%} of its closed loop's {peak.median:,.0f}/s ({span})"
+    bound = any(each.name == "generator" and not each.holds for each in closed.checks)
+    if bound:
+        evidence = f"the peak was the generator's, not its own: {evidence}"
+    elif closed.verdict != "valid":
+        evidence += f", which is {closed.verdict}"
+    numbers = {"share": share, "peak": peak.median, "low": peak.low, "high": peak.high}
+    return Check("peak", not bound, evidence, numbers)
 
 
 def verdict(checks: Sequence[Check]) -> Verdict:

@@ -3,29 +3,34 @@
 Two whose intervals overlap cannot be told apart, so they share a place. Overlap is not transitive:
 a chain A–B–C of overlaps shares one place though A and C are apart. The other way, cutting at the
 leader's interval, would give B and C different places that the next run may turn round.
+
+Each load has places of its own: who is ahead at 1,000 requests per second, and who at 90 % of its
+own peak, are two questions.
 """
 
 from collections.abc import Sequence
 from itertools import combinations
 
 from loadtest.compare.intervals import overlap
+from loadtest.compare.levels import Level, level_of
 from loadtest.compare.result import Cell, Crossing, Interval, Metric, Place, Standing
 
 
 def standings(cells: Sequence[Cell]) -> list[Standing]:
-    """Return the places by route, connections and metric, in the cells' own order."""
-    groups: dict[tuple[str, int], list[Cell]] = {}
+    """Return the places by route, connections, load and metric, in the cells' own order."""
+    groups: dict[tuple[str, int, Level], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.route, cell.connections), []).append(cell)
+        groups.setdefault((cell.route, cell.connections, level_of(cell)), []).append(cell)
     found = []
-    for (route, connections), group in groups.items():
+    for (route, connections, level), group in groups.items():
         metrics: list[Metric] = ["throughput" if group[0].mode == "closed" else "p99", "cpu"]
         for metric in metrics:
             measured = {cell.architecture: figure(cell, metric) for cell in group}
             placed = {name: each for name, each in measured.items() if each is not None}
             unplaced = {c.architecture: c.verdict for c in group if c.architecture not in placed}
             ranked = places(placed, more_is_better=metric == "throughput")
-            found.append(Standing(route, connections, metric, ranked, dict(unplaced)))
+            at = (route, connections, level.rate, level.of_peak)
+            found.append(Standing(*at, metric, ranked, dict(unplaced)))
     return found
 
 

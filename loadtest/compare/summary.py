@@ -24,6 +24,7 @@ class Taken:
     workers: int
     mode: Mode = "closed"
     rate: float | None = None
+    of_peak: float | None = None
     rounds: list[Round] = field(default_factory=list)
     histograms: list[str] = field(default_factory=list)
     failure: str = ""
@@ -48,9 +49,14 @@ def beyond(rounds: Sequence[Round]) -> list[str]:
     return [f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})"]
 
 
-def make_cell(taken: Taken, ceilings: Mapping[str, float]) -> Cell:
-    """Return the cell; `ceilings` has what each driver gets from a null server, per second."""
+def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None = None) -> Cell:
+    """Return the cell; `ceilings` has what each driver gets from a null server, per second.
+
+    `closed` is the cell in which the peak was found, of which the rate is a share.
+    """
     checks = judge(taken.rounds, taken.rate, ceilings) if taken.rounds else []
+    if checks and taken.of_peak is not None and closed and closed.summary:
+        checks.append(rules.own_peak(closed, closed.summary.throughput, taken.of_peak))
     if taken.failure:
         checks.append(Check("available", False, taken.failure, {}))
     return Cell(
@@ -60,6 +66,7 @@ def make_cell(taken: Taken, ceilings: Mapping[str, float]) -> Cell:
         connections=taken.connections,
         mode=taken.mode,
         rate=taken.rate,
+        of_peak=taken.of_peak,
         workers=taken.workers,
         rounds=taken.rounds,
         histogram=merge_histograms(taken.histograms) if taken.histograms else "",

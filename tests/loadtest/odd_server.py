@@ -8,6 +8,7 @@ silent   never answers
 short    closes in the middle of every 10th answer
 drop     closes instead of giving every 10th answer
 idle     closes after every 10th answer, without having said so
+stall    answers at once, and stands still for 0.3 s in every 0.7 s
 """
 
 import asyncio
@@ -70,6 +71,11 @@ class Odd(asyncio.Protocol):
         self.transport.write(answer(BODY))
 
 
+def stall() -> None:
+    time.sleep(0.3)
+    asyncio.get_running_loop().call_later(0.4, stall)
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -80,6 +86,8 @@ async def main(way: str) -> None:
     loop.add_signal_handler(signal.SIGTERM, ended.set)
     server = await loop.create_server(lambda: Odd(way), "127.0.0.1", 0)
     say(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    if way == "stall":
+        stall()
     await ended.wait()
     if way == "delay":
         say("answered " + json.dumps([Odd.answered[number] for number in sorted(Odd.answered)]))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from loadtest.compare.diff import changes, other_circumstances, shared
-from loadtest.compare.result import Cell, Result, from_json
+from loadtest.compare.result import Cell, Latency, Result, from_json
 from loadtest.compare.summary import Taken, make_cell
 from tests.loadtest.compare_rounds import rounds
 from tests.loadtest.compare_sample import SAMPLE
@@ -12,6 +12,13 @@ from tests.loadtest.compare_sample import SAMPLE
 def cell(rate: float, name: str = "epoll-lt", **changed: object) -> Cell:
     rates = (rate, rate * 1.01, rate * 0.99, rate, rate)
     taken = Taken(name, "none", "hello", 8, 8, rounds=rounds(*rates, **changed))
+    return make_cell(taken, {"openloop": 1e6})
+
+
+def opened(rate: float, p99: float, of_peak: float | None = None) -> Cell:
+    latency = Latency(1.0, 2.0, p99, 2 * p99, 3 * p99)
+    taken = Taken("epoll-lt", "none", "hello", 8, 8, mode="open", rate=rate, of_peak=of_peak)
+    taken.rounds = rounds(*[rate] * 5, latency=latency)
     return make_cell(taken, {"openloop": 1e6})
 
 
@@ -56,6 +63,26 @@ def test_only_cells_of_both_are_compared() -> None:
     old, new = result(cell(1000), cell(1000, "select")), result(cell(1000), cell(1, "poll"))
     assert shared(old, new) == 1
     assert changes(old, new) == []
+
+
+def test_shares_of_a_peak_are_compared_whatever_the_peak() -> None:
+    old = result(opened(500, 3.0, 0.5), opened(900, 3.0, 0.9), opened(500, 3.0))
+    new = result(opened(600, 3.0, 0.5), opened(1080, 6.0, 0.9), opened(600, 9.0))
+    assert shared(old, new) == 2
+    (change,) = changes(old, new)
+    assert (change.cell, change.what) == ("epoll-lt hello × 8, 90 % of its own peak", "p99 ms")
+    assert (change.before, change.after, change.worse) == (
+        "3.00 (3.00–3.00)", "6.00 (6.00–6.00)", True,
+    )  # fmt: skip
+    assert other_circumstances(old, new) == ["equal rates: 500/s, then 600/s"]
+
+
+def test_equal_rates_are_compared_with_themselves() -> None:
+    old = result(opened(500, 3.0), opened(900, 3.0))
+    new = result(opened(900, 3.0), opened(500, 6.0))
+    (change,) = changes(old, new)
+    assert (change.cell, change.worse) == ("epoll-lt hello × 8, 500/s", True)
+    assert other_circumstances(old, new) == []
 
 
 def test_another_machine_is_said() -> None:

@@ -87,6 +87,32 @@ def test_behind_the_intended_rate(rate: float | None, holds: bool) -> None:
     assert rules.intended_rate(rounds(), rate).holds is holds
 
 
+@pytest.mark.parametrize(
+    ("rate", "changed", "verdict", "told"),
+    [
+        (1000, {}, "valid", "90% of its closed loop's 1,000/s (1,000–1,000)"),
+        (1000, {"errors": {"timeout": 1}}, "valid", "(1,000–1,000), which is errors"),
+        (39_000, {}, "generator-bound", "the peak was the generator's, not its own: 90% of"),
+        (39_000, {"wrong": {"body": 1}}, "generator-bound", "the peak was the generator's"),
+    ],
+)
+def test_the_peak_of_which_a_share_was_asked(
+    rate: float, changed: dict[str, object], verdict: str, told: str
+) -> None:
+    closed = make_cell(
+        Taken("go", "none", "hello", 8, 8, rounds=rounds(*[rate] * 5, **changed)), ROOMY
+    )
+    taken = Taken("go", "none", "hello", 8, 8, mode="open", rate=900, of_peak=0.9)
+    taken.rounds = rounds(*[900] * 5)
+    cell = make_cell(taken, ROOMY, closed)
+    assert cell.verdict == verdict
+    (check,) = [each for each in cell.checks if each.name == "peak"]
+    assert told in check.evidence
+    assert check.numbers == {"share": 0.9, "peak": rate, "low": rate, "high": rate}
+    taken.of_peak = None
+    assert "peak" not in {check.name for check in make_cell(taken, ROOMY, closed).checks}
+
+
 def test_the_gravest_decides() -> None:
     failed = [Check(name, False, name, {}) for name in (*rules.VERDICTS, "starvation")]
     for at, name in enumerate(rules.VERDICTS):

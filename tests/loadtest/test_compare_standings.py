@@ -2,9 +2,12 @@
 
 import random
 
-from loadtest.compare.budget import FULL, LONGEST, QUICK, SHORTEST, Budget
+import pytest
+
+from loadtest.compare.budget import FULL, LONGEST, OVERHEAD, QUICK, SHORTEST, Budget
 from loadtest.compare.intervals import overlap
-from loadtest.compare.result import Cell, Interval, Place
+from loadtest.compare.levels import CLOSED, Level, equal_rate
+from loadtest.compare.result import Cell, Interval, Latency, Place
 from loadtest.compare.standings import crossings, places, standings
 from loadtest.compare.summary import Taken, make_cell
 from tests.loadtest.compare_rounds import rounds
@@ -79,6 +82,42 @@ def test_an_open_loop_is_ranked_by_its_tail() -> None:
     assert [each.metric for each in standings([make_cell(taken, {})])] == ["p99", "cpu"]
 
 
+def at(name: str, p99: float, rate: float, of_peak: float | None = None) -> Cell:
+    taken = Taken(name, "none", "hello", 8, 8, mode="open", rate=rate, of_peak=of_peak)
+    taken.rounds = rounds(*[rate] * 5, latency=Latency(1.0, 2.0, p99, 9.0, 9.0))
+    return make_cell(taken, {})
+
+
+def test_each_load_has_places_of_its_own() -> None:
+    cells = [
+        cell("thread", 8, 12_000), cell("epoll-lt", 8, 10_000),
+        at("thread", 5.0, 6_000, 0.5), at("epoll-lt", 4.0, 5_000, 0.5),
+        at("thread", 8.0, 10_800, 0.9), at("epoll-lt", 9.0, 9_000, 0.9),
+        at("thread", 3.0, 5_000), at("epoll-lt", 4.0, 5_000),
+    ]  # fmt: skip
+    found = [each for each in standings(cells) if each.metric != "cpu"]
+    assert [(each.metric, each.rate, each.of_peak) for each in found] == [
+        ("throughput", None, None), ("p99", None, 0.5), ("p99", None, 0.9), ("p99", 5_000, None),
+    ]  # fmt: skip
+    first = [each.places[0].architectures for each in found]
+    assert first == [["thread"], ["epoll-lt"], ["thread"], ["thread"]]
+    assert all(not each.unplaced for each in found)
+
+
+def test_the_equal_rate_is_half_of_the_slowest_peak() -> None:
+    assert equal_rate([12_345.0, 8_765.0, 0.0]) == 4380.0
+    assert equal_rate([0.0]) is None
+    assert equal_rate([]) is None
+
+
+def test_loads_have_names_and_an_order() -> None:
+    levels = [Level(of_peak=0.9), Level(rate=1234.5), Level(of_peak=0.5), Level(rate=2.5), CLOSED]
+    told = [str(each) for each in sorted(levels, key=lambda each: each.order)]
+    assert told == [
+        "closed loop", "2.5/s", "1,234/s", "50 % of its own peak", "90 % of its own peak",
+    ]  # fmt: skip
+
+
 def test_curves_that_cross_are_named() -> None:
     cells = [
         cell("thread", 1, 12_000), cell("thread", 8, 11_000), cell("thread", 64, 6_000),
@@ -106,3 +145,10 @@ def test_turns_are_as_long_as_the_time_allows() -> None:
     assert not everything.fits(QUICK)
     assert Budget(contestants=35, routes=1, connections=1, rounds=5).fits(QUICK)
     assert Budget(contestants=3, routes=1, connections=1, rounds=5).duration(FULL) == LONGEST
+
+
+def test_every_load_of_an_open_loop_takes_its_time() -> None:
+    closed = Budget(contestants=4, routes=2, connections=1, rounds=5)
+    five = Budget(contestants=4, routes=2, connections=1, rounds=5, loads=5)
+    more = 3 * 2 * 4 * 5  # turns; the null server stays with its closed loop
+    assert five.seconds(1.0) - closed.seconds(1.0) == pytest.approx(more * (1 + OVERHEAD))

@@ -57,7 +57,7 @@ def standing(
     for names in groups:
         places.append(Place(taken, names))
         taken += len(names)
-    return Standing(route, connections, metric, places, dict(unplaced or {}))
+    return Standing(route, connections, None, None, metric, places, dict(unplaced or {}))
 
 
 def told(result: Result) -> list[str]:
