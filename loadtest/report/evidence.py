@@ -103,7 +103,7 @@ def places(result: Result) -> list[list[str]]:
     """Return the tie groups: where, metric, groups in words, who has no place."""
     return [
         [
-            f"{each.route} · {words.plural(each.connections, 'connection')}",
+            place(each),
             METRICS[each.metric],
             "; ".join(f"{at.place}. {' = '.join(at.architectures)}" for at in each.places) or "–",
             ", ".join(f"{name} ({verdict})" for name, verdict in each.unplaced.items()) or "–",
@@ -149,7 +149,9 @@ def cells(measured: list[Cell]) -> list[Row]:
 
 def _figures(cell: Cell) -> list[Figure]:
     rate, cpu = (cell.summary.throughput, cell.summary.cpu_us) if cell.summary else (None, None)
-    loop = "closed" if cell.rate is None else f"open, {number(cell.rate)}/s"
+    loop = "closed" if cell.mode == "closed" else f"open, {words.load(cell)}"
+    if cell.of_peak is not None:
+        loop += f": {number(cell.rate)}/s"
     width = (rate.high - rate.low) / rate.median if rate and rate.median else -1.0
     return [
         _text(cell.architecture),

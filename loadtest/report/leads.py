@@ -1,15 +1,17 @@
 """Who leads on a route at how many connections, by how much, and what is inside the noise.
 
-Neighbouring numbers of connections with the same leaders make one sentence. Who has no place
-because the generator was the limit is named: it may be faster than the leader.
+Neighbouring numbers of connections with the same leaders make one sentence; each load of an open
+loop has sentences of its own. Who has no place because the generator was the limit is named: it
+may be faster than the leader.
 """
 
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Final
 
+from loadtest.compare.levels import CLOSED, Level, level_of
 from loadtest.compare.result import Cell, Interval, Metric, Result, Standing
-from loadtest.report.words import joined, number, span
+from loadtest.report.words import joined, load, number, span
 
 FEW: Final = 6  # names in a sentence
 
@@ -18,18 +20,18 @@ def leads(result: Result, route: str, metric: Metric) -> list[str]:
     """Return a sentence for each run of numbers of connections with the same leaders."""
     standings = sorted(
         (each for each in result.standings if (each.route, each.metric) == (route, metric)),
-        key=lambda each: each.connections,
+        key=lambda each: (level_of(each).order, each.connections),
     )
     return [_sentence(result, list(group)) for _, group in groupby(standings, key=_leaders)]
 
 
-def _leaders(standing: Standing) -> tuple[frozenset[str], bool, bool]:
+def _leaders(standing: Standing) -> tuple[Level, frozenset[str], bool, bool]:
     first = frozenset(standing.places[0].architectures) if standing.places else frozenset()
-    return first, len(standing.places) == 1, bool(first)
+    return level_of(standing), first, len(standing.places) == 1, bool(first)
 
 
 def _sentence(result: Result, group: list[Standing]) -> str:
-    where = f"At {_connections(group)}"
+    where = f"At {_connections(group)}{_load(group[0])}"
     metric = group[0].metric
     if not group[0].places:
         return f"{where} nobody has a place for {_NAMES[metric]}: {_unplaced(group[0])}."
@@ -60,6 +62,13 @@ _UNITS = {"throughput": "answers/s", "cpu": "µs", "p99": "ms"}
 def _connections(group: Iterable[Standing]) -> str:
     counts = [each.connections for each in group]
     return f"{joined([f'{each:,}' for each in counts])} connection{'s' * (counts != [1])}"
+
+
+def _load(standing: Standing) -> str:
+    level = level_of(standing)
+    if level == CLOSED:
+        return ""
+    return f", each at {level}," if level.of_peak is not None else f" and {load(standing)}"
 
 
 def _figures(result: Result, group: list[Standing], names: list[str]) -> str:
@@ -120,8 +129,9 @@ def _bound(group: list[Standing]) -> str:
 
 def _cell(result: Result, standing: Standing, name: str) -> Cell | None:
     for cell in result.cells:
-        at = cell.architecture, cell.route, cell.connections
-        if at == (name, standing.route, standing.connections) and cell.summary:
+        at = cell.architecture, cell.route, cell.connections, level_of(cell)
+        wanted = name, standing.route, standing.connections, level_of(standing)
+        if at == wanted and cell.summary:
             return cell
     return None
 

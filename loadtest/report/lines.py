@@ -1,11 +1,12 @@
-"""Throughput and latency against connections, or against the rate where the loop was open.
+"""Throughput and latency against connections, or against the load where the loop was open.
 
+An open loop's load is a rate that is the same for all, or a share of each one's own peak: the two
+have figures of their own. At shares there is none of throughput, which would be the load again.
 A figure that is not valid is drawn as a cross, whatever its architecture's marker is.
 """
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import groupby
 from statistics import median
 from typing import Any, Final
 
@@ -25,6 +26,10 @@ PERCENTILES: Final = {
     "max": "max_ms",
 }
 
+SHARE: Final = "% of its own peak"
+"""What an axis of shares is called."""
+_LOG2: Final = {"type": "log", "base": 2}
+
 Value = Callable[[Cell], Interval | None]
 
 
@@ -43,12 +48,12 @@ def section(result: Result) -> Section:
 
 
 def charts(cells: Iterable[Cell]) -> list[Chart]:
-    """Return two figures for each route and mode."""
-    return [
-        chart
-        for (route, mode, connections), group in groupby(cells, _panel)
-        for chart in _pair(route, mode, connections, [each for each in group if each.summary])
-    ]
+    """Return the figures of each route and kind of load."""
+    panels: dict[tuple[str, str, int], list[Cell]] = {}
+    for cell in cells:
+        if cell.summary:
+            panels.setdefault(_panel(cell), []).append(cell)
+    return [chart for panel, group in panels.items() for chart in _pair(*panel, group)]
 
 
 def latency(cell: Cell, name: str) -> Interval | None:
@@ -71,21 +76,19 @@ def throughput(cell: Cell) -> Interval | None:
 
 def _panel(cell: Cell) -> tuple[str, str, int]:
     """Cells that share their axes."""
-    return cell.route, cell.mode, cell.connections if cell.mode == "open" else 0
+    kind = cell.mode if cell.of_peak is None else "share"
+    return cell.route, kind, cell.connections if cell.mode == "open" else 0
 
 
-def _pair(route: str, mode: str, connections: int, cells: list[Cell]) -> list[Chart]:
-    if not cells:
-        return []
-    key = f"{route}-{mode}-{connections}"
+def _pair(route: str, kind: str, connections: int, cells: list[Cell]) -> list[Chart]:
+    key = f"{route}-{kind}-{connections}"
     where, across = route, "connections"
-    if mode == "open":
+    if kind != "closed":
         where = f"{route}, open loop, {plural(connections, 'connection')}"
-        across = "intended requests per second"
-    views = [
-        View(name, _spec(cells, partial(latency, name=name), across, "ms", "log"))
-        for name in PERCENTILES
-    ]
+        across = SHARE if kind == "share" else "intended requests per second"
+    latencies = _latency(key, where, across, cells)
+    if kind == "share":
+        return [latencies]
     return [
         Chart(
             f"throughput-{key}",
@@ -95,23 +98,35 @@ def _pair(route: str, mode: str, connections: int, cells: list[Cell]) -> list[Ch
             [View("", _spec(cells, throughput, across, "answers per second", "linear"))],
             _table(cells, across, {"": throughput}),
         ),
-        Chart(
-            f"latency-{key}",
-            f"Latency on {where}",
-            f"From {'the intended time' if mode == 'open' else 'sending'} to the end of the "
-            "answer, on a logarithmic axis; failures are in it. Lower is better.",
-            views,
-            _table(
-                cells,
-                across,
-                {name: partial(latency, name=name) for name in PERCENTILES},
-            ),
-            first=list(PERCENTILES).index("p99"),
-        ),
+        latencies,
     ]
 
 
+def _latency(key: str, where: str, across: str, cells: list[Cell]) -> Chart:
+    against = "against load " if across == SHARE else ""
+    views = [
+        View(name, _spec(cells, partial(latency, name=name), across, "ms", "log"))
+        for name in PERCENTILES
+    ]
+    begin = "sending" if across == "connections" else "the intended time"
+    own = (
+        "Each at shares of its own peak, so as busy as the others, not as fast; its rates are in "
+        "the table of all figures. "
+    )
+    return Chart(
+        f"latency-{key}",
+        f"Latency {against}on {where}",
+        f"{own if against else ''}From {begin} to the end of the "
+        "answer, on a logarithmic axis; failures are in it. Lower is better.",
+        views,
+        _table(cells, across, {name: partial(latency, name=name) for name in PERCENTILES}),
+        first=list(PERCENTILES).index("p99"),
+    )
+
+
 def _at(cell: Cell) -> float:
+    if cell.of_peak is not None:
+        return round(cell.of_peak * 100)
     return cell.connections if cell.rate is None else cell.rate
 
 
@@ -141,7 +156,11 @@ def _axes(rows: list[dict[str, Any]], across: str, unit: str, scale: str) -> dic
         "x": axis(
             "x",
             across,
-            scale={"type": "log", "base": 2, "domain": ticks[:1] + ticks[-1:], "padding": 12},
+            scale={
+                **({"type": "linear", "zero": False} if across == SHARE else _LOG2),
+                "domain": ticks[:1] + ticks[-1:],
+                "padding": 12,
+            },
             axis={"values": ticks, "grid": False, "format": ",.0f", "labelOverlap": True},
         ),
         "y": _up(rows, unit) if scale == "linear" else log_axis("y", unit, _ends(rows)),
@@ -187,7 +206,7 @@ def _table(cells: list[Cell], across: str, values: dict[str, Value]) -> Table:
             found = [_shown(at[place], value) if place in at else "–" for place in places]
             rows.append([name, *([title] if title else []), *found])
     head = ["architecture", *(["percentile, ms"] if "" not in values else [])]
-    short = "connections" if across == "connections" else "per second"
+    short = {"connections": "connections", SHARE: SHARE}.get(across, "per second")
     return Table([*head, *(f"{number(place)} {short}" for place in places)], rows)
 
 

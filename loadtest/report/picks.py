@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from loadtest.compare.levels import level_of
 from loadtest.compare.result import Cell, Result
 from loadtest.report.vega import SLOTS
 from loadtest.report.words import place
@@ -26,9 +27,11 @@ def routes_of(result: Result) -> list[str]:
 def order(result: Result) -> list[str]:
     """Return the architectures that were measured, the best of each route in turn first.
 
-    Within a route the most connections count: there architectures differ most.
+    Within a route the most connections count: there architectures differ most. Where there was no
+    closed loop, it is the tail that counts.
     """
     standings = [each for each in result.standings if each.metric == "throughput"]
+    standings = standings or [each for each in result.standings if each.metric == "p99"]
     best = [
         [name for each in standing.places for name in each.architectures]
         for standing in sorted(standings, key=lambda each: -each.connections)
@@ -57,22 +60,22 @@ def picks(result: Result) -> dict[str, list[Pick]]:
 
 
 def by_place(result: Result) -> list[Cell]:
-    """Return the cells by route, mode, architecture, connections and rate."""
+    """Return the cells by route, mode, architecture, connections and load."""
     name, route = _at(order(result)), _at(routes_of(result))
 
     def key(cell: Cell) -> tuple[float | str, ...]:
         who = name(cell.architecture), cell.architecture
-        return route(cell.route), cell.mode, *who, cell.connections, cell.rate or 0
+        return route(cell.route), cell.mode, *who, cell.connections, *level_of(cell).order
 
     return sorted(result.cells, key=key)
 
 
 def by_where(result: Result, cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
-    """Return cells grouped by route, connections and rate, with the group's name."""
+    """Return cells grouped by route, connections and load, with the group's name."""
     name, route = _at(order(result)), _at(routes_of(result))
 
     def key(cell: Cell) -> tuple[float | str, ...]:
-        where = route(cell.route), cell.mode, cell.connections, cell.rate or 0
+        where = route(cell.route), cell.mode, cell.connections, *level_of(cell).order
         return *where, name(cell.architecture)
 
     return [(where, list(group)) for where, group in groupby(sorted(cells, key=key), place)]

@@ -6,7 +6,8 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from loadtest.compare.result import Cell, Interval
+from loadtest.compare.levels import level_of
+from loadtest.compare.result import Cell, Interval, Standing
 
 MARKS: Final = {
     "valid": ("✓", "every rule held"),
@@ -62,10 +63,18 @@ def marked(text: str, verdict: str) -> str:
     return text if verdict == "valid" else f"{text} {MARKS[verdict][0]} {verdict}"
 
 
-def place(cell: Cell) -> str:
-    """Return where a cell was measured: `hello · 64 connections`."""
-    text = f"{cell.route} · {plural(cell.connections, 'connection')}"
-    return text if cell.rate is None else f"{text} · {number(cell.rate)}/s intended"
+def place(one: Cell | Standing) -> str:
+    """Return where it was measured: `hello · 64 connections`, and the load of an open loop."""
+    text = f"{one.route} · {plural(one.connections, 'connection')}"
+    return f"{text} · {load(one)}" if load(one) else text
+
+
+def load(one: Cell | Standing) -> str:
+    """Return an open loop's load: `1,200/s intended`, `50 % of its own peak`; closed: nothing."""
+    level = level_of(one)
+    if level.of_peak is not None:
+        return str(level)
+    return "" if level.rate is None else f"{number(level.rate)}/s intended"
 
 
 def with_names(text: str, names: Iterable[str]) -> Markup:

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from loadtest.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
+from loadtest.compare.standings import standings
 from loadtest.report import render
 from loadtest.report.bars import stacked
 from loadtest.report.headline import stories, title, warnings
@@ -295,6 +296,29 @@ def test_an_open_loop_is_drawn_against_its_rates() -> None:
     text = render(replace(base, cells=cells, standings=[], crossings=[]))
     assert "intended requests per second" in text
     assert "From the intended time to the end of the answer, on a" in text
+
+
+def test_shares_of_each_ones_own_peak_have_a_figure_and_sentences_of_their_own() -> None:
+    base = sample()
+    chosen = [
+        each
+        for each in base.cells
+        if each.verdict == "valid" and (each.route, each.connections) == ("hello", 8)
+    ]
+    cells = [replace(each, mode="open", rate=1000.0) for each in chosen] + [
+        replace(each, mode="open", rate=1000.0 * at * number, of_peak=at)
+        for number, each in enumerate(chosen, start=2)
+        for at in (0.5, 0.75, 0.9)
+    ]
+    opened = replace(base, cells=cells, standings=standings(cells), crossings=[])
+    assert {each.metric for each in opened.standings if each.of_peak} >= {"p99"}
+    text = render(opened)
+    assert "Latency against load on hello, open loop, 8 connections" in text
+    for at in (50, 75, 90):
+        assert f"<th>{at} % of its own peak</th>" in re.sub(r"<th[^>]*>", "<th>", text)
+    said = " ".join(told(opened))
+    assert "At 8 connections and 1,000/s intended " in said
+    assert "At 8 connections, each at 90 % of its own peak, " in said
 
 
 def test_names_from_a_file_are_not_markup() -> None:
