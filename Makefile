@@ -51,6 +51,9 @@ lock: ## resolve the dependencies anew (needs uv)
 	@for lock in "--extra lab --extra dev -o requirements.lock" "--extra bjoern -o requirements-bjoern.lock"; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header --upgrade pyproject.toml $$lock; done
+	@for image in servers load; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-annotate --no-header --constraint requirements.lock docker/$$image.in -o docker/$$image.lock; done
 
 clean: ## remove what the other targets made
 	@echo "clean: removing .venv and caches"

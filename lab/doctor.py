@@ -4,6 +4,7 @@ import ctypes.util
 import importlib.metadata
 import resource
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look for everything that some part of the lab uses."""
-    return [*_needed(), *_packages(), *_programs(), _descriptors()]
+    return [*_needed(), *_packages(), *_programs(), *_containers(), _descriptors()]
 
 
 def _needed() -> list[Finding]:
@@ -78,6 +79,28 @@ def _programs() -> list[Finding]:
         ("perf", shutil.which("perf"), "looking closer, by hand", _APT + "linux-perf"),
     )
     return [Finding(name, path or "", use, remedy) for name, path, use, remedy in programs]
+
+
+def _containers() -> list[Finding]:
+    use = "lab … --docker, docker compose up"
+    engine = f"{_APT}docker.io; sudo systemctl start docker"
+    compose = f"{_APT}docker-compose docker-buildx"
+    asked = (
+        ("docker engine", ("version", "--format", "{{.Server.Version}}"), engine),
+        ("docker compose", ("compose", "version", "--short"), compose),
+    )
+    return [Finding(name, _docker(*command), use, remedy) for name, command, remedy in asked]
+
+
+def _docker(*command: str) -> str:
+    """Return what a docker command prints; nothing when it fails, or is not there."""
+    try:
+        done = subprocess.run(
+            ["docker", *command], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout.strip()
 
 
 def _descriptors() -> Finding:

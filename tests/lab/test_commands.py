@@ -34,7 +34,18 @@ def test_list_names_every_part_and_what_is_missing(lab: Lab) -> None:
 
 def test_doctor_says_what_is_there(lab: Lab) -> None:
     shown = lab.good("doctor")
-    assert all(name in shown for name in ("Python", "flup", "locust", "nginx", "descriptors"))
+    looked_for = ("Python", "flup", "locust", "nginx", "docker compose", "descriptors")
+    assert all(name in shown for name in looked_for)
+
+
+def test_doctor_says_what_gets_an_engine_that_does_not_answer(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    with Lab(lab.folder) as without:
+        shown = " ".join(without.good("doctor").split())
+    assert "docker engine" in shown
+    assert "sudo systemctl start docker" in shown
 
 
 def test_up_draws_the_chain_and_status_knows_it(lab: Lab) -> None:
