@@ -23,11 +23,12 @@ from lab.compare.commands import compare, diff
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
 from lab.fronts import gateway_status
-from lab.load import ROUTES, run_load
+from lab.load import ROUTES, SHAPES, run_load
 from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
 from lab.rundir import LabError, RunDir, State
 from lab.verify import Verifier, choose
 from lab.verify_table import result_row, watch
+from loadtest.curves import CROWD
 
 console = Console()
 
@@ -248,14 +249,40 @@ def doctor() -> None:
               help="Clients at once.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=20, show_default=True,
               help="Clients started per second.")  # fmt: skip
-@click.option("--duration", type=click.FloatRange(1, 86400), default=10, show_default=True,
+@click.option("--duration", type=click.IntRange(1, 86400), default=10, show_default=True,
               metavar="SECONDS", help="How long.")  # fmt: skip
 @click.option("--route", "routes", type=click.Choice(ROUTES), multiple=True,
               help="Only this one; may be repeated. Default: all.")  # fmt: skip
-def load(users: int, rate: float, duration: float, routes: tuple[str, ...]) -> None:
-    """Put locust on the running chain; every answer is verified. Exit code 1: some failed."""
+@click.option("--shape", type=click.Choice(SHAPES),
+              help="How the number of clients changes. Default: it does not.")  # fmt: skip
+@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True,
+              help="Of locust, which the clients are shared out among.")  # fmt: skip
+def load(
+    users: int, rate: float, duration: int, routes: tuple[str, ...], shape: str | None,
+    processes: int,
+) -> None:  # fmt: skip
+    """Put locust on the running chain; every answer is verified. Exit code 1: some failed.
+
+    \b
+    steady  all clients at once
+    steps   a fifth of them more in each fifth of the time
+    spike   a tenth of them, all in the middle fifth, a tenth again
+    soak    slowly up, long there, slowly down
+    crowd   nine in ten hold a connection and ask seldom, the others without pause
+    """
+    if processes > users:
+        raise LabError(f"--processes {processes} for --users {users}: each needs a client at least")
+    if shape == "crowd" and users < CROWD:
+        raise LabError(
+            f"--shape crowd: one client in {CROWD} is active; give --users {CROWD} at least"
+        )
     url = require_state(RunDir()).url
-    sys.exit(run_load(url, users=users, rate=rate, seconds=duration, routes=routes))
+    sys.exit(
+        run_load(
+            url, users=users, rate=rate, seconds=duration, routes=routes, shape=shape,
+            processes=processes,
+        )
+    )  # fmt: skip
 
 
 @main.command()

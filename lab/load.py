@@ -1,4 +1,8 @@
-"""Locust on the running chain: the project's own locustfile, headless, as a process."""
+"""Locust on the running chain: the project's own locustfile, headless, as one process or several.
+
+Several are locust's master and its workers, on a port of their own: two runs at once would take
+each other's workers on locust's usual one.
+"""
 
 import subprocess
 import sys
@@ -6,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import loadtest
+from lab.processes import free_port
+from loadtest.curves import CURVES
 
 LOCUSTFILE = Path(next(iter(loadtest.__path__))) / "locustfile.py"
 ROUTES = ("hello", "json", "wait", "cpu", "bytes", "file", "echo", "stream", "whoami")
+SHAPES = tuple(CURVES)
 
 
 def locust_command(
@@ -19,8 +26,13 @@ def locust_command(
     seconds: float,
     routes: Sequence[str] = (),
     record: Path | None = None,
+    shape: str | None = None,
+    processes: int = 1,
 ) -> list[str]:
-    """Return the command line of a headless run: `users` in all, `rate` started per second."""
+    """Return the command line of a headless run: `users` in all, `rate` started per second.
+
+    `record` holds what one process asked, so it goes with one alone.
+    """
     command = [
         *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless"),
         *("--host", url, "--users", str(users), "--spawn-rate", f"{rate:g}"),
@@ -31,10 +43,33 @@ def locust_command(
         command += ["--tags", *routes]
     if record is not None:
         command += ["--record", str(record)]
+    if shape is not None:
+        command += ["--shape", shape]
+    if processes > 1:
+        port = str(free_port())
+        command += ["--processes", str(processes), "--master-bind-host", "127.0.0.1"]
+        command += ["--master-bind-port", port, "--master-port", port]
     return command
 
 
-def run_load(url: str, *, users: int, rate: float, seconds: float, routes: Sequence[str]) -> int:
-    """Run locust until it ends, its table on the terminal; return its exit code, 1: failures."""
-    command = locust_command(url, users=users, rate=rate, seconds=seconds, routes=routes)
+def run_load(
+    url: str,
+    *,
+    users: int,
+    rate: float,
+    seconds: float,
+    routes: Sequence[str],
+    shape: str | None,
+    processes: int,
+) -> int:
+    """Run locust until it ends, its tables on the terminal; return its exit code, 1: failures."""
+    command = locust_command(
+        url,
+        users=users,
+        rate=rate,
+        seconds=seconds,
+        routes=routes,
+        shape=shape,
+        processes=processes,
+    )
     return subprocess.run(command, check=False).returncode

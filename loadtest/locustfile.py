@@ -5,8 +5,10 @@ must not win. Runs under `lab load`, and by itself:
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 [--tags hello wait]
 
-`--record FILE` writes every request as a line of CSV (time it ended, milliseconds, name, failure),
-which is how `lab demo` tells the requests before a swap from those after it.
+`--shape NAME` has the number of users change over time (curves.py); of a `crowd` few are a
+ChainUser, the others an IdleUser. `--record FILE` writes every request as a line of CSV (time it
+ended, milliseconds, name, failure), which is how `lab demo` tells the requests before a swap from
+those after it.
 """
 
 import csv
@@ -17,8 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from locust import FastHttpUser, constant, events, tag, task
+from locust import FastHttpUser, between, constant, events, tag, task
 from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from loadtest import shapes
+from loadtest.curves import CROWD, CURVES
+from loadtest.history import History
 
 
 def digest_after(rounds: int) -> bytes:
@@ -117,10 +124,38 @@ class ChainUser(FastHttpUser):
         self.check("/whoami", lambda got: b'"architecture"' in got, "/whoami")
 
 
+class IdleUser(ChainUser):
+    """One of a crowd: asks when it comes, holds its connection, and asks again after a while."""
+
+    abstract = True  # locust would run it beside ChainUser always
+    weight = CROWD - 1
+    wait_time = between(5, 15)  # seconds; a server keeps an idle connection for 75
+
+
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
-    """Add `--record`."""
+    """Add `--shape` and `--record`."""
+    parser.add_argument(
+        "--shape",
+        choices=sorted(CURVES),
+        help="How the number of users changes over --run-time, or over 60 s. Default: it does not.",
+        include_in_web_ui=False,  # what is chosen there comes too late
+    )
     parser.add_argument("--record", metavar="FILE", default="", help="Every request as CSV.")
+
+
+@events.init.add_listener
+def take_shape(environment: Environment, **_: Any) -> None:
+    """Give the run its shape; a worker is told by its master whom to run."""
+    shape = getattr(environment.parsed_options, "shape", None) or ""
+    at_work = isinstance(environment.runner, WorkerRunner)
+    if shape == "crowd" or at_work:
+        environment.user_classes.append(IdleUser)
+    if not at_work:
+        History(environment, shape)
+    if shape and not at_work:
+        environment.shape_class = shapes.Shape(shape)
+        environment.shape_class.runner = environment.runner
 
 
 @events.init.add_listener

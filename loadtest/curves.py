@@ -1,0 +1,78 @@
+"""How many users there are when: the shapes of a load as plain functions, without locust.
+
+A curve gives the share of all users at a part of the time, both from 0 to 1. `Course` makes whole
+users of it and keeps to the spawn rate, up and down: locust's own ramp blocks whoever started it
+until all users are there, so an order for 1000 users at one a second would outlast the run.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+STEPS: Final = 5
+LOW: Final = 0.1
+"""Share of the users before and after the spike."""
+SPIKE: Final = (0.4, 0.6)
+"""The part of the time that the spike takes."""
+RAMP: Final = 0.1
+"""The part of the time in which a soak goes up, and in which it goes down."""
+CROWD: Final = 10
+"""One in so many users of a crowd asks without pause; the others hold a connection."""
+
+Curve = Callable[[float], float]
+
+
+def steady(_part: float) -> float:
+    """All users all the time."""
+    return 1.0
+
+
+def steps(part: float) -> float:
+    """A fifth of the users more in each fifth of the time: where does it give way?"""
+    return (int(part * STEPS) + 1) / STEPS
+
+
+def spike(part: float) -> float:
+    """A tenth of the users, all of them in the middle fifth, a tenth again: does it recover?"""
+    return 1.0 if SPIKE[0] <= part < SPIKE[1] else LOW
+
+
+def soak(part: float) -> float:
+    """Slowly up, long there, slowly down: does it leak, and does it give back?"""
+    return min(1.0, part / RAMP, (1 - part) / RAMP)
+
+
+CURVES: Final[dict[str, Curve]] = {
+    "steady": steady,
+    "steps": steps,
+    "spike": spike,
+    "soak": soak,
+    "crowd": steady,  # of two kinds of users
+}
+
+
+class Course:
+    """A curve being followed: ask it every second."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._curve = curve
+        self._begin()
+
+    def _begin(self) -> None:
+        self._then = -1.0  # what is asked at 0 seconds is to be there by 1 second
+        self._level = 0.0
+
+    def at(self, now: float, *, users: int, rate: float, seconds: float) -> int | None:
+        """Return how many users there should be `now`, in seconds; None: the time is up.
+
+        `users` is the most, `rate` how many come or go per second. A `now` before the last one is
+        that of another run.
+        """
+        if now >= seconds:
+            return None
+        if now < self._then:
+            self._begin()
+        wanted = max(1.0, users * self._curve(now / seconds))
+        reach = rate * (now - self._then)
+        self._level = min(max(wanted, self._level - reach), self._level + reach)
+        self._then = now
+        return max(1, round(self._level))

@@ -1,0 +1,42 @@
+"""The shapes of curves.py for locust: `--shape NAME` of the locustfile.
+
+Locust takes the first LoadTestShape class that it finds among a locustfile's names, and uses it
+whether one wants it or not; so the locustfile imports this module, not the class, and on locust's
+`init` puts the one that was asked for in its place. That goes for the page, --headless, --processes
+and a master alike: a worker has no shape, it is told how many users of which class to run.
+
+`--users`, `--spawn-rate` and `--run-time` hold with a shape, too, as given on the command line or
+on the page: how many users at most, how many come or go per second, how long in all.
+"""
+
+from typing import Any, Final
+
+from locust import LoadTestShape
+
+from loadtest.curves import CURVES, Course
+
+RUN_TIME: Final = 60.0
+"""Seconds of a run whose --run-time is not given: a shape needs an end to be scaled by."""
+
+
+class Shape(LoadTestShape):
+    """How many users there are when, by a curve's name."""
+
+    use_common_options = True  # else the page hides its fields for them
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._course = Course(CURVES[name])
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return users and how many come or go per second; None ends the run."""
+        assert self.runner is not None  # it asks
+        options: Any = self.runner.environment.parsed_options
+        rate = float(options.spawn_rate or 1)
+        wanted = self._course.at(
+            self.get_run_time(),
+            users=options.num_users or 1,
+            rate=rate,
+            seconds=options.run_time or RUN_TIME,
+        )
+        return None if wanted is None else (wanted, rate)
