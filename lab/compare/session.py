@@ -4,7 +4,8 @@ For one number of connections at a time all contestants are started, warmed, mea
 round, and stopped; so what disturbs the machine for a while disturbs all of them. The null server
 takes its turn in each round like the others. Where openloop turns out to be the bottleneck, wrk
 goes over the same cells, and over the null server, in rounds of its own, for what more there is:
-nobody gets a place by them, for a generator that costs less leaves the servers more.
+nobody gets a place by them, for a generator that costs less leaves the servers more. Nor by those
+of locust, which goes once over the cells of one number of connections.
 
 An open loop without rates of its own needs the peaks first: the rounds of a closed loop find them,
 and rounds at shares of them follow, all loads of everybody in one order drawn anew. The null server
@@ -25,7 +26,7 @@ from lab.compare import deep
 from lab.compare.contestants import Contestant, Running
 from lab.compare.ledger import Ledger
 from lab.compare.settings import WORKERS, Route, Settings
-from lab.compare.turn import Cores, Drive, by_openloop, by_wrk, on, take
+from lab.compare.turn import Cores, Drive, by_locust, by_openloop, by_wrk, on, take
 from lab.processes import ignore_interrupts
 from lab.rundir import LabError, RunDir
 from loadtest.compare import driver, rules
@@ -110,6 +111,7 @@ class Session:
                 )
         self._go_round(connections, running, self._first())
         self._go_further(connections, running)
+        self._go_by_locust(connections, running)
         self._go_at_shares(connections, running)
         if self._settings.deep and deep.events():
             for contestant, name, route in self._turns():
@@ -146,6 +148,17 @@ class Session:
                 what = f"{connections} connections, wrk: {contestant.name} {name}"
                 self._watch(what, self._part())
                 self._take(contestant, name, route, connections, running, by_wrk)
+
+    def _go_by_locust(self, connections: int, running: dict[str, Running]) -> None:
+        """Have locust drive every cell once, at one number of connections, while there is time."""
+        if connections != self._settings.for_locust:
+            return
+        for contestant, name, route in self._shuffled(self._turns()):
+            if contestant is not self._null and not self._late():
+                self._watch(
+                    f"{connections} users of locust: {contestant.name} {name}", self._part()
+                )
+                self._take(contestant, name, route, connections, running, by_locust)
 
     def _shuffled(self, turns: list[TurnOf]) -> list[TurnOf]:
         return self._order.sample(turns, len(turns))

@@ -13,6 +13,8 @@ from loadtest.compare.rules import ROUNDS
 CONNECTIONS: Final = (1, 8, 64, 512)
 _FEWER: Final = (CONNECTIONS, (1, 64), (64,))
 """What is tried in turn where nobody says how many, and the time does not suffice for all."""
+MOST_USERS: Final = 64
+"""Of one locust process; the more there are, the more they wait for each other."""
 WORKERS: Final = 64
 """At most; below it there is one for each connection, for all that have a number of workers."""
 
@@ -91,6 +93,13 @@ class Settings:
     def finds_peaks(self) -> bool:
         """Whether the loads of the open loop follow from what the closed one gets."""
         return self.mode == "open" and not self.rates
+
+    @property
+    def for_locust(self) -> int | None:
+        """At how many connections locust drives, too: the most that one process of it serves."""
+        if self.mode == "open" or not self.deep:
+            return None
+        return max((each for each in self.connections if each <= MOST_USERS), default=None)
 
     @property
     def levels(self) -> list[Level]:

@@ -14,6 +14,7 @@ from lab.compare.contestants import Running
 from lab.compare.settings import Route
 from loadtest.compare import driver, manifest
 from loadtest.compare.driver import Turn
+from loadtest.compare.locust import drive_locust
 from loadtest.compare.result import Round
 
 APART: Final = 4
@@ -30,6 +31,11 @@ def by_openloop(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
 def by_wrk(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
     """Drive it by wrk, which keeps no histogram."""
     return driver.drive_wrk(turn, mark), ""
+
+
+def by_locust(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    """Drive it by locust, whose times are in the round alone."""
+    return drive_locust(turn, mark), ""
 
 
 class Cores:

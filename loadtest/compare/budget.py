@@ -16,6 +16,8 @@ RESERVE: Final = 0.85
 """Of the time allowed that is planned: the rest is for timeouts, for wrk, for a busy machine."""
 DEEP_TURN: Final = 1.0
 """Seconds of the turn in which a cell's system calls are counted."""
+LOCUST_TURN: Final = 2.5
+"""Seconds that locust's one turn of a cell costs beside its load."""
 DEEP_START: Final = 1.5
 """Seconds to measure what an idle connection holds, on an instance of its own."""
 SHORTEST: Final = 0.25
@@ -41,17 +43,27 @@ class Budget:
     def seconds(self, duration: float) -> float:
         """Return how long it takes with turns of `duration`."""
         instances = self.contestants * self.connections
-        deep = self._cells * DEEP_TURN + self.contestants * DEEP_START if self.deep else 0.0
+        deep = self._deep(duration) if self.deep else 0.0
         return self._cells * self.rounds * (duration + OVERHEAD) + instances * START + deep
 
     def duration(self, allowed: float) -> float:
         """Return the turns' duration that fits into `allowed` seconds, within the bounds."""
         left = allowed * RESERVE - self.seconds(0)
-        return round(min(LONGEST, max(SHORTEST, left / (self._cells * self.rounds))), 2)
+        turns = self._cells * self.rounds + (self._driven_by_locust if self.deep else 0)
+        return round(min(LONGEST, max(SHORTEST, left / turns)), 2)
 
     def fits(self, allowed: float) -> bool:
         """Whether turns of the shortest duration fit."""
         return self.seconds(SHORTEST) <= allowed * RESERVE
+
+    def _deep(self, duration: float) -> float:
+        by_locust = self._driven_by_locust * (duration + LOCUST_TURN)
+        return self._cells * DEEP_TURN + self.contestants * DEEP_START + by_locust
+
+    @property
+    def _driven_by_locust(self) -> int:
+        """Cells of one number of connections; none in an open loop at several loads."""
+        return (self.contestants - 1) * self.routes if self.loads == 1 else 0
 
     @property
     def _cells(self) -> int:

@@ -7,6 +7,7 @@ from typing import Final
 from loadtest.compare import rules
 from loadtest.compare.driver import OPENLOOP, WRK
 from loadtest.compare.intervals import interval
+from loadtest.compare.locust import LOCUST
 from loadtest.compare.result import Cell, Check, Mode, Round, Summary
 from loadtest.openloop import merge_histograms
 
@@ -35,18 +36,24 @@ class Taken:
 def counting(rounds: Sequence[Round]) -> list[Round]:
     """Return the rounds that count: never of two drivers, for they leave the servers other time.
 
-    wrk drives only where openloop was at its end; what it gets is told beside the verdict.
+    wrk drives only where openloop was at its end, and locust for a witness; what they get is told
+    beside the verdict.
     """
     return [each for each in rounds if each.driver == OPENLOOP] or list(rounds)
 
 
-def beyond(rounds: Sequence[Round]) -> list[str]:
-    """Return what wrk got where openloop was at its end, as a note."""
+def by_others(rounds: Sequence[Round]) -> list[str]:
+    """Return what those drivers got that give nobody a place: wrk beyond openloop, and locust."""
+    notes = []
     rates = [each.rate for each in rounds if each.driver == WRK]
-    if not rates or len(rates) == len(rounds):
-        return []
-    found = interval(rates)
-    return [f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})"]
+    if rates and len(rates) < len(rounds):
+        found = interval(rates)
+        notes.append(f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})")
+    for each in rounds:
+        if each.driver == LOCUST:
+            end = ", at its end" if each.generator_busy >= rules.BUSY else ""
+            notes.append(f"by locust {each.rate:,.0f}/s, p99 {each.latency.p99_ms:.1f} ms{end}")
+    return notes
 
 
 def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None = None) -> Cell:
@@ -72,7 +79,7 @@ def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None =
         histogram=merge_histograms(taken.histograms) if taken.histograms else "",
         summary=summarise(taken.rounds),
         verdict=rules.verdict(checks) if taken.rounds else "unavailable",
-        notes=[*rules.notes(checks), *beyond(taken.rounds)],
+        notes=[*rules.notes(checks), *by_others(taken.rounds)],
         checks=checks,
         system_calls=taken.system_calls,
     )

@@ -183,8 +183,9 @@ def _median(interval: Interval | None) -> Figure:
 
 
 def _switches(cell: Cell) -> float | None:
-    """Context switches per request in the last round, of front and back end."""
-    for each in reversed(cell.rounds):
+    """Context switches per request in the last round that counts, of front and back end."""
+    driver = cell.summary.driver if cell.summary else ""
+    for each in [each for each in reversed(cell.rounds) if each.driver == driver]:
         found = [cost.switches for part, cost in each.cost.items() if part != "generator"]
         known = [value for value in found if value is not None]
         if known:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from lab.rundir import LabError, Part, RunDir
 from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.driver import NotDriven, Turn, drive, read_wrk
 from loadtest.compare.levels import CLOSED, SHARES, Level, level_of
+from loadtest.compare.locust import drive_locust
 from loadtest.compare.result import Architecture, Cell, Result, from_json, to_json
 from servers.app import contract
 from tests.support.lab import Lab
@@ -206,6 +208,39 @@ def test_calls_and_idle_connections_are_measured(tmp_path: Path) -> None:
     assert set(cells["fcgi-worker"].system_calls) == {"front", "back"}
     idle = result.architectures[0].idle_bytes["back"]
     assert 0 < idle < 20_000
+
+
+def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:
+    result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), backend("wsgiref"))
+    for cell in result.cells:
+        (own, witness) = cell.rounds
+        assert (own.driver, witness.driver) == ("openloop", "locust")
+        assert witness.answered > 10
+        assert witness.errors == witness.wrong == {}
+        assert 0 < witness.latency.p50_ms <= witness.latency.p99_ms <= witness.latency.max_ms
+        assert set(witness.cost) == {"back", "generator"}
+        assert cell.summary
+        assert cell.summary.driver == "openloop"
+        assert any(note.startswith("by locust ") for note in cell.notes), cell.notes
+
+
+def test_locust_finds_a_wrong_answer_and_one_that_never_comes() -> None:
+    with Process([sys.executable, str(ODD), "wrong"]) as process:
+        url = f"http://{process.wait_until_listening()}"
+        found = drive_locust(Turn(f"{url}/hello", b"Hello, world!\n", 2, 1.0), lambda: None)
+    assert found.wrong["body"] > 0
+    with free_address() as nobody:
+        found = drive_locust(Turn(f"http://{nobody}/hello", b"", 2, 0.5), lambda: None)
+    assert found.answered == 0
+    assert sum(found.errors.values()) > 0
+
+
+@contextmanager
+def free_address() -> Iterator[str]:
+    """An address at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 @contextmanager

@@ -1,0 +1,81 @@
+"""One turn of load by locust, as a Round: what its users get of each architecture.
+
+Locust costs some ten times openloop's CPU per request, so most servers outrun it, and nobody
+gets a place by it; but it is what `lab load` and many others drive, and a second generator that
+agrees is the best witness of the first. One process, up in a second; every answer is verified.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from hdrh.histogram import HdrHistogram
+
+from loadtest.compare.driver import Mark, NotDriven, Turn
+from loadtest.compare.result import Cost, Latency, Round
+
+LOCUST: Final = "locust"
+_USERS: Final = Path(__file__).parents[1] / "turn_users.py"
+_PATIENCE: Final = 60.0  # seconds for locust to start and to end
+
+
+def drive_locust(turn: Turn, mark: Mark) -> Round:
+    """Put locust on it, in a closed loop; return the round without the servers' cost.
+
+    `mark` is called around locust's whole life: it asks nothing while it starts.
+    """
+    url = urlsplit(turn.url)
+    host = f"{url.scheme}://{url.netloc}"
+    path, users = turn.url.removeprefix(host), str(turn.connections)
+    with tempfile.TemporaryDirectory(prefix="chainlab-locust-") as folder:
+        body, record = Path(folder, "body"), Path(folder, "record.json")
+        body.write_bytes(turn.body)
+        command = [
+            *(sys.executable, "-m", "locust", "-f", str(_USERS), "--headless", "--only-summary"),
+            *("--loglevel", "ERROR", "--users", users, "--spawn-rate", users),
+            *("--host", host, "--path", path, "--body", str(body)),
+            *("--seconds", f"{turn.seconds:g}", "--record", str(record)),
+        ]
+        mark()
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=turn.seconds + _PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise NotDriven("locust did not end") from None
+        mark()
+        if not record.exists():
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise NotDriven(f"locust: {said[-1]}")
+        return _read(json.loads(record.read_text()), turn)
+
+
+def _read(found: dict[str, Any], turn: Turn) -> Round:
+    times = HdrHistogram.decode(found["latency"])
+    latency = (times.get_value_at_percentile(at) / 1000 for at in (50, 90, 99, 99.9, 100))
+    seconds, answered = found["seconds"], found["answered"]
+    per = 1e6 / max(answered, 1)
+    return Round(
+        driver=LOCUST,
+        seconds=seconds,
+        answered=answered,
+        rate=answered / seconds,
+        latency=Latency(*latency),
+        asked=turn.connections,
+        established=turn.connections,
+        least=None,
+        mean=None,
+        errors=found["errors"],
+        wrong=found["wrong"],
+        evidence=[],
+        generator_busy=(found["user"] + found["kernel"]) / seconds,
+        cost={"generator": Cost(found["user"] * per, found["kernel"] * per)},
+    )
