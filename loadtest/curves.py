@@ -3,9 +3,12 @@
 A curve gives the share of all users at a part of the time, both from 0 to 1. `Course` makes whole
 users of it and keeps to the spawn rate, up and down: locust's own ramp blocks whoever started it
 until all users are there, so an order for 1000 users at one a second would outlast the run.
+
+Nothing of locust is imported here: it patches the whole process that imports it.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 STEPS: Final = 5
@@ -17,6 +20,9 @@ RAMP: Final = 0.1
 """The part of the time in which a soak goes up, and in which it goes down."""
 CROWD: Final = 10
 """One in so many users of a crowd asks without pause; the others hold a connection."""
+
+_WIDTH: Final = 40
+_BARS: Final = " ▁▂▃▄▅▆▇█"
 
 Curve = Callable[[float], float]
 
@@ -76,3 +82,12 @@ class Course:
         self._level = min(max(wanted, self._level - reach), self._level + reach)
         self._then = now
         return max(1, round(self._level))
+
+
+def drawn(counts: list[int]) -> str:
+    """Return numbers as bars on one line, the most of each stretch; the tallest is the maximum."""
+    width = min(_WIDTH, len(counts))
+    edges = [len(counts) * at // width for at in range(width + 1)]
+    most = max(counts) or 1
+    tallest = [max(counts[first:end]) for first, end in pairwise(edges)]
+    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in tallest)

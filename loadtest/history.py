@@ -6,7 +6,6 @@ the master, which hears from its workers how many they run.
 
 import logging
 from importlib.metadata import version
-from itertools import pairwise
 from time import monotonic
 from typing import Any, Final
 
@@ -14,9 +13,9 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner
 
+from loadtest.curves import drawn
+
 _EVERY: Final = 0.2  # seconds
-_WIDTH: Final = 40
-_BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
 class History:
@@ -63,12 +62,3 @@ class History:
             f"driven by locust {version('locust')} in {who}, {shape}, {self._seconds:.0f} s\n"
             f"users over time {drawn(self._users)} at most {max(self._users)}"
         )
-
-
-def drawn(counts: list[int]) -> str:
-    """Return numbers as bars on one line, the most of each stretch; the tallest is the maximum."""
-    width = min(_WIDTH, len(counts))
-    edges = [len(counts) * at // width for at in range(width + 1)]
-    most = max(counts) or 1
-    tallest = [max(counts[first:end]) for first, end in pairwise(edges)]
-    return "".join(_BARS[-(-count * (len(_BARS) - 1) // most)] for count in tallest)

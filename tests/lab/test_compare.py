@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pytest
@@ -145,6 +148,40 @@ def test_starved_clients_are_told(tmp_path: Path) -> None:
     assert cell.verdict == "errors"
     assert cell.notes == ["starved: the least served client had 0.00 of the mean"]
     assert cell.rounds[0].least == 0
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[Callable[[str, float], None]]:
+    """Processes that want all of the CPU in every second round, told by what runs."""
+    spin = [sys.executable, "-c", "while True: pass"]
+    hogs = [subprocess.Popen(spin) for _ in range(count)]
+
+    def watch(what: str, _part: float) -> None:
+        found = re.search(r"round (\d+)", what)
+        busy = found is not None and int(found[1]) % 2 == 0
+        for hog in hogs:
+            hog.send_signal(signal.SIGCONT if busy else signal.SIGSTOP)
+
+    try:
+        watch("nothing runs", 0.0)
+        yield watch
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+
+
+def test_a_noisy_neighbour(tmp_path: Path) -> None:
+    plan = settings(rounds=6)
+    with neighbours(8 * len(os.sched_getaffinity(0))) as watch:
+        session = Session(plan, [backend("epoll-lt")], None, tmp_path, watch)
+        session.run()
+    (cell,) = session.cells()
+    assert cell.verdict == "noisy", cell.checks
+    (check,) = [each for each in cell.checks if each.name == "noise"]
+    assert not check.holds
+    quiet, busy = ([each.rate for each in cell.rounds[first::2]] for first in (0, 1))
+    assert median(quiet) > 2 * median(busy)
 
 
 def test_a_target_as_fast_as_the_null_server(tmp_path: Path, floor: Contestant) -> None:

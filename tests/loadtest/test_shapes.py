@@ -1,5 +1,7 @@
 """The shapes of a load: how many users there are when, as figures and under real locust."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -7,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.load import SHAPES
-from loadtest.curves import CURVES, Course
-from loadtest.history import drawn
+from loadtest.curves import CURVES, Course, drawn
 from tests.support.lab import Lab
 
 
@@ -117,3 +118,9 @@ def test_what_cannot_be_is_said(lab: Lab, options: tuple[str, ...], wanted: str)
     done = lab.run("load", *options)
     assert done.returncode != 0
     assert wanted in " ".join((done.stdout + done.stderr).split())
+
+
+def test_lab_does_not_import_locust_which_patches_the_whole_process() -> None:
+    code = "import lab.cli, loadtest.compare.locust, sys; print('locust' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
