@@ -36,7 +36,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A table's cell: what is read, and what it is sorted by."""
+    """A table's cell: what is read, and what it is sorted by; "": by nothing, so it goes last."""
 
     text: str
     key: str | float
@@ -152,7 +152,7 @@ def _figures(cell: Cell) -> list[Figure]:
     loop = "closed" if cell.mode == "closed" else f"open, {words.load(cell)}"
     if cell.of_peak is not None:
         loop += f": {number(cell.rate)}/s"
-    width = (rate.high - rate.low) / rate.median if rate and rate.median else -1.0
+    width = (rate.high - rate.low) / rate.median if rate and rate.median else None
     return [
         _text(cell.architecture),
         _text(f"{MARKS[cell.verdict][0]} {cell.verdict}", cell.verdict),
@@ -161,7 +161,7 @@ def _figures(cell: Cell) -> list[Figure]:
         Figure(loop, cell.rate or 0),
         _text(cell.front),
         _median(rate),
-        Figure(words.span(rate) if rate else "–", round(width, 5)),
+        Figure(words.span(rate) if rate else "–", "" if width is None else round(width, 5)),
         *(_median(latency(cell, name)) for name in PERCENTILES),
         _median(cpu),
         _number(_switches(cell)),
@@ -175,7 +175,7 @@ def _text(text: str, key: str = "") -> Figure:
 
 
 def _number(value: float | None) -> Figure:
-    return Figure(number(value), -1.0 if value is None else float(f"{value:.5g}"))
+    return Figure(number(value), "" if value is None else float(f"{value:.5g}"))
 
 
 def _median(interval: Interval | None) -> Figure:

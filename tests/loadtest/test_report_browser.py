@@ -93,6 +93,28 @@ def test_the_table_sorts_by_click_and_by_key(opened: Opened) -> None:
     assert rates.get_attribute("aria-sort") == "none"
 
 
+def test_what_was_not_measured_is_sorted_last(browser: Browser, tmp_path: Path) -> None:
+    base = sample()
+    lost = [
+        replace(cell, rounds=[], summary=None, histogram="", verdict="unavailable")
+        if cell.architecture == "thread"
+        else cell
+        for cell in base.cells
+    ]
+    path = tmp_path / "lost.html"
+    write(replace(base, cells=lost), path)
+    opened = Opened(browser, path)
+    rates = opened.page.locator(".sortable thead th").filter(has_text="answers/s")
+    count = sum(cell.architecture == "thread" for cell in lost)
+    for _ in ("rising", "falling"):
+        rates.locator("button").click()
+        shown = column(opened.page, 7)
+        assert shown[-count:] == ["–"] * count
+        assert "–" not in shown[:-count]
+    assert opened.said == []
+    opened.context.close()
+
+
 def test_a_view_is_chosen_and_drawn(opened: Opened) -> None:
     figure = opened.page.locator("figure#latency-hello-closed-0")
     before = figure.locator(".chart").inner_html()

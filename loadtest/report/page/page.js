@@ -78,6 +78,7 @@ function sort(event) {
   const value = (row) => row.cells[head.cellIndex].dataset.key;
   const compare = (one, other) => {
     const [a, b] = [value(one), value(other)];
+    if (a === "" || b === "") return (a === "") - (b === ""); // what was not measured goes last
     return (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b) * (rising ? 1 : -1);
   };
   body.append(...[...body.rows].sort(compare));
