@@ -14,7 +14,6 @@ import select
 import signal
 import threading
 import time
-from types import TracebackType
 from typing import Final
 
 GRACE: Final = 10.0
@@ -90,12 +89,7 @@ class Running:
         with self._changed:
             self._count += 1
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._changed:
             self._count -= 1
             self._changed.notify_all()

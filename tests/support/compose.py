@@ -8,7 +8,6 @@ import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
@@ -99,12 +98,7 @@ class Compose:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         down = ("down", "--volumes", "--remove-orphans", "--timeout", "2")
         self.run("docker", "compose", "--profile", "all", "--profile", "tests", *down)
         self.remove_images()

@@ -6,7 +6,6 @@ one, as a browser would, but the request that met it counts as failed.
 
 import http.client
 import threading
-from types import TracebackType
 from typing import Self
 
 from tests.support.processes import wait_until
@@ -68,12 +67,7 @@ class Load:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(30)
