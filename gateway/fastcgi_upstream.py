@@ -51,7 +51,6 @@ class FastCGIConnection(UpstreamConnection):
     def _send_request(self, exchange: "ProxyExchange") -> None:
         self._head = b""
         self._headed = False
-        self._aborting = False
         self._logged = 0
         prepared = exchange.prepared
         if exchange.body is None and prepared.request_id is None:

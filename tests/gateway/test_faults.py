@@ -1,11 +1,12 @@
 """What goes wrong behind and before the gateway, and what each side is told of it."""
 
+import contextlib
 import http.client
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -336,6 +337,21 @@ def test_an_idle_connection_is_closed_without_a_word(impatient: Gateway) -> None
         assert client.closed_by_peer
 
 
+@contextlib.contextmanager
+def left_by_a_client(
+    folder: Path, script: Callable[[FastCGIPeer], None], path: str
+) -> Iterator[Gateway]:
+    """A gateway with one connection to a back end, which runs what nobody waits for any more."""
+    with (
+        fastcgi(folder, script, FCGI_MAX_CONNS="1", FCGI_MAX_REQS="1") as back,
+        running_gateway("--fastcgi", str(back.address)) as found,
+    ):
+        with found.connect() as client:
+            client.request("GET", path)
+            wait_until(lambda: back.accepted >= 2, "the request runs")
+        yield found
+
+
 def test_a_client_that_leaves_frees_a_fastcgi_upstream(tmp_path: Path) -> None:
     aborted = threading.Event()
 
@@ -352,13 +368,7 @@ def test_a_client_that_leaves_frees_a_fastcgi_upstream(tmp_path: Path) -> None:
         while peer.request() is not None:
             peer.answer(OK)
 
-    with (
-        fastcgi(tmp_path, script, FCGI_MAX_CONNS="1", FCGI_MAX_REQS="1") as back,
-        running_gateway("--fastcgi", str(back.address)) as found,
-    ):
-        with found.connect() as client:
-            client.request("GET", "/wait")
-            wait_until(lambda: back.accepted >= 2, "the request runs")
+    with left_by_a_client(tmp_path, script, "/wait") as found:
         assert aborted.wait(20)
         assert found.get("/")[0] == 200  # the only slot is free again
 
@@ -377,15 +387,11 @@ def test_an_answer_that_crosses_the_abort_costs_the_next_request_nothing(tmp_pat
             first = peer.request()
 
     with (
-        fastcgi(tmp_path, script, FCGI_MAX_CONNS="1", FCGI_MAX_REQS="1") as back,
-        running_gateway("--fastcgi", str(back.address)) as found,
+        left_by_a_client(tmp_path, script, "/leaves") as found,
+        found.connect() as client,
     ):
-        with found.connect() as client:
-            client.request("GET", "/leaves")
-            wait_until(lambda: back.accepted >= 2, "the request runs")
-        with found.connect() as client:
-            client.request("POST", "/next", b"is never sent twice")
-            assert client.response()[0].status == 200
+        client.request("POST", "/next", b"is never sent twice")
+        assert client.response()[0].status == 200
 
 
 def test_a_client_that_leaves_the_queue_costs_nothing(tmp_path: Path) -> None:
