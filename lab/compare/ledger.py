@@ -43,7 +43,7 @@ class Ledger:
         found = {}
         for route in dict.fromkeys(route for _, route, number, _ in self.taken):
             closed = {
-                key[0]: self._cell(key)
+                key[0]: self._cell(key, None)
                 for key in self.taken
                 if key[1:] == (route, connections, CLOSED)
             }
@@ -101,13 +101,14 @@ class Ledger:
         return [Ceiling(name, at, interval(rates)) for (name, at), rates in self._null.items()]
 
     def cells(self) -> list[Cell]:
-        """Return what has been taken, judged."""
-        return [self._cell(key) for key in self.taken]
+        """Return what has been taken, judged; a closed loop before the shares of its peak."""
+        found: dict[Key, Cell] = {}
+        for key in self.taken:
+            found[key] = self._cell(key, found.get((*key[:3], CLOSED)))
+        return list(found.values())
 
-    def _cell(self, key: Key) -> Cell:
-        closed = (*key[:3], CLOSED)
-        beside = self._cell(closed) if key != closed and closed in self.taken else None
-        return make_cell(self.taken[key], self.ceilings_at(key[2]), beside)
+    def _cell(self, key: Key, closed: Cell | None) -> Cell:
+        return make_cell(self.taken[key], self.ceilings_at(key[2]), closed)
 
 
 def _peak(cell: Cell) -> float:

@@ -114,8 +114,8 @@ class Session:
         self._go_by_locust(connections, running)
         self._go_at_shares(connections, running)
         if self._settings.deep and deep.events():
-            for contestant, name, route in self._turns():
-                if contestant is not self._null and not self._late():
+            for contestant, name, route in self._own_turns():
+                if not self._late():
                     self._watch(f"system calls: {contestant.name} {name}", self._part())
                     self._count_calls(contestant, name, route, connections, running)
 
@@ -134,64 +134,67 @@ class Session:
         """Drive everybody at shares of the peaks that were found, and at one equal rate."""
         if self._settings.finds_peaks:
             levels = self._ledger.open_shares(connections)
-            turns = [turn for turn in self._turns() if turn[0] is not self._null]
-            loads = [(turn, level) for turn in turns for level in levels[turn[1]]]
+            loads = [(turn, level) for turn in self._own_turns() for level in levels[turn[1]]]
             self._go_round(connections, running, loads)
 
     def _go_further(self, connections: int, running: dict[str, Running]) -> None:
         """Have wrk drive the cells where openloop was at its end, while there is time."""
         bound = self._bound(connections)
         for _ in range(self._settings.rounds):
-            for contestant, name, route in self._shuffled(bound):
-                if self._late():
-                    return
-                what = f"{connections} connections, wrk: {contestant.name} {name}"
-                self._watch(what, self._part())
-                self._take(contestant, name, route, connections, running, by_wrk)
+            self._go_once(bound, f"{connections} connections, wrk", connections, running, by_wrk)
 
     def _go_by_locust(self, connections: int, running: dict[str, Running]) -> None:
         """Have locust drive every cell once, at one number of connections, while there is time."""
-        if connections != self._settings.for_locust:
-            return
-        for contestant, name, route in self._shuffled(self._turns()):
-            if contestant is not self._null and not self._late():
-                self._watch(
-                    f"{connections} users of locust: {contestant.name} {name}", self._part()
-                )
-                self._take(contestant, name, route, connections, running, by_locust)
+        if connections == self._settings.for_locust:
+            what = f"{connections} users of locust"
+            self._go_once(self._own_turns(), what, connections, running, by_locust)
 
-    def _shuffled(self, turns: list[TurnOf]) -> list[TurnOf]:
-        return self._order.sample(turns, len(turns))
+    def _go_once(
+        self,
+        turns: list[TurnOf],
+        what: str,
+        connections: int,
+        running: dict[str, Running],
+        drive: Drive,
+    ) -> None:
+        """Take these turns in an order drawn anew, as many as there is time for."""
+        for contestant, name, route in self._order.sample(turns, len(turns)):
+            if self._late():
+                return
+            self._watch(f"{what}: {contestant.name} {name}", self._part())
+            self._take(contestant, name, route, connections, running, drive)
 
-    def _turns(self) -> list[TurnOf]:
-        turns = [
+    def _own_turns(self) -> list[TurnOf]:
+        """Return the contestants' turns."""
+        return [
             (contestant, name, route)
             for contestant in self._contestants
             for name, route in self._settings.routes.items()
         ]
-        return [*turns, (self._null, "hello", _HELLO)] if self._null else turns
+
+    def _null_turns(self) -> list[TurnOf]:
+        """Return the null server's one turn; none where there is no null server."""
+        return [(self._null, "hello", _HELLO)] if self._null else []
 
     def _first(self) -> list[tuple[TurnOf, Level]]:
         """Return the turns at the loads known beforehand, and the null server's."""
-        levels = self._settings.levels
-        turns = self._turns()
-        own = [(turn, level) for turn in turns if turn[0] is not self._null for level in levels]
-        return [*own, *((turn, CLOSED) for turn in turns if turn[0] is self._null)]
+        own = [(turn, level) for turn in self._own_turns() for level in self._settings.levels]
+        return [*own, *((turn, CLOSED) for turn in self._null_turns())]
 
     def _bound(self, connections: int) -> list[TurnOf]:
         """Return the turns that wrk takes over: cells where openloop was at its end."""
         if self._settings.mode == "open" or driver.wrk_missing():
             return []
         found = []
-        for contestant, name, route in self._turns():
+        for contestant, name, route in self._own_turns():
             taken = self._ledger.taken.get((contestant.name, name, connections, CLOSED))
-            if contestant is self._null or taken is None or not taken.rounds:
+            if taken is None or not taken.rounds:
                 continue
             by_openloop = [each for each in taken.rounds if each.driver == driver.OPENLOOP]
             ceiling = self._ledger.ceilings_at(connections).get(driver.OPENLOOP)
             if not rules.generator(by_openloop, ceiling).holds:
                 found.append((contestant, name, route))
-        return [*found, (self._null, "hello", _HELLO)] if found and self._null else found
+        return [*found, *self._null_turns()] if found else []
 
     def _register(self, contestant: Contestant, connections: int, workers: int) -> None:
         if contestant is self._null:

@@ -6,7 +6,7 @@ The places are in tables of their own, one for each share; this one is to be rea
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from loadtest.compare.levels import CLOSED, SHARES, Level, level_of
+from loadtest.compare.levels import CLOSED, SHARES, Level, level_of, percent
 from loadtest.compare.result import Cell, Result
 
 _SHARES = [Level(of_peak=share) for share in SHARES]
@@ -29,7 +29,7 @@ def _table(where: str, rows: dict[str, dict[Level, Cell]]) -> Table:
     title = f"{where}: p99 ms against load, each its own"
     table = Table(box=SIMPLE_HEAD, title=title, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
-    for head in ("peak/s", *(f"{share:.0%}".replace("%", " %") for share in SHARES)):
+    for head in ("peak/s", *map(percent, SHARES)):
         table.add_column(head, justify="right")
     for name, levels in rows.items():
         p99 = [_told(levels.get(share), "p99") for share in _SHARES]

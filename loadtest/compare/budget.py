@@ -49,7 +49,7 @@ class Budget:
     def duration(self, allowed: float) -> float:
         """Return the turns' duration that fits into `allowed` seconds, within the bounds."""
         left = allowed * RESERVE - self.seconds(0)
-        turns = self._cells * self.rounds + (self._driven_by_locust if self.deep else 0)
+        turns = self._cells * self.rounds + self._driven_by_locust
         return round(min(LONGEST, max(SHORTEST, left / turns)), 2)
 
     def fits(self, allowed: float) -> bool:
@@ -63,7 +63,7 @@ class Budget:
     @property
     def _driven_by_locust(self) -> int:
         """Cells of one number of connections; none in an open loop at several loads."""
-        return (self.contestants - 1) * self.routes if self.loads == 1 else 0
+        return (self.contestants - 1) * self.routes if self.deep and self.loads == 1 else 0
 
     @property
     def _cells(self) -> int:

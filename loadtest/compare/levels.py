@@ -28,7 +28,7 @@ class Level:
 
     def __str__(self) -> str:
         if self.of_peak is not None:
-            return f"{self.of_peak:.0%} of its own peak".replace("%", " %")
+            return f"{percent(self.of_peak)} of its own peak"
         if self.rate is None:
             return "closed loop"
         return f"{self.rate:,.0f}/s" if self.rate >= 100 else f"{self.rate:.3g}/s"
@@ -42,6 +42,11 @@ class Level:
 
 
 CLOSED: Final = Level()
+
+
+def percent(share: float) -> str:
+    """Return `75 %` for 0.75."""
+    return f"{share * 100:.0f} %"
 
 
 def level_of(one: Cell | Standing) -> Level:
