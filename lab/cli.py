@@ -23,7 +23,7 @@ from lab.compare.commands import compare, diff
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
 from lab.fronts import gateway_status
-from lab.load import ROUTES, SHAPES, run_load
+from lab.load import ROUTES, SHAPES, locust_command, run_load
 from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
 from lab.rundir import LabError, RunDir, State
 from lab.verify import Verifier, choose
@@ -277,12 +277,11 @@ def load(
             f"--shape crowd: one client in {CROWD} is active; give --users {CROWD} at least"
         )
     url = require_state(RunDir()).url
-    sys.exit(
-        run_load(
-            url, users=users, rate=rate, seconds=duration, routes=routes, shape=shape,
-            processes=processes,
-        )
+    command = locust_command(
+        url, users=users, rate=rate, seconds=duration, routes=routes, shape=shape,
+        processes=processes,
     )  # fmt: skip
+    sys.exit(run_load(command))
 
 
 @main.command()

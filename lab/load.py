@@ -52,24 +52,6 @@ def locust_command(
     return command
 
 
-def run_load(
-    url: str,
-    *,
-    users: int,
-    rate: float,
-    seconds: float,
-    routes: Sequence[str],
-    shape: str | None,
-    processes: int,
-) -> int:
+def run_load(command: Sequence[str]) -> int:
     """Run locust until it ends, its tables on the terminal; return its exit code, 1: failures."""
-    command = locust_command(
-        url,
-        users=users,
-        rate=rate,
-        seconds=seconds,
-        routes=routes,
-        shape=shape,
-        processes=processes,
-    )
     return subprocess.run(command, check=False).returncode

@@ -26,6 +26,7 @@ from locust.runners import WorkerRunner
 from loadtest import shapes
 from loadtest.curves import CROWD, CURVES
 from loadtest.history import History
+from loadtest.verifying import verify
 
 
 def digest_after(rounds: int) -> bytes:
@@ -63,11 +64,7 @@ class ChainUser(FastHttpUser):
         with self.client.request(
             method, path, name=name, catch_response=True, **request
         ) as response:
-            content = response.content or b""
-            if response.status_code != 200:
-                response.failure(f"status {response.status_code}")
-            elif not good(content):
-                response.failure(f"a wrong answer of {len(content)} bytes: {content[:40]!r}")
+            verify(response, good)
 
     @tag("hello")
     @task(10)

@@ -2,8 +2,8 @@
 
     locust -f loadtest/turn_users.py --headless --host URL --users N --record FILE …
 
-`--path`, `--body` (the file that holds the only right answer) and `--seconds` say what to do; the
-seconds count from the moment at which all users are there, and what ended before is not counted.
+`--path`, `--body` (the file that holds the only right answer), `--timeout` and `--seconds` say what
+to do; the latter count from the moment at which all users are there: what ended before does not.
 At its end one JSON object goes to `--record`. Locust's own tables round to whole milliseconds and
 two digits, so times are taken from its request event, which has them as they were measured.
 """
@@ -20,15 +20,15 @@ from locust import FastHttpUser, constant, events, task
 from locust.env import Environment
 
 from loadtest.openloop.record import Times
+from loadtest.verifying import verify
 
-_OPTIONS: Final = ("--path", "--body", "--seconds", "--record")
+_OPTIONS: Final = ("--path", "--body", "--timeout", "--seconds", "--record")
 
 
 class TurnUser(FastHttpUser):
     """One connection on which the next request follows the answer."""
 
     wait_time = constant(0)
-    network_timeout = connection_timeout = 2.0  # seconds, as the other drivers have it
     path = ""
     body = b""
 
@@ -36,11 +36,8 @@ class TurnUser(FastHttpUser):
     def ask(self) -> None:
         """Send the request; anything but 200 with the right content is a wrong answer."""
         with self.client.get(self.path, catch_response=True) as response:
-            if response.status_code == 0:
-                return  # no answer at all: an error, with its reason
-            if response.status_code != 200 or response.content != self.body:
-                what = "body" if response.status_code == 200 else "status"
-                response.failure(f"wrong {what}: {response.status_code}")
+            if response.status_code:  # else there was no answer at all: an error, with its reason
+                verify(response, lambda got: got == self.body)
 
 
 class Turn:
@@ -52,8 +49,7 @@ class Turn:
         self._record = Path(options.record)
         self._seconds = float(options.seconds)
         self._counting = False
-        self._begun = self._elapsed = 0.0
-        self._cpu = resource.getrusage(resource.RUSAGE_SELF)
+        self._begun = self._elapsed = self._user = self._kernel = 0.0
         self._answered = 0
         self._errors: Counter[str] = Counter()
         self._wrong: Counter[str] = Counter()
@@ -63,7 +59,7 @@ class Turn:
         environment.events.quitting.add_listener(self._on_quitting)
 
     def _on_all_there(self, **_: Any) -> None:
-        self._cpu = resource.getrusage(resource.RUSAGE_SELF)
+        self._before = resource.getrusage(resource.RUSAGE_SELF)
         self._begun, self._counting = time.monotonic(), True
         gevent.spawn_later(self._seconds, self._end)
 
@@ -82,17 +78,17 @@ class Turn:
 
     def _end(self) -> None:
         self._counting, self._elapsed = False, time.monotonic() - self._begun
-        spent, before = resource.getrusage(resource.RUSAGE_SELF), self._cpu
-        self._cpu_used = spent.ru_utime - before.ru_utime, spent.ru_stime - before.ru_stime
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        self._user = after.ru_utime - self._before.ru_utime
+        self._kernel = after.ru_stime - self._before.ru_stime
         assert self._environment.runner is not None  # it ran
         self._environment.runner.quit()
 
     def _on_quitting(self, **_: Any) -> None:
         if self._elapsed:
-            user, kernel = self._cpu_used
             found = {
                 "seconds": self._elapsed, "answered": self._answered, "errors": self._errors,
-                "wrong": self._wrong, "user": user, "kernel": kernel,
+                "wrong": self._wrong, "user": self._user, "kernel": self._kernel,
                 "latency": self._times.encode(),
             }  # fmt: skip
             self._record.write_text(json.dumps(found))
@@ -111,4 +107,5 @@ def begin(environment: Environment, **_: Any) -> None:
     """Have the users ask what the turn asks."""
     options: Any = environment.parsed_options
     TurnUser.path, TurnUser.body = options.path, Path(options.body).read_bytes()
+    TurnUser.network_timeout = TurnUser.connection_timeout = float(options.timeout)
     Turn(environment)

@@ -18,6 +18,8 @@ from pathlib import Path
 from signal import SIGINT
 from typing import Any, Final
 
+from hdrh.histogram import HdrHistogram
+
 from loadtest import openloop
 from loadtest.compare.result import Cost, Latency, Round
 from loadtest.openloop.plan import Plan
@@ -65,15 +67,13 @@ def drive(turn: Turn, mark: Mark) -> tuple[Round, str]:
         found = openloop.run(plan, mark)
     except (openloop.PlanError, openloop.DriverFailed) as error:
         raise NotDriven(str(error)) from None
-    p50, p90, p99, p999, longest = (found.latency_us(p) / 1000 for p in (50, 90, 99, 99.9, 100))
-    per = 1e6 / max(found.answered, 1)
     user, kernel = (sum(getattr(cpu, kind) for cpu in found.cpu) for kind in ("user", "system"))
     return Round(
         driver=OPENLOOP,
         seconds=found.elapsed,
         answered=found.answered,
         rate=_achieved(found, turn),
-        latency=Latency(p50, p90, p99, p999, longest),
+        latency=latency_of(found.latency),
         asked=found.connections,
         established=found.established,
         least=min(found.per_connection),
@@ -82,8 +82,20 @@ def drive(turn: Turn, mark: Mark) -> tuple[Round, str]:
         wrong=found.wrong,
         evidence=found.evidence,
         generator_busy=max((cpu.user + cpu.system) / cpu.elapsed for cpu in found.cpu),
-        cost={"generator": Cost(user * per, kernel * per)},
+        cost=own_cost(user, kernel, found.answered),
     ), found.latency
+
+
+def latency_of(histogram: str) -> Latency:
+    """Return the percentiles of an encoded histogram of µs."""
+    times = HdrHistogram.decode(histogram)
+    return Latency(*(times.get_value_at_percentile(p) / 1000 for p in (50, 90, 99, 99.9, 100)))
+
+
+def own_cost(user: float, kernel: float, answered: int) -> dict[str, Cost]:
+    """Return the generator's cost per request, of CPU seconds in user and kernel mode."""
+    per = 1e6 / max(answered, 1)
+    return {"generator": Cost(user * per, kernel * per)}
 
 
 def _achieved(found: openloop.Result, turn: Turn) -> float:
@@ -149,7 +161,6 @@ def read_wrk(said: str, turn: Turn, user: float, kernel: float) -> Round:
         raise NotDriven(f"wrk: {said.strip() or 'it said nothing'}") from None
     seconds, answered = found["duration"] / 1e6, found["requests"]
     errors = {kind: found[kind] for kind in ("connect", "read", "write", "timeout")}
-    per = 1e6 / max(answered, 1)
     return Round(
         driver=WRK,
         seconds=seconds,
@@ -164,5 +175,5 @@ def read_wrk(said: str, turn: Turn, user: float, kernel: float) -> Round:
         wrong={"status": found["status"]} if found["status"] else {},
         evidence=[],
         generator_busy=(user + kernel) / seconds if seconds else 0.0,
-        cost={"generator": Cost(user * per, kernel * per)},
+        cost=own_cost(user, kernel, answered),
     )

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from hdrh.histogram import HdrHistogram
-
-from loadtest.compare.driver import Mark, NotDriven, Turn
-from loadtest.compare.result import Cost, Latency, Round
+from loadtest.compare.driver import Mark, NotDriven, Turn, latency_of, own_cost
+from loadtest.compare.result import Round
 
 LOCUST: Final = "locust"
 _USERS: Final = Path(__file__).parents[1] / "turn_users.py"
@@ -38,7 +36,8 @@ def drive_locust(turn: Turn, mark: Mark) -> Round:
             *(sys.executable, "-m", "locust", "-f", str(_USERS), "--headless", "--only-summary"),
             *("--loglevel", "ERROR", "--users", users, "--spawn-rate", users),
             *("--host", host, "--path", path, "--body", str(body)),
-            *("--seconds", f"{turn.seconds:g}", "--record", str(record)),
+            *("--seconds", f"{turn.seconds:g}", "--timeout", f"{turn.timeout:g}"),
+            *("--record", str(record)),
         ]
         mark()
         try:
@@ -59,16 +58,14 @@ def drive_locust(turn: Turn, mark: Mark) -> Round:
 
 
 def _read(found: dict[str, Any], turn: Turn) -> Round:
-    times = HdrHistogram.decode(found["latency"])
-    latency = (times.get_value_at_percentile(at) / 1000 for at in (50, 90, 99, 99.9, 100))
     seconds, answered = found["seconds"], found["answered"]
-    per = 1e6 / max(answered, 1)
+    user, kernel = found["user"], found["kernel"]
     return Round(
         driver=LOCUST,
         seconds=seconds,
         answered=answered,
         rate=answered / seconds,
-        latency=Latency(*latency),
+        latency=latency_of(found["latency"]),
         asked=turn.connections,
         established=turn.connections,
         least=None,
@@ -76,6 +73,6 @@ def _read(found: dict[str, Any], turn: Turn) -> Round:
         errors=found["errors"],
         wrong=found["wrong"],
         evidence=[],
-        generator_busy=(found["user"] + found["kernel"]) / seconds,
-        cost={"generator": Cost(found["user"] * per, found["kernel"] * per)},
+        generator_busy=(user + kernel) / seconds,
+        cost=own_cost(user, kernel, answered),
     )

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -25,7 +24,7 @@ from lab.compare.outcome import make_result
 from lab.compare.session import Session
 from lab.compare.settings import ROUTES, Settings, count_loads, decide
 from lab.compare.turn import Cores
-from lab.processes import start_part
+from lab.processes import free_port, start_part
 from lab.rundir import LabError, Part, RunDir
 from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.driver import NotDriven, Turn, drive, read_wrk
@@ -266,18 +265,10 @@ def test_locust_finds_a_wrong_answer_and_one_that_never_comes() -> None:
         url = f"http://{process.wait_until_listening()}"
         found = drive_locust(Turn(f"{url}/hello", b"Hello, world!\n", 2, 1.0), lambda: None)
     assert found.wrong["body"] > 0
-    with free_address() as nobody:
-        found = drive_locust(Turn(f"http://{nobody}/hello", b"", 2, 0.5), lambda: None)
+    nobody = f"http://127.0.0.1:{free_port()}"
+    found = drive_locust(Turn(f"{nobody}/hello", b"", 2, 0.5), lambda: None)
     assert found.answered == 0
     assert sum(found.errors.values()) > 0
-
-
-@contextmanager
-def free_address() -> Iterator[str]:
-    """An address at which nobody listens."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 @contextmanager
