@@ -7,7 +7,7 @@ headline   what was compared and found, in words; leads, inversions: the sentenc
 picks      the order of architectures, and which have a colour
 charts     what a figure is: what is drawn, and the same as a table
 vega       what the drawings share: colours, axes, curves
-lines, distributions, turning      figures with a line for each architecture
+lines, distributions, turning      figures with a line for each architecture; across: their axes
 bars, costs, kernel                figures with a bar for each: CPU, system calls, memory
 evidence   the rules and what broke them, the manifest, the table of all cells
 page/      the template, its style and its script
