@@ -261,10 +261,11 @@ def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:
 
 
 def test_locust_finds_a_wrong_answer_and_one_that_never_comes() -> None:
-    with Process([sys.executable, str(ODD), "wrong"]) as process:
+    with Process([sys.executable, str(ODD), "hello"]) as process:
         url = f"http://{process.wait_until_listening()}"
-        found = drive_locust(Turn(f"{url}/hello", b"Hello, world!\n", 2, 1.0), lambda: None)
+        found = drive_locust(Turn(f"{url}/hello", b"Hello, world?\n", 2, 1.0), lambda: None)
     assert found.wrong["body"] > 0
+    assert found.wrong == {"body": found.answered}, "none of them was asked for"
     nobody = f"http://127.0.0.1:{free_port()}"
     found = drive_locust(Turn(f"{nobody}/hello", b"", 2, 0.5), lambda: None)
     assert found.answered == 0
