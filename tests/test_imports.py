@@ -2,8 +2,8 @@
 
 `wire` imports the standard library only, and of that nothing that does I/O; `servers.app` nothing
 of ours. `gateway`, `fcgi_worker` and `servers` build on `wire` and `transport`, never on each
-other. `loadtest` and `experiments` drive the others from outside. `lab` may import all; nobody
-imports `lab`.
+other. `loadtest` and `experiments` drive the others from outside. `pages` is what their HTML
+pages share. `lab` may import all; nobody imports `lab`.
 """
 
 import ast
@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
-    "wire", "transport", "gateway", "fcgi_worker", "servers", "loadtest", "experiments", "lab",
+    "wire", "transport", "gateway", "fcgi_worker", "servers", "pages", "loadtest", "experiments",
+    "lab",
 }  # fmt: skip
 MAY_IMPORT = {
     "wire": {"wire"},
@@ -24,8 +25,9 @@ MAY_IMPORT = {
     "servers": {"wire", "transport", "servers"},
     "gateway": {"wire", "transport", "gateway"},
     "fcgi_worker": {"wire", "transport", "fcgi_worker"},
-    "loadtest": {"loadtest"},
-    "experiments": {"experiments", "loadtest"},
+    "pages": {"pages"},
+    "loadtest": {"loadtest", "pages"},
+    "experiments": {"experiments", "loadtest", "pages"},
     "lab": ROOMS,
 }
 INPUT_OUTPUT = {

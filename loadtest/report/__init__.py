@@ -5,24 +5,17 @@
 words      numbers and lists as a reader wants them, and the marks of the verdicts
 headline   what was compared and found, in words; leads, inversions: the sentences
 picks      the order of architectures, and which have a colour
-charts     what a figure is: what is drawn, and the same as a table
-vega       what the drawings share: colours, axes, curves
+sections   the parts of the page
+slots      what a picked architecture looks like, and curves with a line for each
 lines, distributions, turning      figures with a line for each architecture; across: their axes
 bars, costs, kernel                figures with a bar for each: CPU, system calls, memory
 evidence   the rules and what broke them, the manifest, the table of all cells
 page/      the template, its style and its script
 
-The charts are Vega-Lite's. Its JavaScript comes out of the vl-convert-python package and goes into
-the page whole, 0.9 MB: the reader's browser draws, so that lines can be picked, a chart has the
-width of its screen, and colours follow the reader's scheme. Taking it out costs some three seconds.
+What it shares with other pages, among it what a figure is and how one is drawn, is in `pages`.
 """
 
-from functools import cache
 from pathlib import Path
-from typing import Final
-
-import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from loadtest.compare.result import Result
 from loadtest.report import (
@@ -36,22 +29,15 @@ from loadtest.report import (
     words,
 )
 from loadtest.report.picks import by_place, picks
-from loadtest.report.vega import CONFIG, SLOTS
-
-LICENCE: Final = "Vega, Vega-Lite, Vega-Embed: BSD 3-Clause, University of Washington and others."
+from loadtest.report.slots import SLOTS
+from pages import environment
 
 
 def render(result: Result) -> str:
     """Return the page's text."""
-    environment = Environment(
-        loader=PackageLoader("loadtest.report", "page"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=words.number, span=words.span, told=words.with_names)
-    return environment.get_template("page.html").render(
+    templates = environment("loadtest.report", "page")
+    templates.filters.update(number=words.number, span=words.span, told=words.with_names)
+    return templates.get_template("page.html").render(
         title=headline.title(result),
         subtitle=headline.subtitle(result),
         stories=headline.stories(result),
@@ -77,19 +63,9 @@ def render(result: Result) -> str:
         head=evidence.HEAD,
         cells=evidence.cells(by_place(result)),
         names=[each.name for each in result.architectures],
-        config=CONFIG,
-        library=_library(),
-        licence=LICENCE,
     )
 
 
 def write(result: Result, path: Path) -> None:
     """Write the page."""
     path.write_text(render(result), encoding="utf-8")
-
-
-@cache
-def _library() -> str:
-    """Return Vega's JavaScript, fit to stand in a page."""
-    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

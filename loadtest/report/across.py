@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from loadtest.compare.result import Cell, Interval
-from loadtest.report.charts import Table
-from loadtest.report.vega import axis, by_slot, curves, from_zero, log_axis, spec, tooltip
+from loadtest.report.slots import by_slot, curves
 from loadtest.report.words import marked, number, span
+from pages.charts import Table
+from pages.vega import axis, from_zero, log_axis, spec, tooltip
 
 CONNECTIONS: Final = "connections"
 RATE: Final = "intended requests per second"

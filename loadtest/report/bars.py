@@ -7,8 +7,8 @@ verdict of a figure that is not valid, whose bar is pale.
 from collections.abc import Sequence
 from typing import Any
 
-from loadtest.report.vega import axis, spec, tooltip
 from loadtest.report.words import marked, number
+from pages.vega import axis, spec, tooltip
 
 Bar = tuple[str, str, float, str]
 """Row, what it is a part of, value, verdict."""

@@ -9,9 +9,10 @@ from typing import Final
 
 from loadtest.compare.result import Cell, Result
 from loadtest.report.bars import Bar, stacked
-from loadtest.report.charts import Chart, Section, Table, View, most
 from loadtest.report.picks import by_where
+from loadtest.report.sections import Section, most
 from loadtest.report.words import marked, number
+from pages.charts import Chart, Table, View
 
 PARTS: Final = {"back": 0, "front": 1}
 """Parts of the chain, and their colours."""
@@ -47,7 +48,6 @@ def section(result: Result) -> Section:
         views,
         Table(["architecture", "where", *(f"{kind}, µs" for kind in TOLD)], rows),
         first=most(result, views),
-        picked=False,
         legend=[(colour, kind) for kind, colour in KINDS.items()],
     )
     return Section(

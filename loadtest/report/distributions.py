@@ -9,10 +9,12 @@ from typing import Any, Final
 from hdrh.histogram import HdrHistogram
 
 from loadtest.compare.result import Cell, Result
-from loadtest.report.charts import Chart, Section, Table, View, most
 from loadtest.report.picks import by_where
-from loadtest.report.vega import axis, curves, log_axis, spec, tooltip
+from loadtest.report.sections import Section, most
+from loadtest.report.slots import curves
 from loadtest.report.words import marked, number
+from pages.charts import Chart, Table, View
+from pages.vega import axis, log_axis, spec, tooltip
 
 NINES: Final = (
     0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 99.999,
@@ -46,6 +48,7 @@ def section(result: Result) -> Section:
         views,
         Table([*head, "max, ms"], rows),
         first=most(result, views),
+        picked=True,
     )
     return Section(
         "distributions",

@@ -5,10 +5,11 @@ from typing import Final
 
 from loadtest.compare.result import Result
 from loadtest.report.bars import Bar, stacked
-from loadtest.report.charts import Chart, Section, Table, View, most
 from loadtest.report.picks import by_where, order
-from loadtest.report.vega import COLOURS
+from loadtest.report.sections import Section, most
 from loadtest.report.words import marked, number
+from pages.charts import Chart, Table, View
+from pages.vega import COLOURS
 
 MEMORY: Final = {"back": 0, "front": 1, "kernel": 2}
 """Who holds it, and their colours."""
@@ -43,7 +44,6 @@ def system_calls(result: Result) -> Section:
         views,
         Table(["architecture", "where", "part", "all", "by name"], rows),
         first=most(result, views),
-        picked=False,
         legend=[(colour, kind) for kind, colour in kinds.items()],
     )
     return Section(
@@ -90,7 +90,6 @@ def memory(result: Result) -> Section:
         "KiB for each connection that is open and asks nothing.",
         [View("", stacked(bars, kinds, "KiB per connection"))] if bars else [],
         Table(["architecture", *(f"{part}, KiB" for part in kinds)], rows),
-        picked=False,
         legend=[(colour, kind) for kind, colour in kinds.items()],
     )
     return Section(

@@ -12,9 +12,10 @@ from typing import Final
 
 from loadtest.compare.result import Cell, Interval, Result
 from loadtest.report.across import CONNECTIONS, RATE, SHARE, drawn, tabled
-from loadtest.report.charts import Chart, Section, View
 from loadtest.report.picks import by_place
+from loadtest.report.sections import Section
 from loadtest.report.words import plural
+from pages.charts import Chart, View
 
 TURNING: Final = ("wait", "cpu")
 """Routes whose work is not the server's own; they have a section to themselves."""
@@ -91,6 +92,7 @@ def _pair(route: str, kind: str, connections: int, cells: list[Cell]) -> list[Ch
             "interval, in which it lies with 95\u00a0% certainty. Higher is better.",
             [View("", drawn(cells, throughput, across, "answers per second", "linear"))],
             tabled(cells, across, {"": throughput}),
+            picked=True,
         ),
         latencies,
     ]
@@ -118,4 +120,5 @@ def _latency(key: str, where: str, across: str, cells: list[Cell]) -> Chart:
         views,
         tabled(cells, across, {name: partial(latency, name=name) for name in PERCENTILES}),
         first=list(PERCENTILES).index("p99"),
+        picked=True,
     )

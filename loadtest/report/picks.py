@@ -6,7 +6,7 @@ from itertools import groupby
 
 from loadtest.compare.levels import level_of
 from loadtest.compare.result import Cell, Result
-from loadtest.report.vega import SLOTS
+from loadtest.report.slots import SLOTS
 from loadtest.report.words import place
 
 

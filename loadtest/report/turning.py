@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from loadtest.compare.result import Cell, Result, Standing
 from loadtest.report import lines
-from loadtest.report.charts import Chart, Section, Table, View
 from loadtest.report.inversions import turned
 from loadtest.report.picks import by_place, routes_of
-from loadtest.report.vega import axis, curves, from_zero, spec, tooltip
+from loadtest.report.sections import Section
+from loadtest.report.slots import curves
 from loadtest.report.words import marked, number, plural
+from pages.charts import Chart, Table, View
+from pages.vega import axis, from_zero, spec, tooltip
 
 WHOLE: Final = ("valid", "generator-bound")
 """Verdicts of figures that others may be compared with: of the second, at least so much is true."""
@@ -36,6 +38,7 @@ def section(result: Result) -> Section:
         views,
         _table(result, routes, shares),
         first=max(len(views) - 1, 0),
+        picked=True,
     )
     missing = [route for route in lines.TURNING if route not in routes]
     return Section(

@@ -1,14 +1,12 @@
-// Draws the charts, keeps their colours with what is picked, sorts the table.
-"use strict";
+// Keeps the figures' colours with what is picked.
 
-const DASHES = ["1 0", "7 3", "2 3", "9 3 2 3", "4 4", "12 3", "1 4", "6 2 2 2 2 2"]; // as in charts.py
+const DASHES = ["1 0", "7 3", "2 3", "9 3 2 3", "4 4", "12 3", "1 4", "6 2 2 2 2 2"]; // as in slots.py
 const MARKERS = [
   "M20 2a4 4 0 1 0 .01 0z", "M16 2h8v8h-8z", "M20 1l5 9h-10z", "M20 0l5 6l-5 6l-5-6z",
   "M20 11l5-9h-10z", "M25 6l-9 5v-10z", "M15 6l9 5v-10z", "M14 5h12v2h-12z",
 ];
 const boxes = [...document.querySelectorAll(".picker input")];
 const slots = []; // by slot: a picked architecture's name
-const shown = new Map(); // by figure: the chart that is drawn
 let latest = 0;
 
 function swatch(slot) {
@@ -28,16 +26,6 @@ function key(slot) {
 function coloured(rows) {
   const told = rows.map((row) => ({ ...row, slot: "a" in row ? slots.indexOf(row.a) : 0 }));
   return told.sort((one, other) => one.slot - other.slot);
-}
-
-async function draw(figure) {
-  const place = figure.querySelector(".chart");
-  const views = JSON.parse(figure.querySelector("script").textContent);
-  const spec = views[figure.querySelector(".view select")?.value ?? 0];
-  spec.data.values = coloured(spec.data.values);
-  shown.get(figure)?.finalize();
-  const options = { config: CONFIG, mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } };
-  shown.set(figure, await vegaEmbed(place, spec, options));
 }
 
 function showPicked() {
@@ -67,23 +55,6 @@ async function pick(event) {
   for (const figure of document.querySelectorAll("figure:has(.keys)")) await draw(figure);
 }
 
-function sort(event) {
-  const button = event.target.closest("button");
-  if (!button) return;
-  const head = button.closest("th");
-  const rising = head.ariaSort !== "ascending";
-  for (const other of head.parentNode.cells) other.ariaSort = "none";
-  head.ariaSort = rising ? "ascending" : "descending";
-  const body = head.closest("table").tBodies[0];
-  const value = (row) => row.cells[head.cellIndex].dataset.key;
-  const compare = (one, other) => {
-    const [a, b] = [value(one), value(other)];
-    if (a === "" || b === "") return (a === "") - (b === ""); // what was not measured goes last
-    return (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b) * (rising ? 1 : -1);
-  };
-  body.append(...[...body.rows].sort(compare));
-}
-
 async function start() {
   for (const box of boxes) {
     const slot = Number(box.dataset.slot);
@@ -92,12 +63,8 @@ async function start() {
     box.addEventListener("change", pick);
   }
   showPicked();
-  for (const table of document.querySelectorAll(".sortable")) table.addEventListener("click", sort);
-  for (const figure of document.querySelectorAll("figure")) {
-    figure.querySelector(".view select")?.addEventListener("change", () => draw(figure));
-    await draw(figure);
-  }
-  document.documentElement.dataset.drawn = "yes";
+  dressed = coloured;
+  await drawAll();
 }
 
 start();

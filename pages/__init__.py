@@ -1,0 +1,49 @@
+"""What self-contained HTML pages share: each opens offline and loads nothing.
+
+    environment("loadtest.report", "page").get_template("page.html").render(…)
+
+charts     what a figure is: views of which the reader picks one, and the same as a table
+vega       what drawings share: colours, axes, scales
+parts/     base.css: colours, light and dark, type, tables, print; figures.html: the macros `figure`
+           and `table`; figures.js: draws the figures, sorts the tables
+
+A page's template includes base.css, puts `vega()` and `vega_config` before figures.js, and calls
+drawAll() at its end.
+
+The charts are Vega-Lite's. Its JavaScript comes out of the vl-convert-python package and goes into
+the page whole, 0.9 MB: the reader's browser draws, so that a chart has the width of its screen, its
+colours follow the reader's scheme, and lines can be picked. Taking it out costs some three seconds.
+"""
+
+from functools import cache
+from typing import Final
+
+import vl_convert
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from pages.vega import CONFIG
+
+LICENCE: Final = "Vega, Vega-Lite, Vega-Embed: BSD 3-Clause, University of Washington and others."
+
+
+def environment(package: str, folder: str) -> Environment:
+    """Return the templates of a package's folder, beside the parts that all pages share.
+
+    A template has `vega()`, Vega's JavaScript, its `vega_config` and its `vega_licence`.
+    """
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package, folder), PackageLoader("pages", "parts")]),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(vega=_vega, vega_config=CONFIG, vega_licence=LICENCE)
+    return made
+
+
+@cache
+def _vega() -> str:
+    """Return Vega's JavaScript, fit to stand in a page."""
+    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

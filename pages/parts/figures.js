@@ -1,0 +1,41 @@
+// Draws a page's figures and sorts its tables. A page calls drawAll() once, at its end.
+"use strict";
+
+const shown = new Map(); // by figure: the chart that is drawn
+let dressed = (rows) => rows; // a page may have the rows dressed for what its reader picked
+
+async function draw(figure) {
+  const place = figure.querySelector(".chart");
+  const views = JSON.parse(figure.querySelector("script").textContent);
+  const spec = views[figure.querySelector(".view select")?.value ?? 0];
+  spec.data.values = dressed(spec.data.values);
+  shown.get(figure)?.finalize();
+  const options = { config: CONFIG, mode: "vega-lite", renderer: "svg", actions: false, tooltip: { theme: "custom" } };
+  shown.set(figure, await vegaEmbed(place, spec, options));
+}
+
+function sort(event) {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const head = button.closest("th");
+  const rising = head.ariaSort !== "ascending";
+  for (const other of head.parentNode.cells) other.ariaSort = "none";
+  head.ariaSort = rising ? "ascending" : "descending";
+  const body = head.closest("table").tBodies[0];
+  const value = (row) => row.cells[head.cellIndex].dataset.key;
+  const compare = (one, other) => {
+    const [a, b] = [value(one), value(other)];
+    if (a === "" || b === "") return (a === "") - (b === ""); // what was not measured goes last
+    return (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b) * (rising ? 1 : -1);
+  };
+  body.append(...[...body.rows].sort(compare));
+}
+
+async function drawAll() {
+  for (const table of document.querySelectorAll(".sortable")) table.addEventListener("click", sort);
+  for (const figure of document.querySelectorAll("figure:has(.chart)")) {
+    figure.querySelector(".view select")?.addEventListener("change", () => draw(figure));
+    await draw(figure);
+  }
+  document.documentElement.dataset.drawn = "yes";
+}
