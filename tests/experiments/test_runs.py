@@ -11,7 +11,7 @@ from experiments.catalogue import CLAIMS, MODULES, find
 from experiments.frame import CONFIRMED, NOT_MEASURED, REFUTED
 from experiments.outcome import Outcome
 
-PROMISED = {"K1"}
+PROMISED = {"K1", "K5"}
 """Claims that do not depend on time."""
 
 
