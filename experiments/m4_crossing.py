@@ -17,7 +17,7 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from pages.charts import Chart
 
 CONNECTIONS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-REQUESTS: Final = 6_000
+REQUESTS: Final = 4_096
 """In all, for each server and number of connections."""
 
 ROUNDS: Final = 3
