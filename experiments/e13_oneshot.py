@@ -167,8 +167,8 @@ def judge(numbers: Numbers) -> list[Finding]:
         f"data: {alone['first']} report, more data: {alone['more']}, armed again: "
         f"{alone['armed_again']}; {numbers['messages']} messages, {numbers['threads']} threads: a "
         f"connection was given to a second thread {without['level']} times level-triggered, "
-        f"{without['edge']} times edge-triggered, {oneshot['double']} times with ONESHOT, which was armed again "
-        f"{oneshot['rearmed']} times"
+        f"{without['edge']} times edge-triggered, {oneshot['double']} times with ONESHOT, "
+        f"which was armed again {oneshot['rearmed']} times"
     )
     return [Finding("E13", verdict(disarms and all(without.values())), key)]
 
