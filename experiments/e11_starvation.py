@@ -157,10 +157,10 @@ def judge(numbers: Numbers) -> list[Finding]:
 def figures(numbers: Numbers) -> list[Chart]:
     """Draw how long the quiet client waited."""
     rows = {
-        "beside a silent one: blocking": numbers["blocking"]["waited_ms"],
-        "… nonblocking": numbers["blocking_cured"]["waited_ms"],
-        "beside a fast one: until EAGAIN": numbers["endless"]["waited_ms"],
-        "… one read a turn": numbers["endless_cured"]["waited_ms"],
+        "silent: blocking": numbers["blocking"]["waited_ms"],
+        "silent: nonblocking": numbers["blocking_cured"]["waited_ms"],
+        "fast: until EAGAIN": numbers["endless"]["waited_ms"],
+        "fast: a read a turn": numbers["endless_cured"]["waited_ms"],
     }
     text = (
         "How long a client waited whose byte had come before the loop began: beside one that sent "

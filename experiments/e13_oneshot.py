@@ -164,11 +164,10 @@ def judge(numbers: Numbers) -> list[Finding]:
     once = (alone["first"], alone["more"], alone["armed_again"]) == (1, 0, 1)
     disarms = once and oneshot["double"] == 0 and oneshot["rearmed"] > 0
     key = (
-        f"data: {alone['first']} report, more data: {alone['more']}, armed again: "
-        f"{alone['armed_again']}; {numbers['messages']} messages, {numbers['threads']} threads: a "
-        f"connection was given to a second thread {without['level']} times level-triggered, "
-        f"{without['edge']} times edge-triggered, {oneshot['double']} times with ONESHOT, "
-        f"which was armed again {oneshot['rearmed']} times"
+        f"reports of data: {alone['first']}, of more data: {alone['more']}, after arming again: "
+        f"{alone['armed_again']}; {numbers['messages']} messages to {numbers['threads']} threads: "
+        f"two held one connection {without['level']} times level-triggered, {without['edge']} "
+        f"edge-triggered, {oneshot['double']} with ONESHOT"
     )
     return [Finding("E13", verdict(disarms and all(without.values())), key)]
 

@@ -137,10 +137,9 @@ def judge(numbers: Numbers) -> list[Finding]:
         for what, case in cases.items()
         if case["event"] in case["before"] or case["event"] not in case["after"]
     ]
-    told = "; ".join(f"{what}: {_short(case['after'])}" for what, case in cases.items())
-    events = sorted({case["event"] for case in cases.values()})
-    holds = not missing and set(events) == set(NAMES)
-    key = told if holds else f"not as described: {', '.join(missing)}; {told}"
+    told = "; ".join(f"{case['event']}: {what}" for what, case in cases.items())
+    holds = not missing and {case["event"] for case in cases.values()} == set(NAMES)
+    key = f"reported each, and not before: {told}" if holds else f"not {'; not '.join(missing)}"
     return [Finding("E14", verdict(holds), key)]
 
 
@@ -155,10 +154,6 @@ def figures(numbers: Numbers) -> list[Chart]:
     }
     text = "What epoll reports of a connection after each of these has happened to it."
     return [marks.matrix("e14-events", "Events, and what raises them", text, rows, list(NAMES))]
-
-
-def _short(names: list[str]) -> str:
-    return " ".join(name.removeprefix("EPOLL") for name in names)
 
 
 EXPERIMENT = Experiment(

@@ -105,10 +105,10 @@ def _each(counts: list[int]) -> str:
 def figures(numbers: Numbers) -> list[Chart]:
     """Draw what was looked at beside what was found."""
     rows = {
-        "bits set in the three sets, before": sum(numbers["bits_in"]),
-        "bits set in them, after": sum(numbers["bits_out"]),
-        "entries walked to find them": numbers["walked"],
-        "entries epoll hands out instead": numbers["epoll_returned"],
+        "bits set, before": sum(numbers["bits_in"]),
+        "bits set, after": sum(numbers["bits_out"]),
+        "entries walked": numbers["walked"],
+        "epoll handed out": numbers["epoll_returned"],
     }
     text = (
         f"One select(2) on {numbers['watched']} connections: one readable, one writable, one with "

@@ -1,29 +1,23 @@
 """Figures beside lines and bars: fitted lines, strips of what happened, matrices of dots."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pages.charts import Chart, Table, View
 from pages.vega import COLOURS, axis, from_zero, spec, tooltip
 
-NAMED = {"domain": False, "ticks": False, "grid": False, "labelLimit": 260}
+_NAMES: Final = {"domain": False, "ticks": False, "labelLimit": 260, "labelPadding": 8}
 """An axis of names."""
 
 
-def with_fits(chart: Chart, fits: Mapping[str, tuple[float, float]]) -> Chart:
-    """Add to drawn lines, by the names of their series, the fitted ones: slope and intercept.
-
-    They are dashed, and drawn where a point is; below zero a logarithmic axis has no room for them.
-    """
-    spec_ = chart.views[0].spec
-    rows = spec_["data"]["values"]
+def with_fits(chart: Chart, fits: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:
+    """Add to drawn lines the fitted ones, dashed: points for each, by its name."""
     fitted = [
-        {"s": name, "x": row["x"], "y": float(f"{slope * row['x'] + intercept:.5g}")}
-        for name, (slope, intercept) in fits.items()
-        for row in rows
-        if row["s"] == name and slope * row["x"] + intercept > 0
+        {"s": name, "x": float(f"{x:.5g}"), "y": float(f"{y:.5g}")}
+        for name, points in fits.items()
+        for x, y in points
     ]
-    spec_["layer"].append(
+    chart.views[0].spec["layer"].append(
         {
             "data": {"values": fitted},
             "mark": {"type": "line", "strokeDash": [3, 3], "strokeWidth": 1, "color": "var(--ink)"},
@@ -48,7 +42,7 @@ def strip(
     drawn = spec(
         values,
         44 * len(rows),
-        mark={"type": "tick", "thickness": 2},
+        mark={"type": "tick", "thickness": 2, "opacity": 1},
         encoding={
             "x": axis("x", x, scale=from_zero([each["x"] for each in values])),
             "y": {
@@ -56,7 +50,7 @@ def strip(
                 "type": "nominal",
                 "sort": list(rows),
                 "title": None,
-                "axis": NAMED,
+                "axis": {**_NAMES, "grid": False},
             },
             "yOffset": {"field": "s", "type": "nominal", "sort": kinds},
             "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None},
@@ -89,8 +83,8 @@ def matrix(
         mark={"type": "circle", "size": 160, "opacity": 1},
         encoding={
             "x": {"field": "c", **names, "scale": {"domain": list(columns)},
-                  "axis": {**NAMED, "orient": "top", "labelAngle": 0}},
-            "y": {"field": "r", **names, "sort": list(rows), "axis": {**NAMED, "grid": True}},
+                  "axis": {**_NAMES, "orient": "top", "labelAngle": 0}},
+            "y": {"field": "r", **names, "sort": list(rows), "axis": {**_NAMES, "grid": True}},
             "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None},
             "tooltip": tooltip(("r", "when"), ("c", "what"), ("s", "how")),
         },

@@ -1,6 +1,7 @@
 """The verdicts and the figures of E3, E4 and E15: slopes, shares, and the order of arrivals."""
 
 from collections.abc import Sequence
+from math import exp, log
 from typing import Any, Final
 
 from experiments import drawing, timing
@@ -8,9 +9,12 @@ from experiments.frame import Finding, Numbers, verdict
 from experiments.marks import with_fits
 from pages.charts import Chart
 
-SHARE: Final = 0.5
-"""Of the cost of a call at the largest set, that which grew with the set. A call that scans spends
-more on the set than on anything else there; one that does not, spends nothing."""
+EXPONENT: Final = 0.5
+"""Of the set's size in the cost of a call, where the set outweighs the call itself: halfway between
+one that does not know the set (0) and one that asks everybody in it (1)."""
+
+OUTWEIGHS: Final = 100
+"""Connections from which on that is so: to ask one takes tens of ns, an empty call 1 or 2 µs."""
 
 FLAT: Final = 0.1
 """Of the cost of asking one descriptor: what a watched one may add at most, to say that it is not
@@ -20,7 +24,7 @@ Row = dict[str, Any]
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """E3 by the share of the call that grows, E4 and E15 by slopes against each other."""
+    """E3 and E4 by exponents, E4 and E15 by slopes against each other."""
     rows = numbers["rows"]
     return [_scans(rows), _flat(rows, numbers["epoll_ctl"]), _lists(numbers)]
 
@@ -35,9 +39,11 @@ def slope(found: Sequence[tuple[float, float]]) -> float:
     return timing.fit(found)[0] * 1000
 
 
-def _share(found: Sequence[tuple[float, float]]) -> float:
-    largest, cost = found[-1]
-    return slope(found) * largest / 1000 / cost
+def power(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return exponent and factor of the power of the size that the cost follows (log-log fit)."""
+    outweighing = [(log(size), log(cost)) for size, cost in found if size >= OUTWEIGHS]
+    exponent, intercept = timing.fit(outweighing)
+    return exponent, exp(intercept)
 
 
 def _scans(rows: Sequence[Row]) -> Finding:
@@ -45,12 +51,12 @@ def _scans(rows: Sequence[Row]) -> Finding:
     for poller in ("select", "poll"):
         found = points(rows, poller)
         said.append(
-            f"{poller} {slope(found):.0f} ns more for each idle connection, "
-            f"{_share(found):.0%} of the call at {found[-1][0]:,}"
+            f"{poller} {slope(found):,.0f} ns more for each idle connection (the cost follows "
+            f"their number to the power of {power(found)[0]:.2f})"
         )
-    holds = all(_share(points(rows, poller)) >= SHARE for poller in ("select", "poll"))
+    holds = all(power(points(rows, poller))[0] >= EXPONENT for poller in ("select", "poll"))
     last = rows[-1]
-    key = f"{'; '.join(said)}: {last['poll']:.0f} µs to find one ready one by poll"
+    key = f"{', '.join(said)}; {last['poll']:,.0f} µs of poll to find one among {last['idle']:,}"
     return Finding("E3", verdict(holds), key)
 
 
@@ -58,8 +64,8 @@ def _flat(rows: Sequence[Row], control: dict[str, float]) -> Finding:
     epoll, poll = (slope(points(rows, poller)) for poller in ("epoll", "poll"))
     last = rows[-1]
     key = (
-        f"epoll {epoll:.2f} ns more for each idle connection, poll {poll:.0f}; at "
-        f"{last['idle']:,}: {last['epoll']:.1f} µs against {last['poll']:.0f}"
+        f"epoll {epoll:.2f} ns more for each idle connection, poll {poll:,.0f}; at "
+        f"{last['idle']:,}: {last['epoll']:.1f} µs against {last['poll']:,.0f}"
     )
     spared = last["poll"] - last["epoll"]
     scope = (
@@ -70,7 +76,8 @@ def _flat(rows: Sequence[Row], control: dict[str, float]) -> Finding:
     if spared > 0:
         calls = last["add"] * last["idle"] / spared
         scope += f" After {calls:.0f} waits the adding is paid for."
-    return Finding("E4", verdict(epoll <= FLAT * poll), key, scope)
+    flat = power(points(rows, "epoll"))[0] < EXPONENT and epoll <= FLAT * poll
+    return Finding("E4", verdict(flat), key, scope)
 
 
 def _lists(numbers: Numbers) -> Finding:
@@ -100,11 +107,14 @@ def figures(numbers: Numbers) -> list[Chart]:
     rows = numbers["rows"]
     by_poller = {poller: points(rows, poller) for poller in ("select", "poll", "epoll")}
     series = {
-        f"{poller}: {slope(found):.2g} ns for each": found for poller, found in by_poller.items()
+        f"{poller}: {_few(slope(found))} ns for each": found for poller, found in by_poller.items()
     }
+    fits = {name: _fitted(found) for name, found in series.items()}
+    powers = ", ".join(f"{name} {power(found)[0]:.2f}" for name, found in by_poller.items())
     text = (
-        "One ready connection among idle ones: µs for one call, both axes logarithmic. Dashed: "
-        "the line fitted to each by least squares. select ends where its set does."
+        "One ready connection among idle ones: µs for one call, both axes logarithmic. Dashed: the "
+        f"power of their number that the cost follows, by least squares: {powers}. select ends "
+        "where its set does."
     )
     across, up = "idle connections watched", "µs for a call"
     curves = drawing.lines(
@@ -121,4 +131,13 @@ def figures(numbers: Numbers) -> list[Chart]:
         "growing list of ready ones. Both axes are logarithmic.", ready, "connections", up,
         log_x=True, log_y=True,
     )  # fmt: skip
-    return [with_fits(curves, {name: timing.fit(found) for name, found in series.items()}), follows]
+    return [with_fits(curves, fits), follows]
+
+
+def _fitted(found: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    exponent, factor = power(found)
+    return [(size, factor * size**exponent) for size, _ in found if size >= OUTWEIGHS]
+
+
+def _few(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2f}"
