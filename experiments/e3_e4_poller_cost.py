@@ -25,7 +25,7 @@ SIZES: Final = (10, 30, 100, 300, 900, 3000, 10_000, 19_000)
 READY: Final = (1, 10, 100, 1000)
 """Connections with data, while the smallest size from `BESIDE` on is idle beside them."""
 
-BESIDE: Final = 900
+BESIDE: Final = 300
 SPARE: Final = 120
 """Descriptors for everything but the idle connections."""
 

@@ -64,7 +64,7 @@ def _flat(rows: Sequence[Row], control: dict[str, float]) -> Finding:
     epoll, poll = (slope(points(rows, poller)) for poller in ("epoll", "poll"))
     last = rows[-1]
     key = (
-        f"epoll {epoll:.2f} ns more for each idle connection, poll {poll:,.0f}; at "
+        f"epoll {_few(epoll)} ns more for each idle connection, poll {poll:,.0f}; at "
         f"{last['idle']:,}: {last['epoll']:.1f} µs against {last['poll']:,.0f}"
     )
     spared = last["poll"] - last["epoll"]
@@ -91,7 +91,7 @@ def _lists(numbers: Numbers) -> Finding:
     last = rows[-1]
     key = (
         f"{last['watched']:,} watched, {last['handed_out']} on the list; one more watched costs "
-        f"epoll_wait {watched:.2f} ns, one more ready {ready:.0f}; data came in the order "
+        f"epoll_wait {_few(watched)} ns, one more ready {ready:.0f}; data came in the order "
         f"{_listed(order['arrived'])}, epoll said {_listed(order['epoll'])}, poll "
         f"{_listed(order['poll'])}"
     )
@@ -140,4 +140,4 @@ def _fitted(found: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _few(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{round(value, 2) + 0.0:.2f}"  # no -0.00
