@@ -15,7 +15,7 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import pairs
 from pages.charts import Chart
 
-CONNECTIONS: Final = 200
+CONNECTIONS: Final = 100
 """Watched at a time; with both ends in this process, far below the 1,024 that a set holds."""
 
 READY: Final = 3
