@@ -20,6 +20,19 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "m4_crossing": ("M4",),
     "m5_signal": ("M5",),
     "m6_asynchronous": ("M6",),
+    "e1_select_sets": ("E1",),
+    "e2_select_limit": ("E2",),
+    "e3_e4_poller_cost": ("E3", "E4", "E15"),
+    "e5_poll_array": ("E5",),
+    "e6_portability": ("E6",),
+    "e7_epoll_size": ("E7",),
+    "e8_epoll_descriptor": ("E8",),
+    "e9_epoll_timeout": ("E9",),
+    "e10_level_edge": ("E10",),
+    "e11_starvation": ("E11",),
+    "e12_notifications": ("E12",),
+    "e13_oneshot": ("E13",),
+    "e14_events": ("E14",),
 }
 """By module of this room: the claims that its EXPERIMENT shows."""
 
