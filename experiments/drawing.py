@@ -3,8 +3,9 @@
 Colours are those of the house (pages: --c0 … --c7), in the order in which the series are given.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from loadtest.report.slots import SHAPES
 from loadtest.report.words import number
@@ -12,6 +13,17 @@ from pages.charts import Chart, Table, View
 from pages.vega import COLOURS, axis, from_zero, log_axis, spec, tooltip
 
 Points = Sequence[tuple[float, float]]
+
+NAMES: Final = {
+    "domain": False, "ticks": False, "labelLimit": 260, "labelPadding": 8,
+    "labelExpr": "split(datum.label, '\\n')",
+}  # fmt: skip
+"""An axis of names, which may have several lines: see `wrapped`."""
+
+
+def wrapped(name: str) -> str:
+    """Return a name in lines that are short enough for a phone."""
+    return "\n".join(textwrap.wrap(name, 22))
 
 
 def lines(
@@ -56,14 +68,14 @@ def bars(
     parts = list(dict.fromkeys(part for value in parted.values() for part in value))
     drawn = spec(
         [
-            {"r": row, "s": part, "y": float(f"{value:.5g}"), "o": parts.index(part)}
+            {"r": wrapped(row), "s": part, "y": float(f"{value:.5g}"), "o": parts.index(part)}
             for row, values in parted.items()
             for part, value in values.items()
         ],
-        30 * len(parted) + 4,
+        34 * len(parted) + 4,
         encoding={
-            "y": {"field": "r", "type": "nominal", "sort": list(parted), "title": None,
-                  "axis": {"domain": False, "ticks": False}},
+            "y": {"field": "r", "type": "nominal", "sort": [wrapped(row) for row in parted],
+                  "title": None, "axis": NAMES},
         },
         layer=[_bar(parted, parts, unit), _ends(parted, unit)],
     )  # fmt: skip
@@ -98,7 +110,7 @@ def _bar(parted: dict[str, dict[str, float]], parts: list[str], unit: str) -> di
 def _ends(parted: dict[str, dict[str, float]], unit: str) -> dict[str, Any]:
     """The totals, at the ends of the bars."""
     values = [
-        {"r": row, "y": sum(values.values()), "end": number(sum(values.values()))}
+        {"r": wrapped(row), "y": sum(values.values()), "end": number(sum(values.values()))}
         for row, values in parted.items()
     ]
     return {

@@ -147,13 +147,16 @@ def figures(numbers: Numbers) -> list[Chart]:
     """Draw which events each thing that happens brings."""
     rows = {
         what: {
-            name: "was there before" if name in case["before"] else "raised by it"
+            name.removeprefix("EPOLL"): (
+                "was there before" if name in case["before"] else "raised by it"
+            )
             for name in case["after"]
         }
         for what, case in numbers["cases"].items()
     }
-    text = "What epoll reports of a connection after each of these has happened to it."
-    return [marks.matrix("e14-events", "Events, and what raises them", text, rows, list(NAMES))]
+    text = "What epoll reports of a connection (EPOLLIN, …) after each of these has happened."
+    columns = [name.removeprefix("EPOLL") for name in NAMES]
+    return [marks.matrix("e14-events", "Events, and what raises them", text, rows, columns)]
 
 
 EXPERIMENT = Experiment(

@@ -145,7 +145,7 @@ def figures(numbers: Numbers) -> Sequence[Chart]:
     rows: dict[str, Any] = {
         "processes": numbers["processes"]["ns"],
         "threads": numbers["threads"]["ns"],
-        "the same calls, no switch": numbers["no switch"]["ns"],
+        "same calls, no switch": numbers["no switch"]["ns"],
         "generators": numbers["generators"]["ns"],
     }
     text = "A token passed to and fro on one CPU; system calls included, where there are any."

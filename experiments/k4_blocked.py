@@ -26,7 +26,7 @@ WATCHED: Final = 2.0
 BURNS: Final = 0.1
 """Of a core: what a process that never sleeps gets where nine others want that core too."""
 
-POLLER: Final = "recv, nonblocking, in a loop"
+POLLER: Final = "recv in a loop"
 _LOOKS: Final = 40
 
 Serve = Callable[[socket.socket], None]

@@ -46,6 +46,7 @@ KINDS: Final = {
     "copying": "var(--c0)",
     "woken, and copying: one call": "var(--c5)",
 }
+_PHASES: Final = ("phase 1, waiting", "phase 2, copying")
 _TIMES: Final = 9
 _SHOWN: Final = 4  # times the median of the second phases: one that was disturbed goes off the edge
 
@@ -124,7 +125,7 @@ def figures(numbers: Numbers) -> Sequence[Chart]:
         Window("the whole read", first, last * 1.1, 1000, "ms after the datagram arrived"),
     ]
     title = "The two phases of a read, in five models"
-    return [timeline("m0-phases", title, text, spans, KINDS, windows, _table(models))]
+    return [timeline("m0-phases", title, text, spans, KINDS, windows, _PHASES, _table(models))]
 
 
 def _spans(model: str, each: Numbers) -> list[Span]:

@@ -17,7 +17,7 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from pages.charts import Chart
 
 CONNECTIONS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-REQUESTS: Final = 4_096
+REQUESTS: Final = 2_048
 """In all, for each server and number of connections."""
 
 ROUNDS: Final = 3
@@ -148,5 +148,5 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     figures=figures,
-    limits=Limits(seconds=120, cpu_seconds=60),
+    limits=Limits(seconds=90, cpu_seconds=60),
 )

@@ -1,13 +1,11 @@
 """Figures beside lines and bars: fitted lines, strips of what happened, matrices of dots."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
+from experiments.drawing import NAMES, wrapped
 from pages.charts import Chart, Table, View
 from pages.vega import COLOURS, axis, from_zero, spec, tooltip
-
-_NAMES: Final = {"domain": False, "ticks": False, "labelLimit": 260, "labelPadding": 8}
-"""An axis of names."""
 
 
 def with_fits(chart: Chart, fits: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:
@@ -33,7 +31,7 @@ def strip(
     """Return a strip for each row: where along `x` each kind of thing happened."""
     kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row))
     values: list[dict[str, Any]] = [
-        {"r": name, "s": kind, "x": place}
+        {"r": wrapped(name), "s": kind, "x": place}
         for name, row in rows.items()
         for kind in kinds
         for place in row.get(kind, ())
@@ -48,9 +46,9 @@ def strip(
             "y": {
                 "field": "r",
                 "type": "nominal",
-                "sort": list(rows),
+                "sort": [wrapped(name) for name in rows],
                 "title": None,
-                "axis": {**_NAMES, "grid": False},
+                "axis": {**NAMES, "grid": False},
             },
             "yOffset": {"field": "s", "type": "nominal", "sort": kinds},
             "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None},
@@ -71,7 +69,7 @@ def matrix(
     """Return a dot where a row has a column; the mapping says of which kind it is."""
     kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row.values()))
     values: list[dict[str, Any]] = [
-        {"r": name, "c": column, "s": kind}
+        {"r": wrapped(name), "c": column, "s": kind}
         for name, row in rows.items()
         for column, kind in row.items()
     ]
@@ -79,12 +77,13 @@ def matrix(
     names = {"type": "nominal", "title": None}
     drawn = spec(
         values,
-        30 * len(rows),
+        40 * len(rows),
         mark={"type": "circle", "size": 160, "opacity": 1},
         encoding={
             "x": {"field": "c", **names, "scale": {"domain": list(columns)},
-                  "axis": {**_NAMES, "orient": "top", "labelAngle": 0}},
-            "y": {"field": "r", **names, "sort": list(rows), "axis": {**_NAMES, "grid": True}},
+                  "axis": {**NAMES, "orient": "top", "labelAngle": -90}},
+            "y": {"field": "r", **names, "sort": [wrapped(name) for name in rows],
+                  "axis": {**NAMES, "grid": True}},
             "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None},
             "tooltip": tooltip(("r", "when"), ("c", "what"), ("s", "how")),
         },

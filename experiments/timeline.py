@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from experiments.drawing import NAMES
 from pages.charts import Chart, Table, View
 from pages.vega import axis, spec, tooltip
 
@@ -31,15 +32,20 @@ class Window(NamedTuple):
 
 def timeline(
     key: str, title: str, text: str, spans: Sequence[Span], kinds: Mapping[str, str],
-    windows: Sequence[Window], table: Table,
+    windows: Sequence[Window], phases: tuple[str, str], table: Table,
 ) -> Chart:  # fmt: skip
-    """Return the figure; `kinds` are names and CSS colours, 0 is marked by a rule."""
-    views = [View(each.label, _spec(spans, kinds, each)) for each in windows]
+    """Return the figure; `kinds` are names and CSS colours.
+
+    A rule at 0 parts two phases, whose names stand beside it.
+    """
+    views = [View(each.label, _spec(spans, kinds, each, phases)) for each in windows]
     legend = [(colour, kind) for kind, colour in kinds.items()]
     return Chart(key, title, text, views, table, legend=legend)
 
 
-def _spec(spans: Sequence[Span], kinds: Mapping[str, str], window: Window) -> dict[str, Any]:
+def _spec(
+    spans: Sequence[Span], kinds: Mapping[str, str], window: Window, phases: tuple[str, str]
+) -> dict[str, Any]:
     rows = [
         {
             "l": span.lane,
@@ -74,6 +80,17 @@ def _spec(spans: Sequence[Span], kinds: Mapping[str, str], window: Window) -> di
         "encoding": {"x": axis("x", window.axis), "y": {"value": 0}, "y2": {"value": "height"}},
     }
     lane = {"field": "l", "type": "nominal", "sort": lanes, "title": None,
-            "scale": {"domain": lanes}, "axis": {"domain": False, "ticks": False}}  # fmt: skip
+            "scale": {"domain": lanes}, "axis": NAMES}  # fmt: skip
     bar["encoding"]["y"] = lane  # type: ignore[index]
-    return spec(rows, _LANE * len(lanes), layer=[bar, rule])
+    words = [_word(phases[0], "right", window), _word(phases[1], "left", window)]
+    return spec(rows, _LANE * len(lanes), layer=[bar, rule, *words])
+
+
+def _word(text: str, align: str, window: Window) -> dict[str, Any]:
+    """What the time on one side of the rule is called, above the lanes."""
+    return {
+        "data": {"values": [{"x": 0}]},
+        "mark": {"type": "text", "text": text, "align": align, "dx": -6 if align == "right" else 6,
+                 "fontSize": 12, "color": "var(--soft)"},
+        "encoding": {"x": axis("x", window.axis), "y": {"value": -8}},
+    }  # fmt: skip
