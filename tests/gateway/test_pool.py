@@ -137,7 +137,13 @@ def test_round_robin_takes_turns(tmp_path: Path) -> None:
         addresses = [str(back.address) for back in (a, b, c)]
         config = write_config(tmp_path / "g.toml", addresses, "round-robin")
         with running_gateway("--config", str(config)) as found, found.connect() as client:
-            bodies = [client.ask("GET", "/")[1] for _ in range(9)]
+
+            def ask(times: int) -> list[bytes]:
+                return [client.ask("GET", "/")[1] for _ in range(times)]
+
+            # One that has not yet said how much it takes is not asked.
+            wait_until(lambda: len(set(ask(3))) == 3, "all are asked")
+            bodies = ask(9)
     assert Counter(bodies) == {b"a": 3, b"b": 3, b"c": 3}
     assert bodies[:3] == bodies[3:6]
 
