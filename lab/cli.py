@@ -20,6 +20,7 @@ from lab import listing
 from lab.backends import BACKENDS, find_backend
 from lab.chain import require_state, start_chain, stop_chain, swap_backend
 from lab.compare.commands import compare, diff
+from lab.compare.standings import standings
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
 from lab.fronts import gateway_status
@@ -303,3 +304,4 @@ def bench(seconds: float, rounds: int) -> None:
 
 main.add_command(compare)
 main.add_command(diff)
+main.add_command(standings)
