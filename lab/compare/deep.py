@@ -26,6 +26,7 @@ from typing import Final
 import psutil
 
 from lab.compare.contestants import Running
+from lab.compare.turn import wait_until_settled
 from lab.processes import family_of
 from lab.rundir import Part
 from loadtest.compare.driver import Turn, drive
@@ -188,6 +189,8 @@ def count_calls(running: Running, turn: Turn, folder: Path) -> dict[str, dict[st
 
     def mark() -> None:
         word = next(words)
+        if word == "enable":
+            wait_until_settled(running)
         for counter in counters.values():
             counter.tell(word)
 

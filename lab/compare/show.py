@@ -105,7 +105,7 @@ def _by_rate(names: Iterable[str], cells: dict[str, Cell]) -> list[str]:
 def _row(cell: Cell, figures: dict[str, Figure]) -> list[Text | str]:
     verdict = Text(cell.verdict, style=_STYLES[cell.verdict])
     for note in cell.notes if cell.verdict != "unavailable" else ():
-        if note.startswith(("starved", "behind", "by wrk")):
+        if note.startswith(("starved", "still starting", "behind", "by wrk")):
             told = note.partition(":")[0].partition(" (")[0]
             verdict.append(f", {told}", style="yellow")
     if cell.summary is None:

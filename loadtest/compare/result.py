@@ -90,6 +90,8 @@ class Round:
     """Of the busiest generator process: CPU seconds per second; 1 is a whole core."""
     cost: dict[str, Cost]
     """By part: "front" (where there is one), "back", "generator"."""
+    settled: bool = True
+    """Whether the server had taken the connected clients when the load began, or waiting ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,9 @@ def judge(
         rules.answers(rounds),
         rules.errors(rounds),
         rules.generator(counted, ceilings.get(counted[0].driver)),
-        rules.connections(rounds),
-        rules.starvation(rounds),
+        rules.connections(counted),
+        rules.settled(counted),
+        rules.starvation(counted),
         rules.enough_rounds(counted),
         rules.noise(interval([each.rate for each in counted])),
     ]
