@@ -93,12 +93,12 @@ def _switches(pid: int) -> int:
     return total
 
 
-def settle(parts: Collection[Part], port: int, patience: float = PATIENCE) -> bool:
+def settle(parts: Collection[Part], port: int) -> bool:
     """Wait until the server behind `port` of 127.0.0.1 has taken its clients; False: it has not.
 
     After the last turn the clients of that one leave first, which is awaited as well.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     held: list[tuple[int, int, int]] = []
     since = time.monotonic()
     while True:

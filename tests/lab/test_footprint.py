@@ -32,6 +32,7 @@ time.sleep(600)
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that the other tests keep from the CPU for a moment has not settled."""
+    monkeypatch.setattr(footprint, "PATIENCE", 60.0)
     monkeypatch.setattr(footprint, "_STEADY", 0.5)
     monkeypatch.setattr(footprint, "_RESIGNED", 2.0)
 
@@ -48,26 +49,27 @@ def slow(clients: str) -> Iterator[tuple[Process, Part, int]]:
 
 def test_a_server_has_settled_when_it_has_taken_its_clients() -> None:
     with slow(str(CLIENTS)) as (process, part, port):
-        assert footprint.settle([part], port, patience=60)
+        assert footprint.settle([part], port)
         assert footprint.waiting(port) == 0
         assert psutil.Process(process.pid).num_threads() == 1 + CLIENTS
 
 
 def test_a_server_that_takes_no_more_has_settled_too() -> None:
     with slow("3") as (process, part, port):
-        assert footprint.settle([part], port, patience=60)
+        assert footprint.settle([part], port)
         assert footprint.waiting(port) == CLIENTS - 3
         assert psutil.Process(process.pid).num_threads() == 1 + 3
 
 
-def test_the_wait_ends() -> None:
+def test_the_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "PATIENCE", 0.5)
     with slow("3") as (_, part, port):
-        assert not footprint.settle([part], port, patience=0.5)
+        assert not footprint.settle([part], port)
 
 
 def test_nobody_waits_for_a_server_that_is_gone() -> None:
     with slow("0") as (_, part, port):
         pass
     assert part.process is None
-    assert footprint.settle([part], port, patience=60)
+    assert footprint.settle([part], port)
     assert footprint.used(part) is None
