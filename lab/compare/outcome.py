@@ -45,8 +45,10 @@ def _described(contestant: Contestant, cells: list[Cell], session: Session) -> A
     why = contestant.described.unavailable
     if not why and own and not any(cell.rounds for cell in own):
         why = next((note for cell in own for note in cell.notes), "")
-    idle = session.idle.get(contestant.name, {})
-    return replace(contestant.described, unavailable=why, idle_bytes=idle)
+    idle, missing = session.idle_of(contestant.name)
+    return replace(
+        contestant.described, unavailable=why, idle_bytes=idle, idle_missing=why or missing
+    )
 
 
 def make_manifest(

@@ -150,6 +150,8 @@ class Cell:
     checks: list[Check]
     system_calls: dict[str, dict[str, float]]
     """Calls per request by name, by part; counted in a turn of its own, {} where it was not."""
+    calls_missing: str = ""
+    """Why they, or those of a part, were not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ class Architecture:
     """Why it could not run here, or not be measured; "": it was."""
     idle_bytes: dict[str, float]
     """Memory per idle connection by part, and of the "kernel"; {} where it was not measured."""
+    idle_missing: str = ""
+    """Why it, or that of a part, was not measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from loadtest.compare.levels import CLOSED, SHARES, Level, level_of
 from loadtest.compare.locust import drive_locust
 from loadtest.compare.result import from_json, to_json
 from servers.app import contract
-from tests.lab.comparing import ODD, backend, by_name, compare, odd, open_loop, settings
+from tests.lab.comparing import ODD, backend, by_name, compare, described, odd, open_loop, settings
 from tests.support.lab import Lab
 from tests.support.processes import Process, wait_until
 from transport import Address
@@ -76,15 +76,51 @@ def test_the_order_is_drawn_anew_and_repeats_with_its_seed(tmp_path: Path) -> No
 
 def test_calls_and_idle_connections_are_measured(tmp_path: Path) -> None:
     if not deep.events():
-        pytest.skip("no tracepoints for perf: sudo apt install linux-perf, and run it as root")
+        pytest.skip(deep.lacking())
     result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), backend("fcgi-worker"))
     cells = by_name(result)
     calls = cells["epoll-lt"].system_calls
     assert calls["back"]["recvfrom"] == pytest.approx(1, abs=0.1)
     assert calls["back"]["sendto"] == pytest.approx(1, abs=0.1)
     assert set(cells["fcgi-worker"].system_calls) == {"front", "back"}
+    assert all(cell.calls_missing == "" for cell in cells.values())
     idle = result.architectures[0].idle_bytes["back"]
     assert 0 < idle < 20_000
+
+
+@pytest.fixture
+def without_perf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without perf, as long as the test lasts."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    deep.find.cache_clear()
+    yield
+    deep.find.cache_clear()
+
+
+@pytest.mark.usefixtures("without_perf")
+def test_what_was_not_measured_says_why(tmp_path: Path) -> None:
+    missing = replace(described("missing"), unavailable="it is not installed")
+    absent = replace(backend("epoll-lt"), described=missing)
+    result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), absent)
+    perf = "perf is not installed: sudo apt install linux-perf"
+    assert [cell.calls_missing for cell in result.cells] == [perf, "it is not installed"]
+    able, absent_one = result.architectures
+    assert able.idle_bytes["back"] > 0
+    assert able.idle_missing == "" or "kernel" not in able.idle_bytes
+    assert absent_one.idle_missing == "it is not installed"
+
+
+def test_what_was_left_out_says_so(tmp_path: Path) -> None:
+    quick = compare(tmp_path, settings(), backend("epoll-lt"))
+    (tmp_path / "late").mkdir()
+    plan = replace(settings(deeply=True), allowed=0.0)
+    late = compare(tmp_path / "late", plan, backend("epoll-lt"))
+    told = [
+        (each.cells[0].calls_missing, each.architectures[0].idle_missing) for each in (quick, late)
+    ]
+    assert told[0] == ("--quick leaves it out",) * 2
+    if deep.events():
+        assert told[1] == ("there was no time left for it",) * 2
 
 
 def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:

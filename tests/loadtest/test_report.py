@@ -261,9 +261,12 @@ def test_what_was_not_measured_says_why() -> None:
     base = sample()
     bare = replace(
         base,
-        architectures=[replace(each, idle_bytes={}) for each in base.architectures],
+        architectures=[
+            replace(each, idle_bytes={}, idle_missing="nobody looked")
+            for each in base.architectures
+        ],
         cells=[
-            replace(cell, histogram="", system_calls={})
+            replace(cell, histogram="", system_calls={}, calls_missing="no perf")
             for cell in base.cells
             if cell.route == "hello"
         ],
@@ -271,8 +274,19 @@ def test_what_was_not_measured_says_why() -> None:
         crossings=[],
     )
     text = render(bare)
+    assert "Not measured: no perf." in text
+    assert "Not measured: nobody looked." in text
     for why in ("no idle crowd", "no system calls were counted", "keeps histograms", "asked for"):
         assert re.search(f"Not measured here: [^<]*{why}", text), why
+
+
+def test_what_one_cell_lacks_is_told_beside_those_that_have_it() -> None:
+    base = sample()
+    first, *others = base.cells
+    lost = replace(first, system_calls={}, calls_missing="perf <fell> over")
+    text = render(replace(base, cells=[lost, *others]))
+    assert f"Not measured for <b>{first.architecture}</b>: perf &lt;fell&gt; over." in text
+    assert "<td>perf &lt;fell&gt; over</td>" in text
 
 
 def test_a_result_without_a_cell_is_a_page_all_the_same() -> None:
