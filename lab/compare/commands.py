@@ -115,7 +115,12 @@ def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> N
     if html_file:
         from loadtest import report  # its packages take a second, and only a page needs them
 
-        report.write(result, html_file)
+        try:
+            report.write(result, html_file)
+        except report.TooLarge as error:
+            file = json_file or html_file.with_suffix(".json")
+            file.write_text(to_json(result))  # what took twenty minutes is not lost
+            raise LabError(f"{html_file}: {error}; the whole result is in {file}") from None
 
 
 def _choose(

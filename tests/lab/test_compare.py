@@ -15,13 +15,15 @@ import pytest
 
 from lab.backends import BACKENDS
 from lab.compare import deep, footprint
+from lab.compare.commands import deliver
 from lab.compare.contestants import NULL, Contestant
 from lab.compare.outcome import make_result
 from lab.compare.session import Session
 from lab.compare.settings import ROUTES, Settings, count_loads, decide
 from lab.compare.turn import Cores
 from lab.processes import free_port, start_part
-from lab.rundir import Part, RunDir
+from lab.rundir import LabError, Part, RunDir
+from loadtest import report
 from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.driver import NotDriven, Turn, drive, read_wrk
 from loadtest.compare.levels import CLOSED, SHARES, Level, level_of
@@ -29,6 +31,7 @@ from loadtest.compare.locust import drive_locust
 from loadtest.compare.result import from_json, to_json
 from servers.app import contract
 from tests.lab.comparing import ODD, backend, by_name, compare, described, odd, open_loop, settings
+from tests.loadtest.report_pages import sample
 from tests.support.lab import Lab
 from tests.support.processes import Process, wait_until
 from transport import Address
@@ -295,6 +298,15 @@ def test_what_is_wrong_is_said(tmp_path: Path, line: tuple[str, ...], message: s
     done = Lab(tmp_path).run(*line)
     assert done.returncode != 0
     assert message in " ".join(done.stderr.split())
+
+
+def test_what_took_long_is_not_lost_with_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LIMIT", 300_000)
+    with pytest.raises(LabError, match=r"--connections; the whole result is in .*report\.json"):
+        deliver(sample(), None, tmp_path / "report.html")
+    assert from_json((tmp_path / "report.json").read_text()) == sample()
 
 
 def test_an_open_loop_keeps_to_the_rates_that_are_given(tmp_path: Path) -> None:

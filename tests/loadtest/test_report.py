@@ -4,18 +4,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from loadtest import report
 from loadtest.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
 from loadtest.compare.standings import standings
-from loadtest.report import render
+from loadtest.report import LIMIT, TooLarge, render
 from loadtest.report.bars import stacked
 from loadtest.report.headline import stories, title, warnings
 from loadtest.report.picks import picks
 from loadtest.report.words import number, with_names
 from tests.loadtest.compare_sample import SAMPLE
-from tests.loadtest.report_pages import LIMIT, many, sample
+from tests.loadtest.report_pages import PACKED, many, sample, unpacked
 
 FIGURES = {"a": (900.0, 1000.0, 1100.0), "b": (850.0, 950.0, 1050.0), "c": (480.0, 500.0, 520.0)}
 
@@ -254,7 +256,10 @@ def test_sections_stand_in_the_order_of_the_issue(page: str) -> None:
     order = ["headline", "load", "distributions", "cost", "system-calls", "memory", "turning",
              "verdicts", "manifest", "all"]  # fmt: skip
     assert re.findall(r'<section id="([\w-]+)"', page) == order
-    assert page.count('<div class="chart"') == page.count("<summary>the same as a table</summary>")
+    charts = page.count('<div class="chart"')
+    assert (
+        charts == page.count("<summary>the same as a table</summary>") == len(PACKED.findall(page))
+    )
 
 
 def test_what_was_not_measured_says_why() -> None:
@@ -307,7 +312,7 @@ def test_an_open_loop_is_drawn_against_its_rates() -> None:
     base = sample()
     cell = next(each for each in base.cells if each.verdict == "valid")
     cells = [replace(cell, mode="open", rate=rate) for rate in (1000.0, 2000.0)]
-    text = render(replace(base, cells=cells, standings=[], crossings=[]))
+    text = unpacked(render(replace(base, cells=cells, standings=[], crossings=[])))
     assert "intended requests per second" in text
     assert "From the intended time to the end of the answer, on a" in text
 
@@ -337,9 +342,22 @@ def test_shares_of_each_ones_own_peak_have_a_figure_and_sentences_of_their_own()
 
 def test_names_from_a_file_are_not_markup() -> None:
     text = SAMPLE.read_text().replace('"asyncio"', '"<script>x"')
-    assert "<script>x" not in render(from_json(text))
+    page = render(from_json(text))
+    assert "<script>x" not in page
+    assert "&lt;script&gt;x" in page
 
 
 def test_thirty_six_architectures_on_four_routes_fit() -> None:
-    text = render(many(4, ["hello", "json", "wait", "cpu"]))
-    assert len(text.encode()) <= LIMIT
+    result = many(4, ["hello", "json", "wait", "cpu"])
+    assert len(result.cells) == 640
+    assert len(render(result).encode()) <= LIMIT * 2 / 3, "and half as many again"
+
+
+def test_a_page_above_the_limit_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LIMIT", 300_000)
+    file = tmp_path / "report.html"
+    with pytest.raises(TooLarge, match=r"of 80 figures .* 0\.3 MB are the limit: compare fewer"):
+        report.write(sample(), file)
+    assert not file.exists()
