@@ -23,6 +23,7 @@ from lab.compare.commands import compare, diff
 from lab.compare.standings import standings
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
+from lab.experiments import experiment
 from lab.fronts import gateway_status
 from lab.load import ROUTES, SHAPES, locust_command, run_load
 from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
@@ -305,3 +306,4 @@ def bench(seconds: float, rounds: int) -> None:
 main.add_command(compare)
 main.add_command(diff)
 main.add_command(standings)
+main.add_command(experiment)

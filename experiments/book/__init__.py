@@ -1,0 +1,48 @@
+"""The book: all experiments of a run as one HTML page, in the order of the notes.
+
+    write(record, Path("book.html"))
+
+Under each claim stand its verdict and key number, the figures, what runs it again, all its numbers,
+and the source, whole: the page opens offline and needs nothing else.
+"""
+
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from experiments.frame import CONFIRMED, NOT_MEASURED, REFUTED
+from experiments.record import Entry, Record
+from experiments.show import MARKS
+from pages import environment
+
+PARTS: Final = {
+    "K": "Kernel, processes, descriptors",
+    "M": "The five I/O models",
+    "E": "select, poll, epoll",
+    "S": "The stages",
+}
+"""By the first letter of an id: the parts of the notes."""
+
+CLASSES: Final = {CONFIRMED: "confirmed", REFUTED: "refuted", NOT_MEASURED: "absent-here"}
+
+
+def render(record: Record) -> str:
+    """Return the page's text."""
+    parts = [
+        (PARTS[letter], letter.lower(), list(entries))
+        for letter, entries in groupby(record.entries, lambda entry: entry.experiment.key[0])
+    ]
+    template = environment("experiments.book", "page").get_template("page.html")
+    return template.render(
+        record=record, parts=parts, marks=MARKS, classes=CLASSES, numbers=_numbers
+    )
+
+
+def write(record: Record, path: Path) -> None:
+    """Write the page."""
+    path.write_text(render(record), encoding="utf-8")
+
+
+def _numbers(entry: Entry) -> str:
+    return json.dumps(entry.outcome.numbers, indent=1, ensure_ascii=False)
