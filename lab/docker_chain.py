@@ -166,10 +166,14 @@ def verify(project: Project, backend: str, front: str = "gateway") -> list[contr
         down(project, quiet=True)
 
 
-def down(project: Project, *, quiet: bool = False) -> None:
-    """Remove the project's containers, its network and its volume; what runs is finished first."""
-    profiles = ("--profile", "all", "--profile", "tests")
-    project.compose(*profiles, "down", "--volumes", "--remove-orphans", quiet=quiet)
+def down(project: Project, *, quiet: bool = False, grace: int = GRACE) -> None:
+    """Remove the project's containers, its network and its volume.
+
+    What runs is finished first, within `grace` seconds.
+    """
+    profiles = ("--profile", "all", "--profile", "compare", "--profile", "tests")
+    options = ("--volumes", "--remove-orphans", "--timeout", str(grace))
+    project.compose(*profiles, "down", *options, quiet=quiet, alone=quiet)
 
 
 def status(project: Project) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ class Used:
     switches: int
     resident: int  # bytes
     threads: int
-    descriptors: int
+    descriptors: int | None  # None: they are another user's, whose container it is
 
 
 def used(part: Part) -> Used | None:
@@ -68,7 +68,8 @@ def used(part: Part) -> Used | None:
 
 def _used(family: list[psutil.Process]) -> Used:
     seconds = user = kernel = 0.0
-    switches = resident = threads = descriptors = 0
+    switches = resident = threads = 0
+    descriptors: list[int | None] = []
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             times = process.cpu_times()
@@ -79,8 +80,17 @@ def _used(family: list[psutil.Process]) -> Used:
             switches += _switches(process.pid)
             resident += process.memory_info().rss
             threads += process.num_threads()
-            descriptors += process.num_fds()
-    return Used(seconds, user, kernel, switches, resident, threads, descriptors)
+            descriptors.append(_descriptors(process))
+    told = [each for each in descriptors if each is not None]
+    held = sum(told) if len(told) == len(descriptors) else None
+    return Used(seconds, user, kernel, switches, resident, threads, held)
+
+
+def _descriptors(process: psutil.Process) -> int | None:
+    try:
+        return int(process.num_fds())
+    except psutil.AccessDenied:
+        return None
 
 
 def _switches(pid: int) -> int:
@@ -94,15 +104,17 @@ def _switches(pid: int) -> int:
 
 
 def settle(parts: Collection[Part], port: int) -> bool:
-    """Wait until the server behind `port` of 127.0.0.1 has taken its clients; False: it has not.
+    """Wait until the first of `parts`, which is asked at `port`, has taken its clients.
 
-    After the last turn the clients of that one leave first, which is awaited as well.
+    False: it has not. After the last turn the clients of that one leave first, which is awaited,
+    too.
     """
     deadline = time.monotonic() + PATIENCE
+    asked = next(iter(parts))
     held: list[tuple[int, int, int]] = []
     since = time.monotonic()
     while True:
-        enough = _RESIGNED if waiting(port) else _STEADY
+        enough = _RESIGNED if waiting(asked, port) else _STEADY
         found = [_holdings(part) for part in parts]
         now = time.monotonic()
         if found != held:
@@ -121,17 +133,18 @@ def _holdings(part: Part) -> tuple[int, int, int]:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             threads += process.num_threads()
-            descriptors += process.num_fds()
+            descriptors += _descriptors(process) or 0
     return len(family), threads, descriptors
 
 
-def waiting(port: int) -> int:
+def waiting(part: Part, port: int) -> int:
     """Return how many clients are connected to `port` and not accepted yet (man proc_net(5)).
 
-    Of a listener the receive queue is that count. Listeners come first in the kernel's table.
+    Of a listener the receive queue is that count. Listeners come first in the kernel's table, of
+    which each network namespace has its own: it is asked for by a process of the listener's.
     """
     total = 0
-    with Path("/proc/net/tcp").open() as table:
+    with contextlib.suppress(OSError), Path(f"/proc/{part.pid}/net/tcp").open() as table:
         next(table)
         for line in table:
             _, local, _, state, queues, *_ = line.split(maxsplit=5)

@@ -14,7 +14,8 @@ from loadtest.compare import manifest
 from loadtest.compare.result import Architecture, Cell, Manifest, Result
 from loadtest.compare.standings import crossings, standings
 
-_PACKAGES: Final = ["chainlab", "bjoern", "flup", "gevent", "gunicorn", "pyuwsgi", "uvloop"]
+PACKAGES: Final = ["chainlab", "bjoern", "flup", "gevent", "gunicorn", "pyuwsgi", "uvloop"]
+"""Whose versions matter."""
 _ROOT: Final = Path(next(iter(lab.__path__))).parent
 
 
@@ -76,5 +77,5 @@ def make_manifest(
         governor=manifest.governor(),
         congestion=manifest.congestion(),
         limits=manifest.limits(),
-        versions=manifest.versions(_PACKAGES, programs),
+        versions=manifest.versions(PACKAGES, programs),
     )

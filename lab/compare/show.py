@@ -15,6 +15,7 @@ from rich.text import Text
 from lab.compare.show_load import load_tables
 from loadtest.compare.diff import Change
 from loadtest.compare.levels import CLOSED, level_of
+from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Result, Standing, Summary
 from loadtest.compare.rules import VERDICTS
 
@@ -55,6 +56,9 @@ def show_result(console: Console, result: Result) -> None:
         f"Linux {found.kernel}, {found.congestion}; {found.cpus}",
         highlight=False,
     )
+    if found.images:
+        reached = REACHED[found.reached]
+        console.print(f"servers in containers, reached by {reached}", highlight=False)
     for standing in result.standings:
         if standing.metric != "cpu":
             console.print(_table(result, standing))

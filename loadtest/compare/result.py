@@ -10,7 +10,7 @@ the same round. What was not measured is None, or an empty dict; it is never zer
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from loadtest.compare.reading import Unfit, read
@@ -21,6 +21,7 @@ SCHEMA: Final = 1
 Verdict = Literal["valid", "generator-bound", "wrong-answers", "noisy", "errors", "unavailable"]
 Mode = Literal["closed", "open"]
 Metric = Literal["throughput", "cpu", "p99"]
+Reached = Literal["loopback", "container-address", "published-port"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +258,11 @@ class Manifest:
     limits: dict[str, str]
     """descriptors, somaxconn, ports, ..."""
     versions: dict[str, str]
-    """Of what took part: python, nginx, wrk, ..."""
+    """Of what took part: python, nginx, wrk, ...; of containers with "in containers" after it."""
+    reached: Reached = "loopback"
+    """How the generator, which is on the machine, gets to the servers."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Digest by image name, where servers ran in containers; of one built here, its id."""
 
 
 @dataclass(frozen=True, slots=True)

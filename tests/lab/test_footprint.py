@@ -50,14 +50,14 @@ def slow(clients: str) -> Iterator[tuple[Process, Part, int]]:
 def test_a_server_has_settled_when_it_has_taken_its_clients() -> None:
     with slow(str(CLIENTS)) as (process, part, port):
         assert footprint.settle([part], port)
-        assert footprint.waiting(port) == 0
+        assert footprint.waiting(part, port) == 0
         assert psutil.Process(process.pid).num_threads() == 1 + CLIENTS
 
 
 def test_a_server_that_takes_no_more_has_settled_too() -> None:
     with slow("3") as (process, part, port):
         assert footprint.settle([part], port)
-        assert footprint.waiting(port) == CLIENTS - 3
+        assert footprint.waiting(part, port) == CLIENTS - 3
         assert psutil.Process(process.pid).num_threads() == 1 + 3
 
 

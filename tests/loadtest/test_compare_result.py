@@ -1,11 +1,12 @@
 """The result file: what is written is read again; what does not fit is refused by its name."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from loadtest.compare.result import from_json, to_json
+from loadtest.compare.manifest import REACHED
+from loadtest.compare.result import Reached, from_json, to_json
 from tests.loadtest.compare_sample import SAMPLE
 
 
@@ -78,3 +79,7 @@ def test_a_field_with_a_default_may_lack() -> None:
     assert cell.calls_missing == ""
     assert cell.rounds[0].settled
     assert cell.rounds[0].cost["back"].switches is None
+
+
+def test_every_way_to_the_servers_has_its_words() -> None:
+    assert set(REACHED) == set(get_args(Reached))

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from loadtest import report
+from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
 from loadtest.compare.standings import standings
 from loadtest.report import LIMIT, TooLarge, render
 from loadtest.report.bars import stacked
-from loadtest.report.headline import stories, title, warnings
+from loadtest.report.evidence import manifest
+from loadtest.report.headline import stories, subtitle, title, warnings
 from loadtest.report.picks import picks
 from loadtest.report.words import number, with_names
 from tests.loadtest.compare_sample import SAMPLE
@@ -167,6 +169,18 @@ def test_a_reader_is_warned() -> None:
     broken_off = replace(base, manifest=replace(base.manifest, complete=False))
     assert any(text.startswith("Interrupted") for text in warnings(broken_off))
     assert title(base) == "9 server architectures on hello and wait"
+
+
+def test_servers_in_containers_are_said() -> None:
+    base = sample()
+    images = {"chainlab/servers:latest": "sha256:0123"}
+    about = replace(base.manifest, reached="container-address", images=images)
+    inside = replace(base, manifest=about)
+    assert ", servers in containers; " in subtitle(inside)
+    assert ("images", "chainlab/servers:latest sha256:0123") in manifest(inside)
+    assert ("reached", f"the servers by {REACHED['container-address']}") in manifest(inside)
+    assert "containers" not in subtitle(base)
+    assert ("reached", "the servers by loopback") in manifest(base)
 
 
 def test_each_familys_best_has_a_colour() -> None:
