@@ -102,6 +102,7 @@ class Child:
             signal.signal(number, signal.SIG_IGN)  # a terminal's, for the master to handle
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGQUIT, self._on_quit)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # blocked by the master while it forked us
         try:
             self._application = load_application(self._settings.application)
         except (Exception, SystemExit) as error:
