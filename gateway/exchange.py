@@ -7,17 +7,22 @@ died before it answered is tried again once, elsewhere); afterwards the client's
 because half an answer must never pass for a whole one.
 """
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.body import Body
 from gateway.client import Client
 from gateway.params import Prepared
+from transport.logfile import quote, quote_id
 from wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from gateway.pool import Backend, Pool
     from gateway.process import Process
     from gateway.upstream import UpstreamConnection
+
+_PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
+"""What the time of a request is divided into, in this order."""
 
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
@@ -29,6 +34,9 @@ class ProxyExchange:
     Times are the loop's, monotonic seconds; 0 for what has not happened.
     """
 
+    tells: ClassVar[bool] = False
+    """Whether client and upstream are told more of the request than its id (`tracing`)."""
+
     __slots__ = (
         "_pool",
         "_process",
@@ -36,6 +44,7 @@ class ProxyExchange:
         "_started",
         "_status",
         "assigned_at",
+        "began_at",
         "body",
         "client",
         "connected_at",
@@ -72,6 +81,7 @@ class ProxyExchange:
         self.body: Body | None = None
         self.tried: tuple[Backend, ...] = ()  # those that could not be connected to
         self.started_at = process.loop.now
+        self.began_at = client.began_at or self.started_at  # when its head began to come
         self.submitted_at = self.assigned_at = self.connected_at = self.first_byte_at = 0.0
 
     def begin(self) -> None:
@@ -86,6 +96,24 @@ class ProxyExchange:
     def _submit(self) -> None:
         self.submitted_at = self._process.loop.now
         self._pool.submit(self)
+
+    # What `tracing` adds; asked for where `tells` is true
+
+    def timing_field(self) -> bytes:
+        """Return the field line that tells the client where the time went."""
+        return b""
+
+    def params_of_its_own(self) -> bytes:
+        """Return encoded pairs that a FastCGI upstream is told beside the request id."""
+        return b""
+
+    def fields_of_its_own(self) -> bytes:
+        """Return field lines that an HTTP upstream is told beside the request id."""
+        return b""
+
+    def take_timing(self, head: bytes) -> bytes:
+        """Return the head of an upstream's answer without the Server-Timing that ends it."""
+        return head
 
     # From the client
 
@@ -144,6 +172,8 @@ class ProxyExchange:
         if process.leaving or (self.body is not None and not self.body.complete):
             http.keep_alive = False  # nobody will read the rest of the request
         extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (process.loop.date, self.request_id)
+        if self.tells:
+            extra += self.timing_field()
         if head.content_length is not None or head.bodyless:
             data = self._clip(head, data)
         self._status = head.status
@@ -238,6 +268,7 @@ class ProxyExchange:
         self.connection = None
         if again and self._may_repeat():
             self.retried = True
+            self.assigned_at = self.connected_at = self.first_byte_at = 0.0
             self._submit()
             return
         self._process.error_log.error(self._describe(cause))
@@ -247,7 +278,14 @@ class ProxyExchange:
             self.client.exchange = None
             self.client.cut()
         else:
-            self.client.refuse(status, self.head)
+            self._refuse(status)
+
+    def _refuse(self, status: int, extra: bytes = b"") -> None:
+        self.client.refuse(status, self.head, extra=extra, log=self._log_refusal)
+
+    def _log_refusal(self, status: int, size: int) -> None:
+        self._status, self._sent = status, size
+        self._log(cut=False)
 
     def _may_repeat(self) -> bool:
         if self.retried or self._started or self.head.method not in _REPEATABLE:
@@ -271,29 +309,33 @@ class ProxyExchange:
         log = self._process.access_log
         if not log.enabled:
             return
-        prepared = self.prepared
+        remote, head = self.prepared.peer.remote, self.prepared.log
         if log.json:
-            self._log_times(cut=cut)
+            log.record(remote, head, self._status, self._sent, self._members(cut=cut))
         else:
-            log.combined(prepared.peer.remote, prepared.log, self._status, self._sent)
+            log.combined(remote, head, self._status, self._sent)
 
-    def _log_times(self, *, cut: bool) -> None:
-        """Log the time spent in each part, in milliseconds; null for one that was not reached."""
-        steps = (self.submitted_at, self.assigned_at, self.connected_at, self.first_byte_at)
-        now = self._process.loop.now
-        ends = (*steps[1:], now)
-        parts = ("queue", "connect", "first_byte", "send")
-        times = {
-            part: round((end - start) * 1000, 3) if start and end else None
-            for part, start, end in zip(parts, steps, ends, strict=True)
-        }
-        self._process.log_json(
-            self.client,
-            self.head,
-            self._status,
-            self._sent,
-            id=self.request_id.decode(),
-            upstream=self._pool.upstream.name,
-            milliseconds={**times, "total": round((now - self.started_at) * 1000, 3)},
-            cut=cut,
+    def _members(self, *, cut: bool) -> str:
+        """Return what a JSON line says beyond head and status.
+
+        The time spent in each part is in milliseconds; null for one that was not reached.
+        """
+        loop = self._process.loop
+        parts = ", ".join(
+            f'"{name}": {"null" if seconds is None else f"{seconds * 1000:.3f}"}'
+            for name, seconds in zip(_PARTS, self.durations(), strict=True)
         )
+        total = loop.now - self.began_at
+        return (
+            f', "start": {loop.wall - total:.6f}, "id": {quote_id(self.request_id.decode())}, '
+            f'"upstream": {quote(self._pool.upstream.name)}, '
+            f'"milliseconds": {{{parts}, "total": {total * 1000:.3f}}}, '
+            f'"cut": {"true" if cut else "false"}'
+        )
+
+    def durations(self) -> Iterator[float | None]:
+        """Yield the seconds that each part has taken, so far; None for one not reached."""
+        steps = (self.submitted_at, self.assigned_at, self.connected_at, self.first_byte_at)
+        yield self.started_at - self.began_at
+        for begin, end in zip(steps, (*steps[1:], 0.0), strict=True):
+            yield (end or self._process.loop.now) - begin if begin else None

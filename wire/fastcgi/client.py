@@ -94,6 +94,11 @@ def encode_start(params: bytes) -> bytes:
     return _BEGIN_KEEP + encode_stream(PARAMS, _ID, params)
 
 
+def encode_more(params: bytes) -> bytes:
+    """Return the records that carry more parameters, to follow what `encode_start` returns."""
+    return encode_stream(PARAMS, _ID, params)
+
+
 def encode_ending(pairs: bytes, name: bytes, length: int) -> tuple[bytes, bytes]:
     """Return the bytes around a value that differs from request to request.
 
