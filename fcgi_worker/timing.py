@@ -33,7 +33,13 @@ if TYPE_CHECKING:  # the module is there for type checkers only
 
 log = logging.getLogger("fcgi_worker")
 
-_START: Final = re.compile(r"(?:t=)?([0-9]{10}(?:\.[0-9]{1,9})?)")
+_START: Final = re.compile(r"t=(?:([0-9]{16})|([0-9]{10}\.[0-9]{3}))")
+"""Microseconds as Apache and our gateway write them, or seconds as nginx does."""
+
+_LINE: Final = (
+    '{"time": "%s", "start": %.6f, "id": %s, %s, "status": %d, "bytes": %d, '
+    '"milliseconds": {"wait": %s, "application": %.3f}, "pid": %d, "cut": %s%s}\n'
+)
 _STATUS: Final = slice(len(b"Status: "), len(b"Status: 200"))
 
 
@@ -134,25 +140,24 @@ class TimedExchange(Exchange):
 
     def _log(self, *, cut: bool) -> None:
         params = self._request.params.get
-        trace = parse_traceparent(params("HTTP_TRACEPARENT", "").encode("latin-1"))
-        wait = "null" if self._wait is None else f"{self._wait * 1000:.3f}"
-        milliseconds = (time.monotonic() - self._called_at) * 1000
-        traced = (
-            f', "trace": "{trace.trace_id.decode()}", "parent": "{trace.span_id.decode()}", '
-            f'"sampled": {"true" if trace.sampled else "false"}'
-            if trace
-            else ""
-        )
+        wait = self._wait
         self._access_log.add(
-            f'{{"time": "{_local(int(self._called_wall))}", "start": {self._called_wall:.6f}, '
-            f'"id": {quote_id(params("HTTP_X_REQUEST_ID", ""))}, '
-            f'"remote": {quote(params("REMOTE_ADDR", ""))}, '
-            f'"method": {quote(params("REQUEST_METHOD", ""))}, '
-            f'"path": {quote(params("REQUEST_URI", ""))}, '
-            f'"status": {self._status}, "bytes": {self._bytes}, '
-            f'"milliseconds": {{"wait": {wait}, "application": {milliseconds:.3f}}}, '
-            f'"pid": {getpid()}, "cut": {"true" if cut else "false"}{traced}}}\n'
-        )
+            _LINE
+            % (
+                _local(int(self._called_wall)),
+                self._called_wall,
+                quote_id(params("HTTP_X_REQUEST_ID", "")),
+                _asked(params("REMOTE_ADDR", ""), params("REQUEST_METHOD", ""),
+                       params("REQUEST_URI", "")),
+                self._status,
+                self._bytes,
+                "null" if wait is None else "%.3f" % (wait * 1000),
+                (time.monotonic() - self._called_at) * 1000,
+                getpid(),
+                "true" if cut else "false",
+                _trace_members(params("HTTP_TRACEPARENT")),
+            )
+        )  # fmt: skip
 
     @property
     def _status(self) -> int:
@@ -170,12 +175,33 @@ class TimedExchange(Exchange):
 
 
 def read_wait(start: str | None, now: float) -> float | None:
-    """Return the seconds since `start`, an X-Request-Start in seconds; None when it is none.
+    """Return the seconds from `start`, an X-Request-Start, to `now`; None when it is none.
 
     Never below 0: nginx's clock is in whole milliseconds, another machine's may be ahead.
     """
     match = _START.fullmatch(start) if start else None
-    return max(now - float(match[1]), 0.0) if match else None
+    if match is None:
+        return None
+    microseconds, seconds = match.groups()
+    sent = int(microseconds) / 1e6 if microseconds else float(seconds)
+    return max(now - sent, 0.0)
+
+
+@lru_cache(1024)
+def _asked(remote: str, method: str, uri: str) -> str:
+    """Return what a line says of the request itself."""
+    return f'"remote": {quote(remote)}, "method": {quote(method)}, "path": {quote(uri)}'
+
+
+def _trace_members(traceparent: str | None) -> str:
+    """Return what a line says of the trace; nothing when there is none."""
+    trace = parse_traceparent(traceparent.encode("latin-1")) if traceparent else None
+    if trace is None:
+        return ""
+    return (
+        f', "trace": "{trace.trace_id.decode()}", "parent": "{trace.span_id.decode()}", '
+        f'"sampled": {"true" if trace.sampled else "false"}'
+    )
 
 
 @lru_cache(4)

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.body import HIGH
+from gateway.config import Config
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
-from gateway.params import REQUEST_ID_LENGTH, SOFTWARE, Peer
+from gateway.params import REQUEST_ID, SOFTWARE, Peer
 from wire.fastcgi import encode_ending, encode_pair
 from wire.http1 import (
     CLOSED,
@@ -83,6 +84,7 @@ class Client:
         "ending",
         "exchange",
         "http",
+        "marked_ending",
         "peer",
         "port_pair",
     )
@@ -98,7 +100,8 @@ class Client:
         self._stuck = False  # the socket took less than it was to take
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
-        self.ending = encode_ending(self.port_pair, b"HTTP_X_REQUEST_ID", REQUEST_ID_LENGTH)
+        self.ending = encode_ending(self.port_pair, REQUEST_ID)
+        self.marked_ending: tuple[Config, bytes] | None = None  # kept by `tracing`
         self.http = ServerConnection(process.site.config.limits)
         self.exchange: Exchange | None = None
         self.closed = False

@@ -7,7 +7,6 @@ died before it answered is tried again once, elsewhere); afterwards the client's
 because half an answer must never pass for a whole one.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.body import Body
@@ -21,8 +20,16 @@ if TYPE_CHECKING:
     from gateway.process import Process
     from gateway.upstream import UpstreamConnection
 
-_PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
+PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
 """What the time of a request is divided into, in this order."""
+
+_MEMBERS: Final = [
+    ', "start": %.6f, "id": %s, "upstream": %s, "milliseconds": {'
+    + "".join(f'"{name}": {"%.3f" if n < reached else "null"}, ' for n, name in enumerate(PARTS))
+    + '"total": %.3f}, "cut": %s'
+    for reached in range(len(PARTS) + 1)
+]
+"""Of an access line as JSON, by how many of PARTS were reached."""
 
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
@@ -103,11 +110,15 @@ class ProxyExchange:
         """Return the field line that tells the client where the time went."""
         return b""
 
-    def params_of_its_own(self) -> bytes:
-        """Return encoded pairs that a FastCGI upstream is told beside the request id."""
+    def marks(self) -> list[tuple[bytes, bytes]]:
+        """Return the parameters that a FastCGI upstream is told beside the request id."""
+        return []
+
+    def make_ending(self) -> bytes:
+        """Return the last records of a request without content, its id and marks among them."""
         return b""
 
-    def fields_of_its_own(self) -> bytes:
+    def mark_fields(self) -> bytes:
         """Return field lines that an HTTP upstream is told beside the request id."""
         return b""
 
@@ -316,26 +327,30 @@ class ProxyExchange:
             log.combined(remote, head, self._status, self._sent)
 
     def _members(self, *, cut: bool) -> str:
-        """Return what a JSON line says beyond head and status.
-
-        The time spent in each part is in milliseconds; null for one that was not reached.
-        """
+        """Return what a JSON line says beyond head and status."""
         loop = self._process.loop
-        parts = ", ".join(
-            f'"{name}": {"null" if seconds is None else f"{seconds * 1000:.3f}"}'
-            for name, seconds in zip(_PARTS, self.durations(), strict=True)
-        )
         total = loop.now - self.began_at
-        return (
-            f', "start": {loop.wall - total:.6f}, "id": {quote_id(self.request_id.decode())}, '
-            f'"upstream": {quote(self._pool.upstream.name)}, '
-            f'"milliseconds": {{{parts}, "total": {total * 1000:.3f}}}, '
-            f'"cut": {"true" if cut else "false"}'
+        spent = self.milliseconds()
+        return _MEMBERS[len(spent)] % (
+            loop.wall - total,
+            quote_id(self.request_id.decode()),
+            quote(self._pool.upstream.name),
+            *spent,
+            total * 1000,
+            "true" if cut else "false",
         )
 
-    def durations(self) -> Iterator[float | None]:
-        """Yield the seconds that each part has taken, so far; None for one not reached."""
-        steps = (self.submitted_at, self.assigned_at, self.connected_at, self.first_byte_at)
-        yield self.started_at - self.began_at
-        for begin, end in zip(steps, (*steps[1:], 0.0), strict=True):
-            yield (end or self._process.loop.now) - begin if begin else None
+    def milliseconds(self) -> list[float]:
+        """Return the time that each of PARTS has taken, as far as they were reached.
+
+        The last one that was is counted until now: it is where a request failed.
+        """
+        now = self._process.loop.now
+        spent = [(self.started_at - self.began_at) * 1000]
+        begin = self.submitted_at
+        for end in (self.assigned_at, self.connected_at, self.first_byte_at, 0.0):
+            if not begin:
+                break
+            spent.append(((end or now) - begin) * 1000)
+            begin = end
+        return spent

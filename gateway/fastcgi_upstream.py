@@ -19,8 +19,8 @@ from wire.fastcgi import (
     ProtocolError,
     Stderr,
     Stdout,
-    encode_more,
     encode_pair,
+    encode_pairs,
 )
 from wire.http1 import Fields, LocalProtocolError, RemoteProtocolError, ResponseHead
 from wire.http1.memo import Memo
@@ -55,16 +55,16 @@ class FastCGIConnection(UpstreamConnection):
         self._logged = 0
         prepared = exchange.prepared
         if exchange.body is None and prepared.request_id is None:
-            before, after = exchange.client.ending
-            ending = b"%b%b%b" % (before, exchange.request_id, after)
-            start = prepared.start
             if exchange.tells:
-                start += encode_more(exchange.params_of_its_own())
-            self._send(self._protocol.begin_encoded(start, ending))
+                ending = exchange.make_ending()
+            else:
+                before, after = exchange.client.ending
+                ending = b"%b%b%b" % (before, exchange.request_id, after)
+            self._send(self._protocol.begin_encoded(prepared.start, ending))
             return
         varying = exchange.client.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
         if exchange.tells:
-            varying += exchange.params_of_its_own()
+            varying += encode_pairs(exchange.marks())
         body = exchange.body
         content: bytes | None = b""
         if body is not None:

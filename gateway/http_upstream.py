@@ -41,7 +41,7 @@ class HttpConnection(UpstreamConnection):
         prepared = exchange.prepared
         extra = b"X-Request-Id: %b\r\n" % exchange.request_id
         if exchange.tells:
-            extra += exchange.fields_of_its_own()
+            extra += exchange.mark_fields()
         head = self._protocol.send_request(
             exchange.head.method, prepared.target, prepared.fields, extra
         )

@@ -40,7 +40,8 @@ _OURS: Final = frozenset(
 )
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-REQUEST_ID_LENGTH: Final = 24  # of those we make: 16 random digits, 8 that count
+REQUEST_ID: Final = (b"HTTP_X_REQUEST_ID", 24)
+"""The parameter, and the length of those ids that we make: 16 random digits, 8 that count."""
 SOFTWARE: Final = b"chain-gateway"
 
 

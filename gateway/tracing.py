@@ -10,7 +10,7 @@ head; gw-queue the wait for a free connection to the upstream; gw-connect what c
 gw-first-byte from then to the first byte of the answer, so the upstream's own parts, which stand
 before, lie within it. The part in which a request failed has the time until then.
 
-The upstream, when it was asked (X-Request-Start, as nginx's users send it) and in whose name
+The upstream, when it was asked (X-Request-Start, as Apache's users send it) and in whose name
 (`traceparent`: the client's trace, or a new one, with a span of the gateway's own).
 
 The loop reads the clock once for all that one epoll_wait reports, so telling costs no system call,
@@ -18,14 +18,14 @@ and what lies between two steps of one batch counts as nothing.
 """
 
 import re
-import time
 from random import getrandbits
+from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from gateway.client import Client
 from gateway.exchange import ProxyExchange
-from gateway.params import Prepared
-from wire.fastcgi import encode_pair
+from gateway.params import REQUEST_ID, Prepared
+from wire.fastcgi import encode_ending
 from wire.http1 import RequestHead
 from wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
 
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     from gateway.process import Process
 
 _NAMES: Final = (b"gw-accept", b"gw-queue", b"gw-connect", b"gw-first-byte")
+_SPENT: Final = [
+    b", ".join(b"%b;dur=%%.3f" % name for name in _NAMES[:n]) for n in range(len(_NAMES) + 1)
+]
+"""The gateway's parts, by how many of them were reached."""
+
 _USUAL: Final = b"gw-accept;dur=0, gw-queue;dur=0, gw-connect;dur=0, gw-first-byte;dur=%.3f"
 _LAST_TIMING: Final = re.compile(rb"\r\nServer-Timing: ([\x21-\x7e][\x20-\x7e]*)\r\n\r\n")
 
 
-def _prefix(name: bytes, length: int) -> bytes:
-    """Return what stands before a value of `length` bytes in an encoded pair."""
-    return encode_pair(name, bytes(length))[:-length]
-
-
-_START_LENGTH: Final = len("t=1764547200.000000")
-_START_PAIR: Final = _prefix(b"HTTP_X_REQUEST_START", _START_LENGTH) + b"t=%.6f"
-_TRACE_PAIR: Final = _prefix(b"HTTP_TRACEPARENT", TRACEPARENT_LENGTH)
+_START: Final = (b"HTTP_X_REQUEST_START", len("t=1764547200000000"))
+_NO_ZEROS: Final = 1 << 191 | 1 << 63  # an id of zeros is none (section 3.2.2)
+_TRACEPARENT: Final = (b"HTTP_TRACEPARENT", TRACEPARENT_LENGTH)
 
 
 class TracedExchange(ProxyExchange):
     """An exchange that tells its client and its upstream of itself."""
 
-    __slots__ = ("_sampled", "_span_id", "_timed", "_trace_id", "_traceparent", "_upstream_timing")
+    __slots__ = ("_timed", "_traceparent", "_upstream_timing")
 
     tells = True
 
@@ -67,27 +67,46 @@ class TracedExchange(ProxyExchange):
         self._timed = pool.config.server_timing
         self._upstream_timing = b""
         self._traceparent = b""
-        if not pool.config.traceparent:
-            return
-        # An id of zeros is no id (section 3.2.2).
-        self._span_id = b"%016x" % (getrandbits(64) or 1)
-        trace = prepared.trace
-        if trace is not None:
-            self._trace_id, _, self._sampled = trace
-        else:
-            self._trace_id, self._sampled = b"%032x" % (getrandbits(128) or 1), True
-        self._traceparent = make_traceparent(self._trace_id, self._span_id, sampled=self._sampled)
+        if pool.config.traceparent:
+            digits = b"%048x" % (getrandbits(192) | _NO_ZEROS)
+            trace = prepared.trace
+            self._traceparent = make_traceparent(
+                trace.trace_id if trace else digits[:32],
+                digits[32:],
+                sampled=trace.sampled if trace else True,
+            )
 
     # The upstream
 
-    def params_of_its_own(self) -> bytes:
+    def marks(self) -> list[tuple[bytes, bytes]]:
         """Return HTTP_X_REQUEST_START and HTTP_TRACEPARENT, as far as they are wanted."""
-        pairs = _START_PAIR % time.time() if self._timed else b""
-        return pairs + _TRACE_PAIR + self._traceparent if self._traceparent else pairs
+        start = [(_START[0], _now())] if self._timed else []
+        trace = [(_TRACEPARENT[0], self._traceparent)] if self._traceparent else []
+        return start + trace
 
-    def fields_of_its_own(self) -> bytes:
-        """Return the same as field lines."""
-        lines = b"X-Request-Start: t=%.6f\r\n" % time.time() if self._timed else b""
+    def make_ending(self) -> bytes:
+        """Return the last records of a request without content."""
+        kept = self.client.marked_ending
+        frame = kept[1] if kept and kept[0] is self._pool.config else self._make_frame()
+        if not self._timed:
+            return frame % (self.request_id, self._traceparent)
+        if not self._traceparent:
+            return frame % (self.request_id, _now())
+        return frame % (self.request_id, _now(), self._traceparent)
+
+    def _make_frame(self) -> bytes:
+        """Return those records with `%b` for each value, and keep them with the client."""
+        marks = [REQUEST_ID]
+        marks += [_START] if self._timed else []
+        marks += [_TRACEPARENT] if self._traceparent else []
+        pieces = encode_ending(self.client.port_pair, *marks)
+        frame = b"%b".join([piece.replace(b"%", b"%%") for piece in pieces])
+        self.client.marked_ending = (self._pool.config, frame)
+        return frame
+
+    def mark_fields(self) -> bytes:
+        """Return the same as `marks`, as field lines."""
+        lines = b"X-Request-Start: %b\r\n" % _now() if self._timed else b""
         if self._traceparent:
             lines += b"traceparent: %b\r\n" % self._traceparent
         return lines
@@ -117,8 +136,8 @@ class TracedExchange(ProxyExchange):
         connected = self.connected_at
         if connected == self.began_at and self.first_byte_at:  # kept, free, in one read
             return _USUAL % ((self.first_byte_at - connected) * 1000)
-        told = zip(_NAMES, self.durations(), strict=False)
-        return b", ".join([b"%b;dur=%.3f" % (n, s * 1000) for n, s in told if s is not None])
+        spent = self.milliseconds()[: len(_NAMES)]
+        return _SPENT[len(spent)] % tuple(spent)
 
     def _refuse(self, status: int, extra: bytes = b"") -> None:
         id_field = b"X-Request-Id: %b\r\n" % self.request_id
@@ -130,9 +149,15 @@ class TracedExchange(ProxyExchange):
         members = super()._members(cut=cut)
         if not self._traceparent:
             return members
-        trace = self.prepared.trace
+        trace, own = self.prepared.trace, self._traceparent.decode()
         parent = f'"{trace.span_id.decode()}"' if trace else "null"
+        sampled = "true" if own.endswith("1") else "false"
         return (
-            f'{members}, "trace": "{self._trace_id.decode()}", "span": "{self._span_id.decode()}", '
-            f'"parent": {parent}, "sampled": {"true" if self._sampled else "false"}'
+            f'{members}, "trace": "{own[3:35]}", "span": "{own[36:52]}", '
+            f'"parent": {parent}, "sampled": {sampled}'
         )
+
+
+def _now() -> bytes:
+    """Return the time as X-Request-Start has it, in microseconds as Apache's %t."""
+    return b"t=%d" % (time_ns() // 1000)

@@ -19,7 +19,6 @@ from wire.fastcgi.client import (
     Stdout,
     Values,
     encode_ending,
-    encode_more,
     encode_start,
 )
 from wire.fastcgi.pairs import decode_pairs, encode_pair, encode_pairs
@@ -60,7 +59,6 @@ __all__ = [
     "Values",
     "decode_pairs",
     "encode_ending",
-    "encode_more",
     "encode_pair",
     "encode_pairs",
     "encode_start",
