@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from gateway.body import Body
 from gateway.client import Client
 from gateway.params import Prepared
-from transport.logfile import quote, quote_id
+from gateway.steps import Steps
 from wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -20,26 +20,12 @@ if TYPE_CHECKING:
     from gateway.process import Process
     from gateway.upstream import UpstreamConnection
 
-PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
-"""What the time of a request is divided into, in this order."""
-
-_MEMBERS: Final = [
-    ', "start": %.6f, "id": %s, "upstream": %s, "milliseconds": {'
-    + "".join(f'"{name}": {"%.3f" if n < reached else "null"}, ' for n, name in enumerate(PARTS))
-    + '"total": %.3f}, "cut": %s'
-    for reached in range(len(PARTS) + 1)
-]
-"""Of an access line as JSON, by how many of PARTS were reached."""
-
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
 
 
-class ProxyExchange:
-    """A request that an upstream answers.
-
-    Times are the loop's, monotonic seconds; 0 for what has not happened.
-    """
+class ProxyExchange(Steps):
+    """A request that an upstream answers."""
 
     tells: ClassVar[bool] = False
     """Whether client and upstream are told more of the request than its id (`tracing`)."""
@@ -50,19 +36,13 @@ class ProxyExchange:
         "_sent",
         "_started",
         "_status",
-        "assigned_at",
-        "began_at",
         "body",
         "client",
-        "connected_at",
         "connection",
-        "first_byte_at",
         "head",
         "prepared",
         "request_id",
         "retried",
-        "started_at",
-        "submitted_at",
         "tried",
     )
 
@@ -279,7 +259,7 @@ class ProxyExchange:
         self.connection = None
         if again and self._may_repeat():
             self.retried = True
-            self.assigned_at = self.connected_at = self.first_byte_at = 0.0
+            self.go_back()
             self._submit()
             return
         self._process.error_log.error(self._describe(cause))
@@ -328,29 +308,4 @@ class ProxyExchange:
 
     def _members(self, *, cut: bool) -> str:
         """Return what a JSON line says beyond head and status."""
-        loop = self._process.loop
-        total = loop.now - self.began_at
-        spent = self.milliseconds()
-        return _MEMBERS[len(spent)] % (
-            loop.wall - total,
-            quote_id(self.request_id.decode()),
-            quote(self._pool.upstream.name),
-            *spent,
-            total * 1000,
-            "true" if cut else "false",
-        )
-
-    def milliseconds(self) -> list[float]:
-        """Return the time that each of PARTS has taken, as far as they were reached.
-
-        The last one that was is counted until now: it is where a request failed.
-        """
-        now = self._process.loop.now
-        spent = [(self.started_at - self.began_at) * 1000]
-        begin = self.submitted_at
-        for end in (self.assigned_at, self.connected_at, self.first_byte_at, 0.0):
-            if not begin:
-                break
-            spent.append(((end or now) - begin) * 1000)
-            begin = end
-        return spent
+        return self.members(self._process.loop, self.request_id, self._pool.upstream.name, cut=cut)

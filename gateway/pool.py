@@ -203,6 +203,7 @@ class Pool:
             connection = self._kind(self, backend)
         except OSError as error:
             backend.note_failure(now)
+            exchange.assigned_at = now
             exchange.on_unreachable(backend, 502, f"cannot connect: {error.strerror}")
             return
         backend.open += 1

@@ -136,7 +136,7 @@ class TracedExchange(ProxyExchange):
         connected = self.connected_at
         if connected == self.began_at and self.first_byte_at:  # kept, free, in one read
             return _USUAL % ((self.first_byte_at - connected) * 1000)
-        spent = self.milliseconds()[: len(_NAMES)]
+        spent = self.milliseconds(self._process.loop.now)[: len(_NAMES)]
         return _SPENT[len(spent)] % tuple(spent)
 
     def _refuse(self, status: int, extra: bytes = b"") -> None:

@@ -93,7 +93,7 @@ def up(front: str, backend: str, port: int, workers: int, detach: bool, docker: 
         sys.exit(docker_commands.up(console, front, backend, port, workers, detach))
     run_dir = RunDir()
     with run_dir.locked():
-        state = start_chain(run_dir, front, backend, port, workers)
+        state = start_chain(run_dir, front, backend, port, workers, timed=True)
     try:
         draw_chain(console, state)
         draw_next(console, state)

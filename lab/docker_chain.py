@@ -51,6 +51,7 @@ class Chain:
             "BACKEND": backend["Cmd"][1],
             "LINK": given["CHAINLAB_LINK"],
             "WORKERS": given["CHAINLAB_WORKERS"],
+            "TIMING": given["CHAINLAB_TIMING"],
         }
         return cls(fronts[0], backends, variables)
 

@@ -14,6 +14,7 @@ and its exit code is the container's. What it knows comes from docker-compose.ym
     CHAINLAB_LINK      unix: a socket in the volume RUN, which front and back end share
                        tcp: port 9000 of NAME, which DNS knows as every container of that name
     CHAINLAB_WORKERS   requests that a back end with a fixed number runs at once
+    CHAINLAB_TIMING    on: gateway and worker answer with Server-Timing and take part in traces
 
 Every container has a socket of its own, NAME.HOST.sock, so replicas do not get into each other's
 way; the gateway looks for NAME.*.sock. In the volume a front also keeps, under its host name, who
@@ -96,7 +97,7 @@ def write_front_config(front: str, name: str) -> Path:
     ways = _ways_to(backend)
     if front == "nginx":  # it knows no pattern, and looks up nothing twice
         ways = [str(way) for way in _wait_for(ways)]
-    return find_front(front).write_config(folder, listen, backend, ways, _workers())
+    return find_front(front).write_config(folder, listen, backend, ways, _workers(), timed=_timed())
 
 
 def become_backend(name: str) -> None:
@@ -114,7 +115,7 @@ def become_backend(name: str) -> None:
     )
     folder = Path("/tmp/part")
     folder.mkdir(exist_ok=True)
-    command = backend.command(address, _workers(), folder)
+    command = [*backend.command(address, _workers(), folder), *(backend.timing if _timed() else ())]
     os.execve(command[0], command, {**os.environ, "CHAINLAB_ARCHITECTURE": name})
 
 
@@ -196,6 +197,13 @@ def _by_socket() -> bool:
 
 def _workers() -> int:
     return int(os.environ.get("CHAINLAB_WORKERS", "4"))
+
+
+def _timed() -> bool:
+    timing = os.environ.get("CHAINLAB_TIMING", "on")
+    if timing not in ("on", "off"):
+        raise LabError(f"TIMING is {timing!r}; choose on or off")
+    return timing == "on"
 
 
 def _front_folder() -> Path:
