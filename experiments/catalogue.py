@@ -9,6 +9,17 @@ from experiments.frame import Experiment
 
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "k1_address_space": ("K1",),
+    "k2_crossing": ("K2",),
+    "k3_switch": ("K3",),
+    "k4_blocked": ("K4",),
+    "k5_descriptors": ("K5",),
+    "k6_copies": ("K6",),
+    "m0_two_phases": ("M0", "M1"),
+    "m2_nonblocking": ("M2",),
+    "m3_one_process": ("M3",),
+    "m4_crossing": ("M4",),
+    "m5_signal": ("M5",),
+    "m6_asynchronous": ("M6",),
     "e1_select_sets": ("E1",),
     "e2_select_limit": ("E2",),
     "e3_e4_poller_cost": ("E3", "E4", "E15"),

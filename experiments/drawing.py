@@ -43,8 +43,12 @@ def lines(
 
 def bars(
     key: str, title: str, text: str, rows: Mapping[str, float | Mapping[str, float]], unit: str,
+    more: Mapping[str, Sequence[str]] | None = None,
 ) -> Chart:  # fmt: skip
-    """Return a bar for each row, in the order given; what has parts is stacked of them."""
+    """Return a bar for each row, in the order given; what has parts is stacked of them.
+
+    `more` are further columns of the table, a text for each row.
+    """
     parted = {
         row: dict(value) if isinstance(value, Mapping) else {"": value}
         for row, value in rows.items()
@@ -64,10 +68,15 @@ def bars(
         layer=[_bar(parted, parts, unit), _ends(parted, unit)],
     )  # fmt: skip
     named = [part for part in parts if part]
-    head = ["", *(f"{part}, {unit}" if part else unit for part in parts)]
+    extra = more or {}
+    head = ["", *(f"{part}, {unit}" if part else unit for part in parts), *extra]
     body = [
-        [row, *(number(values[part]) if part in values else "–" for part in parts)]
-        for row, values in parted.items()
+        [
+            row,
+            *(number(values[part]) if part in values else "–" for part in parts),
+            *(column[at] for column in extra.values()),
+        ]
+        for at, (row, values) in enumerate(parted.items())
     ]
     return _chart(key, title, text, drawn, Table(head, body), named)
 

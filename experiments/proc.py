@@ -39,3 +39,17 @@ def task(pid: int | str = "self", tid: int | None = None) -> Task:
         voluntary=int(values["voluntary_ctxt_switches"]),
         involuntary=int(values["nonvoluntary_ctxt_switches"]),
     )
+
+
+def where(pid: int) -> str:
+    """Return the kernel's function that a process sleeps in; "" where the kernel does not say."""
+    try:
+        found = Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return ""
+    return "" if found == "0" else found.partition(".")[0]  # without the compiler's suffix
+
+
+def count(pid: int | str, folder: str) -> int:
+    """Return how many entries a folder of the process has: `fd`, `task`."""
+    return sum(1 for _ in Path(f"/proc/{pid}/{folder}").iterdir())

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,9 +22,15 @@ from experiments.outcome import Outcome, failure
 
 def run(experiment: Experiment) -> Outcome:
     """Run it and return what came of it; a crash is an outcome too."""
+    command = [sys.executable, "-m", "experiments", experiment.key, "--json", "-"]
+    return watch(experiment, command)
+
+
+def watch(experiment: Experiment, command: Sequence[str]) -> Outcome:
+    """Return the outcome that a command writes to its stdout, or how it failed to."""
     begin = time.monotonic()
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as wrote:
-        code = _run(experiment, wrote, said)
+        code = _wait(command, experiment.limits.seconds, wrote, said)
         seconds = round(time.monotonic() - begin, 3)
         if code is None:
             limit = experiment.limits.seconds
@@ -35,10 +42,10 @@ def run(experiment: Experiment) -> Outcome:
         return failure(experiment, seconds, _told(code, said.read()))
 
 
-def _run(experiment: Experiment, wrote: IO[str], said: IO[str]) -> int | None:
+def _wait(command: Sequence[str], seconds: float, wrote: IO[str], said: IO[str]) -> int | None:
     """Return the exit code; None: its time was over."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments", experiment.key, "--json", "-"],
+        command,
         cwd=Path(__file__).parents[1],
         stdin=subprocess.DEVNULL,
         stdout=wrote,
@@ -46,7 +53,7 @@ def _run(experiment: Experiment, wrote: IO[str], said: IO[str]) -> int | None:
         start_new_session=True,
     )
     try:
-        return process.wait(experiment.limits.seconds)
+        return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
     finally:

@@ -6,8 +6,6 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from experiments import show
-from experiments.catalogue import UnknownClaim, choose
 from lab.rundir import LabError
 
 _INTERRUPTED = 130
@@ -29,6 +27,9 @@ def experiment(names: tuple[str, ...], json_file: Path | None, html_file: Path |
     for file in (json_file, html_file):
         if file and not file.parent.is_dir():  # said now, not after a minute
             raise LabError(f"{file}: there is no folder {file.parent}; create it first")
+    from experiments import book, show  # what draws pages takes a moment to import
+    from experiments.catalogue import UnknownClaim, choose
+
     try:
         chosen = choose(names)
     except UnknownClaim as error:
@@ -37,8 +38,6 @@ def experiment(names: tuple[str, ...], json_file: Path | None, html_file: Path |
     if json_file:
         json_file.write_text(record.to_json(), encoding="utf-8")
     if html_file:
-        from experiments import book  # its packages take a second, and only a page needs them
-
         book.write(record, html_file)
     if not complete:
         sys.exit(_INTERRUPTED)

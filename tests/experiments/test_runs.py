@@ -13,6 +13,7 @@ from experiments.outcome import Outcome
 
 PROMISED = {
     **{claim: [CONFIRMED] for claim in ["K1", "E1", "E2", "E6", "E8", "E10", "E14"]},
+    "K5": [CONFIRMED] * 4,
     "E5": [REFUTED],
     "E7": [CONFIRMED, REFUTED],
 }

@@ -1,31 +1,23 @@
 """The report in a real Chromium, offline: charts, console, sorting, colours, a phone."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from loadtest.report import write
 from tests.loadtest.report_pages import many, sample
+from tests.support.browser import Opened, needs_chromium, running_chromium
 
-CHROMIUM = shutil.which("chromium")
-
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium: run sudo apt install chromium"),
-    pytest.mark.xdist_group("chromium"),
-]
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -33,23 +25,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
     write(sample(), path)
     return path
-
-
-class Opened:
-    """A page that was drawn, what it said to the console, and what it asked of a network."""
-
-    def __init__(self, browser: Browser, path: Path, width: int = 1280, dark: bool = False) -> None:
-        scheme = "dark" if dark else "light"
-        viewport = {"width": width, "height": 800}
-        self.context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True)  # type: ignore[arg-type]
-        self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-drawn]", timeout=60_000)
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""A figure with a lane for each row and time to the right: what each did, when."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from pages.charts import Chart, Table, View
+from pages.vega import axis, spec, tooltip
+
+_LANE: Final = 46  # pixels
+
+
+class Span(NamedTuple):
+    """A piece of a lane."""
+
+    lane: str
+    kind: str
+    begin: float
+    end: float
+
+
+class Window(NamedTuple):
+    """A view: what part of the time is shown, and in which unit."""
+
+    label: str
+    begin: float
+    end: float
+    scale: float
+    """Of the spans' unit, one of the window's has so many."""
+    axis: str
+
+
+def timeline(
+    key: str, title: str, text: str, spans: Sequence[Span], kinds: Mapping[str, str],
+    windows: Sequence[Window], table: Table,
+) -> Chart:  # fmt: skip
+    """Return the figure; `kinds` are names and CSS colours, 0 is marked by a rule."""
+    views = [View(each.label, _spec(spans, kinds, each)) for each in windows]
+    legend = [(colour, kind) for kind, colour in kinds.items()]
+    return Chart(key, title, text, views, table, legend=legend)
+
+
+def _spec(spans: Sequence[Span], kinds: Mapping[str, str], window: Window) -> dict[str, Any]:
+    rows = [
+        {
+            "l": span.lane,
+            "k": span.kind,
+            "x": max(span.begin, window.begin) / window.scale,
+            "x2": min(span.end, window.end) / window.scale,
+            "t": f"{(span.end - span.begin) / window.scale:,.4g}",
+        }
+        for span in spans
+        if span.begin < window.end and span.end > window.begin
+    ]
+    lanes = list(dict.fromkeys(span.lane for span in spans))
+    scale = {"domain": [window.begin / window.scale, window.end / window.scale], "nice": False}
+    across = axis("x", window.axis, scale=scale, axis={"tickCount": 8, "grid": True})
+    bar = {
+        "mark": {"type": "bar", "height": {"band": 0.62}},
+        "encoding": {
+            "x": across,
+            "x2": {"field": "x2"},
+            "color": {
+                "field": "k",
+                "type": "nominal",
+                "scale": {"domain": list(kinds), "range": list(kinds.values())},
+                "legend": None,
+            },
+            "tooltip": tooltip(("l", "model"), ("k", "what"), ("t", window.axis.split()[0])),
+        },
+    }
+    rule = {
+        "data": {"values": [{"x": 0}]},
+        "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.5, "strokeDash": [4, 3]},
+        "encoding": {"x": axis("x", window.axis), "y": {"value": 0}, "y2": {"value": "height"}},
+    }
+    lane = {"field": "l", "type": "nominal", "sort": lanes, "title": None,
+            "scale": {"domain": lanes}, "axis": {"domain": False, "ticks": False}}  # fmt: skip
+    bar["encoding"]["y"] = lane  # type: ignore[index]
+    return spec(rows, _LANE * len(lanes), layer=[bar, rule])
