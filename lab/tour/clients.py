@@ -53,9 +53,10 @@ class Answer:
     """Since the request was sent."""
 
 
-def read_answer(sock: socket.socket) -> Answer:
-    """Read until the server closes, or resets, the connection."""
+def read_answer(sock: socket.socket, rest: bytes = b"") -> Answer:
+    """Send the `rest` of a request; read until the server closes, or resets, the connection."""
     begin, received = time.monotonic(), bytearray()
+    sock.sendall(rest)
     try:
         while piece := sock.recv(65536):
             received += piece
@@ -77,8 +78,7 @@ def parse(received: bytes, seconds: float = 0.0) -> Answer:
 def ask(part: Part, path: str, *, method: str = "GET") -> Answer:
     """Send one request on a connection of its own."""
     with connect(part) as sock:
-        sock.sendall(request(path, method=method))
-        return read_answer(sock)
+        return read_answer(sock, request(path, method=method))
 
 
 def together(part: Part, count: int, path: str) -> "Crowd":

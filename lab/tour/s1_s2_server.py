@@ -42,8 +42,7 @@ def _unfinished_head(bench: Workbench) -> Measured:
             early = sock.recv(65536)
         except TimeoutError:
             sock.settimeout(clients.TIMEOUT)
-            sock.sendall(b"\r\n")
-            answer = clients.read_answer(sock)
+            answer = clients.read_answer(sock, b"\r\n")
             said = f"{answer.seconds * 1000:.1f} ms later: {answer.head.splitlines()[0]}"
             seen = [f"nothing came for {_SILENCE:g} s", f"the empty line was sent; {said}"]
             return Measured("b", seen)
@@ -53,11 +52,11 @@ def _unfinished_head(bench: Workbench) -> Measured:
 
 def _two_framings(bench: Workbench) -> Measured:
     with clients.connect(bench.server("iterative")) as sock:
-        sock.sendall(
+        answer = clients.read_answer(
+            sock,
             b"POST /echo HTTP/1.1\r\nHost: tour\r\nContent-Length: 6\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nX"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nX",
         )
-        answer = clients.read_answer(sock)
         return Measured(float(answer.status), [answer.head.splitlines()[0]])
 
 

@@ -2,9 +2,10 @@
 
 import re
 import shutil
-import signal
 import socket
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -39,20 +40,31 @@ def _capture(bench: Workbench) -> Measured:
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as tcpdump:
+        end = threading.Timer(PATIENCE, tcpdump.kill)
+        end.start()
         try:
             _await_listening(tcpdump)
             with clients.connect(part) as sock:
                 ours = sock.getsockname()[1]
-                sock.sendall(clients.request("/hello"))
-                clients.read_answer(sock)
-            wait_until(lambda: "06" in _states(port, ours).values(), "the connection has ended")
-            tcpdump.send_signal(signal.SIGINT)
-            said, _ = tcpdump.communicate(timeout=PATIENCE)
+                clients.read_answer(sock, clients.request("/hello"))
+            packets = [_shortened(line, port) for line in _whole_life(tcpdump, ours)]
         finally:
+            end.cancel()
             tcpdump.kill()
-    packets = [_shortened(line, port) for line in said.splitlines() if f".{ours} " in f"{line} "
-               or f".{ours}:" in line]  # fmt: skip
     return Measured(float(len(packets)), packets)
+
+
+def _whole_life(tcpdump: "subprocess.Popen[str]", port: int) -> Iterator[str]:
+    """Yield the packets of a client's port, up to the acknowledgement of the second FIN."""
+    assert tcpdump.stdout is not None
+    ours = re.compile(rf"\.{port}\b")
+    fins = 0
+    for line in filter(ours.search, tcpdump.stdout):
+        yield line.rstrip()
+        if fins == 2:  # what is behind the second one acknowledges it
+            return
+        fins += "Flags [F" in line
+    raise LabError(f"tcpdump did not see the connection end within {PATIENCE:g} s")
 
 
 def _await_listening(tcpdump: "subprocess.Popen[str]") -> None:
@@ -126,13 +138,15 @@ def _time_wait(part: Part, *, keep: bool) -> Measured:
     port = part.address.rpartition(":")[2]
     with clients.connect(part) as sock:
         ours = sock.getsockname()[1]
-        sock.sendall(clients.request("/hello", keep=keep))
         if keep:
+            sock.sendall(clients.request("/hello", keep=True))
             sock.recv(65536)
         else:
-            clients.read_answer(sock)
-    wait_until(lambda: "06" in _states(port, ours).values(), "one end is in TIME_WAIT")
-    wait_until(lambda: set(_states(port, ours).values()) == {"06"}, "the other end is gone")
+            clients.read_answer(sock, clients.request("/hello"))
+    wait_until(
+        lambda: set(_states(port, ours).values()) == {"06"},
+        "one end is in TIME_WAIT and the other one gone",
+    )
     ends = _states(port, ours)
     key = "c" if len(ends) == 2 else "a" if "client" in ends else "b"
     return Measured(key, [f"in /proc/net/tcp: {_named(ends)}; nothing of the other one"])

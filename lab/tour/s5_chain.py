@@ -88,9 +88,10 @@ S5 = Stage(
             ),
             measure=_worker_killed,
             why="The client's connection is the gateway's, the broken one is between gateway and "
-            "worker. The gateway does not ask again: it cannot know how far the work had got. "
-            "The master sees its child die (SIGCHLD) and starts another: one failed request is "
-            "what a crash costs. Read gateway/exchange.py and fcgi_worker/master.py.",
+            "worker. The gateway asks again only where another may do better: on a connection that "
+            "was kept, and may have died idle, or at another address. Here the one there is died "
+            "at work. The master sees its child die (SIGCHLD) and starts another: one failed "
+            "request is what a crash costs. Read gateway/exchange.py and fcgi_worker/master.py.",
         ),
         Step(
             look=f"The real nginx and the real php-fpm with {_CHILDREN} children. "

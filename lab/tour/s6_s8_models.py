@@ -64,7 +64,7 @@ def _one_computes(bench: Workbench) -> Measured:
     long = computing.seconds
     key = "b" if answer.seconds > long / 2 else "a"
     return Measured(key, [
-        f"GET /hello alone: {quick * 1000:.1f} ms; GET /cpu: {long * 1000:.0f} ms",
+        f"GET /hello alone: {quick * 1000:.2f} ms; GET /cpu: {long * 1000:.0f} ms",
         f"GET /hello, asked 50 ms after it: {answer.seconds * 1000:.1f} ms",
     ])  # fmt: skip
 
@@ -81,7 +81,7 @@ def _calls(_bench: Workbench) -> Measured:
 def _threads(bench: Workbench, name: str) -> Measured:
     part = bench.server(name)
     most = clients.most_threads(part, f"/wait?ms={2 * _MS}")
-    return Measured(float(most), [f"{clients.MANY} clients waiting, {most} threads in {part.name}"])
+    return Measured(float(most), [f"{clients.MANY} clients waiting at {name}: threads: {most}"])
 
 
 S6 = Stage(

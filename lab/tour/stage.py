@@ -34,8 +34,8 @@ class Pick:
         return said == found
 
     def told(self, found: str | float) -> str:
-        """Return the key and its text; a key may be none of those that were to choose from."""
-        return f"{found}) {self.options[str(found)]}" if found in self.options else str(found)
+        """Return the key and its text."""
+        return f"{found}) {self.options[str(found)]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,9 @@ Question = Pick | Number
 class Measured:
     """What a step found."""
 
-    found: str | float
-    """The answer: a key of the question's options, or the number."""
+    found: str | float | None
+    """The answer: a key of the question's options, or the number; None: undecided, and why is in
+    what was seen."""
     seen: Sequence[str] = ()
     """What there was to see, in lines."""
 

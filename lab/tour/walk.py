@@ -75,7 +75,10 @@ class Walk:
             measured = step.measure(bench)
         for line in measured.seen:
             self._say(f"│ {line}", "dim")
-        self._judge(question, said, measured.found)
+        if measured.found is None:
+            self._say("measured: undecided, this machine is too busy", "bold yellow")
+        else:
+            self._judge(question, said, measured.found)
         self._say(step.why)
         if self._asks:
             self._input("Enter goes on, q ends ")

@@ -99,13 +99,19 @@ def threads(part: Part) -> int:
 
 @contextlib.contextmanager
 def stopped(part: Part) -> Iterator[None]:
-    """Hold a part's leader (SIGSTOP): it is there and does nothing."""
+    """Hold a part's leader (SIGSTOP): it is there and does nothing, in none of its threads."""
     os.kill(part.pid, signal.SIGSTOP)
     try:
+        wait_until(lambda: _states(part.pid) == {"T"}, f"{part.name} has stopped")
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(part.pid, signal.SIGCONT)
+
+
+def _states(pid: int) -> set[str]:
+    stats = (task / "stat" for task in Path(f"/proc/{pid}/task").iterdir())
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
