@@ -50,9 +50,7 @@ class Exchange:
         return {
             "status": head.status,
             "bytes": size,
-            "fields": {
-                name.decode("latin-1"): value.decode("latin-1") for name, value in head.fields
-            },
+            "fields": [[part.decode("latin-1") for part in field] for field in head.fields],
             "times": times,
         }
 
