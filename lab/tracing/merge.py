@@ -71,9 +71,10 @@ def merge(lanes: Sequence[Lane], seen: Seen) -> Merged:
         (event for event in shown if origin <= event.time <= end),
         key=lambda event: (event.time, _rank(event)),
     )
+    there = {process.pid for own in seen.processes.values() for process in own}
     sockets = seen.captured.sockets if seen.captured else ()
     return Merged(
-        origin, end, connections.all, events, spans(calls, origin, end),
+        origin, end, connections.all, events, spans(calls, origin, end, there),
         skew.compare(calls, packets, streams, seen.answers),
         states.compare_with_kernel(ends, packets, sockets),
     )  # fmt: skip

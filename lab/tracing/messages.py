@@ -40,8 +40,8 @@ _TYPES: Final = {
     6: "STDOUT", 7: "STDERR", 8: "DATA", 9: "GET_VALUES", 10: "GET_VALUES_RESULT",
     11: "UNKNOWN_TYPE",
 }  # fmt: skip
-_ROLES: Final = {1: "responder", 2: "authorizer", 3: "filter"}
-_STATUSES: Final = {0: "complete", 1: "cannot multiplex", 2: "overloaded", 3: "unknown role"}
+_ROLES: Final = {1: "", 2: "authorizer, ", 3: "filter, "}  # nobody uses but the first
+_STATUSES: Final = {0: "", 1: ", cannot multiplex", 2: ", overloaded", 3: ", unknown role"}
 _LIMITS: Final = Limits(body=None)
 _BODYLESS: Final = (204, 304)
 
@@ -76,7 +76,9 @@ def _records(data: bytes) -> Iterator[Found]:
         begin = at + HEADER_LENGTH
         text, fields = _record(kind, data[begin : begin + length])
         whole = HEADER_LENGTH + length + padding
-        yield Found("fastcgi", _TYPES[kind], f"#{request} {text}".strip(), at, whole, fields)
+        if request > 1:
+            text = f"{text}, request {request}"
+        yield Found("fastcgi", _TYPES[kind], text, at, whole, fields)
         at += whole
     if at < len(data):
         yield _rest(data, at)
@@ -86,24 +88,23 @@ def _record(kind: int, content: bytes) -> tuple[str, tuple[tuple[str, str], ...]
     """Return what a record says, in words and as pairs."""
     if kind == BEGIN_REQUEST and len(content) == BEGIN_BODY.size:
         role, flags = BEGIN_BODY.unpack(content)
-        kept = "kept" if flags & KEEP_CONN else "closed after it"
-        return f"{_ROLES.get(role, role)}, {kept}", ()
+        return f"{_ROLES.get(role, role)}{'keep' if flags & KEEP_CONN else 'close'}", ()
     if kind == END_REQUEST and len(content) == END_BODY.size:
         code, status = END_BODY.unpack(content)
-        return f"exit {code}, {_STATUSES.get(status, status)}", ()
+        return f"exit {code}{_STATUSES.get(status, status)}", ()
     if kind in (PARAMS, GET_VALUES, GET_VALUES_RESULT) and content:
         try:
             pairs = decode_pairs(content)
         except ProtocolError:  # cut: a stream of several records
-            return f"{len(content)} bytes", ()
-        return f"{len(pairs)} pairs, {len(content)} bytes", tuple(pairs.items())
+            return f"{len(content)} B", ()
+        return f"{len(pairs)} pairs, {len(content)} B", tuple(pairs.items())
     if kind in (PARAMS, STDIN, STDOUT, STDERR) and not content:
-        return "end of the stream", ()
+        return "end", ()
     if kind == STDOUT:
         head, _, body = content.partition(b"\r\n\r\n")
         if b":" in head and body:
-            return f"{len(content)} bytes: {_text(head)}", ()
-    return f"{len(content)} bytes", ()
+            return f"{len(content)} B: {_text(head)}", ()
+    return f"{len(content)} B", ()
 
 
 Head = tuple[str, str, Fields, int | None, bool]
@@ -126,7 +127,7 @@ def _http(data: bytes, read_head: Callable[[bytes], Head]) -> Iterator[Found]:
             break
         if used:
             kind = "request body" if name == "request" else "response body"
-            yield Found("http", kind, f"{used} bytes{', chunked' if chunked else ''}", at, used)
+            yield Found("http", kind, f"{used} B{', chunked' if chunked else ''}", at, used)
             at += used
     if at < len(data):
         yield _rest(data, at)
@@ -160,7 +161,7 @@ def _response_head(head: bytes) -> Head:
 
 
 def _rest(data: bytes, at: int) -> Found:
-    return Found("bytes", "bytes", f"{len(data) - at} bytes", at, len(data) - at)
+    return Found("bytes", "bytes", f"{len(data) - at} B", at, len(data) - at)
 
 
 def _text(head: bytes) -> str:

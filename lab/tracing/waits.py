@@ -11,7 +11,7 @@ the last arrival in its lane before it ended.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from lab.tracing.model import Call, LaneId, Packet, Side, Span, other
@@ -112,10 +112,11 @@ def _slept(call: Call) -> int:
     return lasted if lasted > AWAKE else 0
 
 
-def spans(calls: Iterable[Call], begin: int, end: int) -> list[Span]:
+def spans(calls: Iterable[Call], begin: int, end: int, there: Set[int]) -> list[Span]:
     """Return where each thread slept and ran between two moments, as far as its calls tell.
 
-    Between two calls it runs. One whose first call comes later is taken to sleep until then.
+    Between two calls it runs. What was `there` before and makes its first call later slept until
+    then, in a call that strace did not see begin; any other thread begins with its first call.
     """
     threads: Mapping[tuple[LaneId, int], list[Call]] = defaultdict(list)
     for call in calls:
@@ -123,18 +124,25 @@ def spans(calls: Iterable[Call], begin: int, end: int) -> list[Span]:
     found: list[Span] = []
     for (lane, tid), own in threads.items():
         at = begin
+        if own[0].start > begin:
+            at = min(own[0].start, end)
+            if tid in there:
+                found.append(Span(lane, tid, begin, at, "sleeps"))
         for call in own:
-            asleep = call.start + call.slept if call.end is not None else end
-            blocked = call.role in ("read", "accept", "connect", "wait")
-            if not blocked or asleep <= call.start:
-                continue
-            start, stop = max(call.start, begin), min(asleep, end)
+            start, stop = max(call.start, at), min(_woke(call, end), end)
             if stop <= start:
                 continue
             if start > at:
                 found.append(Span(lane, tid, at, start, "runs"))
             found.append(Span(lane, tid, start, stop, "sleeps"))
             at = stop
-        if at < end and own[-1].end is not None and own[-1].start >= begin:
+        if at < end and own[-1].start < end:
             found.append(Span(lane, tid, at, end, "runs"))
     return found
+
+
+def _woke(call: Call, end: int) -> int:
+    """Return until when a call sleeps: its entry when it does not."""
+    if call.end is None:
+        return end if call.role in ("read", "accept", "connect", "wait") else call.start
+    return call.start + call.slept
