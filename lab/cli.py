@@ -27,6 +27,7 @@ from lab.fronts import gateway_status
 from lab.load import ROUTES, SHAPES, locust_command, run_load
 from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
 from lab.rundir import LabError, RunDir, State
+from lab.tracing.commands import trace
 from lab.verify import Verifier, choose
 from lab.verify_table import result_row, watch
 from loadtest.curves import CROWD
@@ -305,3 +306,4 @@ def bench(seconds: float, rounds: int) -> None:
 main.add_command(compare)
 main.add_command(diff)
 main.add_command(standings)
+main.add_command(trace)

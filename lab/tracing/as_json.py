@@ -1,5 +1,6 @@
 """A trace as JSON: SCHEMA.md says what each field means. Seconds, from the trace's origin."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,11 +10,14 @@ KIND: Final = "chainlab-trace"
 VERSION: Final = 1
 
 
-def as_json(trace: Trace) -> dict[str, Any]:
-    """Return the whole trace."""
+def as_json(traces: Sequence[Trace]) -> dict[str, Any]:
+    """Return all of it: one trace, or those that were compared."""
+    return {"kind": KIND, "version": VERSION, "traces": [trace_as_json(trace) for trace in traces]}
+
+
+def trace_as_json(trace: Trace) -> dict[str, Any]:
+    """Return one trace."""
     return {
-        "kind": KIND,
-        "version": VERSION,
         "asked": asdict(trace.asked),
         "origin_ns": trace.origin,
         "seconds": (trace.end - trace.origin) / 1e9,

@@ -5,10 +5,11 @@ of the run under strace. A part's line is thick while one of its processes runs,
 sleep, thin where nothing is known.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from lab.tracing import rows, wording
@@ -26,20 +27,17 @@ _STYLES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 
 
-def show(console: Console, trace: Trace, more: list[str]) -> None:
-    """Print the ladder, and `more` lines below it; through a pager when a terminal is too low."""
-    width = max(_NARROWEST, min(console.width, WIDTH)) if console.is_terminal else WIDTH
-    told = [*lines(trace, width), *(Text(line) for line in more)]
-    if console.is_terminal and len(told) > console.height:
-        with console.pager(styles=True):
-            _print(console, told)
-    else:
-        _print(console, told)
+def width_of(console: Console) -> int:
+    """Return how many columns a ladder has there."""
+    return max(_NARROWEST, min(console.width, WIDTH)) if console.is_terminal else WIDTH
 
 
-def _print(console: Console, told: list[Text]) -> None:
-    for line in told:
-        console.print(line, highlight=False, soft_wrap=True)
+def show(console: Console, told: Sequence[RenderableType]) -> None:
+    """Print it all; through a pager where a terminal is not high enough."""
+    paged = console.is_terminal and len(told) > console.height
+    with console.pager(styles=True) if paged else contextlib.nullcontext():
+        for each in told:
+            console.print(each, highlight=False, soft_wrap=isinstance(each, Text))
 
 
 def lines(trace: Trace, width: int = WIDTH) -> list[Text]:

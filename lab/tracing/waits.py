@@ -136,8 +136,9 @@ def spans(calls: Iterable[Call], begin: int, end: int, there: Set[int]) -> list[
                 found.append(Span(lane, tid, at, start, "runs"))
             found.append(Span(lane, tid, start, stop, "sleeps"))
             at = stop
-        if at < end and own[-1].start < end:
-            found.append(Span(lane, tid, at, end, "runs"))
+        gone = own[-1].start if own[-1].name.startswith("exit") else end
+        if at < min(gone, end):
+            found.append(Span(lane, tid, at, min(gone, end), "runs"))
     return found
 
 

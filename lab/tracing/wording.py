@@ -58,7 +58,7 @@ def cost(trace: Trace) -> str:
         return f"{what}: {duration(alone)}"
     return (
         f"{what}: {duration(alone)} alone, {duration(traced)} under strace "
-        f"(× {traced / max(alone, 1):.0f}), in a run of its own"
+        f"(× {traced / max(alone, 1):.2g}), in a run of its own"
     )
 
 

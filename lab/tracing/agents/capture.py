@@ -100,6 +100,10 @@ class Capture:
                     whole, nanoseconds = struct.unpack("qq", stamp[:16])
                     yield Frame(whole * 10**9 + nanoseconds, interface, data)
 
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+
     def dropped(self) -> int:
         """Return how many frames found no room."""
         return int(
@@ -195,15 +199,23 @@ def socket_table(ports: list[int]) -> list[dict[str, Any]]:
     return found
 
 
+def refusal() -> tuple[str, str] | None:
+    """Return why no packets can be captured here, and what helps; None: they can."""
+    try:
+        Capture().close()
+    except PermissionError:
+        return "no right to capture packets (CAP_NET_RAW)", "run it as root: sudo lab trace"
+    except OSError as error:
+        return f"no packets can be captured here: {error}", "a Linux kernel with AF_PACKET"
+    return None
+
+
 def main(arguments: list[str]) -> int:
     """Capture until standard input ends."""
     ports = [int(argument) for argument in arguments]
-    try:
-        capture = Capture()
-    except PermissionError:
-        return fail("no right to capture packets (CAP_NET_RAW)", "run it as root: sudo lab trace")
-    except OSError as error:
-        return fail(f"no packets can be captured here: {error}", "a Linux kernel with AF_PACKET")
+    if refused := refusal():
+        return fail(*refused)
+    capture = Capture()
     try:
         after, before = capture.calibrate()
     except TimeoutError as error:

@@ -9,6 +9,7 @@ It is told to end by SIGINT, at which it lets go of the processes; they run on.
 """
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -105,7 +106,7 @@ def main(arguments: list[str]) -> int:
         strace = Strace(program, list(processes), output)
         if not strace.attached():
             strace.stop()
-            return fail(*_refusal(strace.said))
+            return fail(*_not_attached(strace.said))
         say(ready=True, processes=[[pid, *entry] for pid, entry in processes.items()])
         wait_for_the_end()
         strace.stop()
@@ -113,17 +114,22 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _refusal(said: list[str]) -> tuple[str, str]:
+def refusal() -> tuple[str, str] | None:
+    """Return what forbids attaching to one's own processes, and what helps; None: nothing known."""
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
-    told = (said or ["it said nothing"])[-1].removeprefix("strace: ")
-    if scope.exists() and scope.read_text().strip() != "0":
-        return (
-            f"strace may not attach to the parts ({told}; kernel.yama.ptrace_scope forbids it)",
-            "run it as root: sudo lab trace; or sudo sysctl kernel.yama.ptrace_scope=0",
-        )
+    if os.geteuid() == 0 or not scope.exists() or scope.read_text().strip() == "0":
+        return None
     return (
+        "strace may not attach to processes that it has not started (kernel.yama.ptrace_scope)",
+        "run it as root: sudo lab trace; or sudo sysctl kernel.yama.ptrace_scope=0",
+    )
+
+
+def _not_attached(said: list[str]) -> tuple[str, str]:
+    told = (said or ["it said nothing"])[-1].partition("strace: ")[2]
+    return refusal() or (
         f"strace cannot attach to the parts ({told})",
-        "run it as root, or as the user whose parts they are; in a container: --cap-add=SYS_PTRACE",
+        "run it as root, or as the user whose parts they are (a container: --cap-add=SYS_PTRACE)",
     )
 
 
