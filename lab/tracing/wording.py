@@ -54,11 +54,12 @@ def cost(trace: Trace) -> str:
     alone = sum(answer.done for answer in trace.alone)
     traced = sum(answer.done for answer in trace.traced)
     what = "the request" if trace.asked.count == 1 else f"{trace.asked.count} requests"
-    if not traced:
+    if not traced or not alone:
         return f"{what}: {duration(alone)}"
+    factor = traced / alone
     return (
         f"{what}: {duration(alone)} alone, {duration(traced)} under strace "
-        f"(× {traced / max(alone, 1):.2g}), in a run of its own"
+        f"(× {factor:.1f}), in a run of its own"
     )
 
 
