@@ -29,6 +29,7 @@ from lab.load import ROUTES, SHAPES, locust_command, run_load
 from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
 from lab.rundir import LabError, RunDir, State
 from lab.tour.command import tour
+from lab.tracing.commands import trace
 from lab.verify import Verifier, choose
 from lab.verify_table import result_row, watch
 from loadtest.curves import CROWD
@@ -309,3 +310,4 @@ main.add_command(diff)
 main.add_command(standings)
 main.add_command(experiment)
 main.add_command(tour)
+main.add_command(trace)
