@@ -8,10 +8,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELF   := $(PIP) --no-deps --no-build-isolation --editable .
 PYTEST := $(BIN)/pytest -n $(shell expr 2 \* $$(nproc))   # twice the cores: many tests wait
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench standings lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 # Installs again only when a lock, the project's own metadata or the C extension changed.
 $(READY): requirements.lock requirements-bjoern.lock pyproject.toml $(wildcard servers/c_extension/*.[ch])
@@ -46,6 +46,14 @@ check: setup ## ruff, mypy --strict, then the tests
 bench: setup ## CPU microseconds per request beside the real peers, interleaved
 	@echo "bench: gateway beside nginx, worker beside php-fpm, every architecture beside the floor"
 	@$(BIN)/lab bench
+
+NAMES ?= all
+standings: setup ## ten quick comparisons (of NAMES, else all): does anybody change places?
+	@rm -rf build/standings && mkdir -p build/standings
+	@for run in 0 1 2 3 4 5 6 7 8 9; do \
+		echo "standings: comparison $$((run + 1)) of 10"; \
+		$(BIN)/lab compare $(NAMES) --quick --json build/standings/$$run.json >/dev/null || exit 1; done
+	@$(BIN)/lab standings build/standings/*.json
 
 lock: ## resolve the dependencies anew (needs uv)
 	@for lock in "--extra lab --extra dev -o requirements.lock" "--extra bjoern -o requirements-bjoern.lock"; do \

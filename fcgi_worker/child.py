@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from fcgi_worker.parking import READY, Guest, Park, encode_message
 from fcgi_worker.peer import PeerGone, linger, write_all
 from fcgi_worker.settings import Settings
-from fcgi_worker.wsgi import Exchange
+from fcgi_worker.timing import AccessLog, choose_exchange
 from wire.fastcgi import (
     MAX_CONNS,
     MAX_REQS,
@@ -78,9 +78,16 @@ class Child:
     """One worker process, from its boot to its end."""
 
     def __init__(
-        self, settings: Settings, park: Park, guest: Guest, control: socket.socket
+        self,
+        settings: Settings,
+        park: Park,
+        guest: Guest,
+        control: socket.socket,
+        access_log: AccessLog,
     ) -> None:
         self._settings = settings
+        self._access_log = access_log
+        self._exchange = choose_exchange(settings, access_log)
         self._park = park
         self._guest = guest
         self._control = control
@@ -100,8 +107,10 @@ class Child:
         """Import the application, serve until told to stop, exit."""
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a terminal's, for the master to handle
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGQUIT, self._on_quit)
+        signal.signal(signal.SIGUSR1, self._on_usr1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # blocked by the master while it forked us
         try:
             self._application = load_application(self._settings.application)
         except (Exception, SystemExit) as error:
@@ -115,7 +124,17 @@ class Child:
     def _on_quit(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
+    def _on_term(self, _signal: int, _frame: FrameType | None) -> None:
+        """Go now, whatever runs; the lines of the requests that ended are kept."""
+        self._access_log.flush()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _on_usr1(self, _signal: int, _frame: FrameType | None) -> None:
+        self._access_log.reopen_soon()
+
     def _exit(self, code: int) -> NoReturn:
+        self._access_log.flush()
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code)  # the master's own exit handlers are not the child's
@@ -160,6 +179,7 @@ class Child:
             self._listener_paused = False
             self._park.arm(self._park.listener.fileno())
         self._guest.sweep()
+        self._access_log.on_tick()
 
     def _give_up_partial(self) -> None:
         """Close the connections whose request has not come whole in time."""
@@ -225,7 +245,7 @@ class Child:
         """Run every request that is here; return whether the connection goes on."""
         while (event := connection.next_event()) is not NEED_DATA:
             if isinstance(event, Request):
-                exchange = Exchange(descriptor, connection, event, self._settings)
+                exchange = self._exchange(descriptor, connection, event, self._settings)
                 exchange.run(self._application)
                 if not event.keep_conn:
                     if not exchange.body_ended:

@@ -8,6 +8,7 @@ import click
 from fcgi_worker.master import Master
 from fcgi_worker.settings import Settings
 from transport import Address, ListenError
+from transport.logfile import LogError
 from transport.option import AddressType
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
@@ -58,6 +59,17 @@ SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
     metavar="SECONDS",
     help="What SIGQUIT gives running requests before they are ended.",
 )
+@click.option(
+    "--server-timing",
+    is_flag=True,
+    help="Answer with Server-Timing: how long the request waited, and the application took.",
+)
+@click.option(
+    "--access-log",
+    default="off",
+    metavar="FILE",
+    help='JSON lines with those times: a path, "-" for stdout, or "off".',
+)
 def main(
     application: str,
     bind: Address,
@@ -66,12 +78,15 @@ def main(
     read_timeout: float,
     write_timeout: float,
     grace: float,
+    server_timing: bool,
+    access_log: str,
 ) -> None:
     """Serve a WSGI application over FastCGI, from N processes.
 
     MODULE:CALLABLE names it (the current folder is importable): myproject.wsgi:application.
 
     \b
+    SIGUSR1  open the access log again
     SIGTERM  finish at once
     SIGQUIT  finish what runs, then go
     SIGINT   as SIGQUIT; twice: as SIGTERM
@@ -83,9 +98,12 @@ def main(
         level=logging.INFO,
         format="%(asctime)s [%(levelname)s] %(process)d: %(message)s",
     )
-    settings = Settings(application, bind, workers, connections, read_timeout, write_timeout, grace)
+    settings = Settings(
+        application, bind, workers, connections, read_timeout, write_timeout, grace,
+        server_timing, access_log,
+    )  # fmt: skip
     try:
         master = Master(settings)
-    except ListenError as error:
+    except (ListenError, LogError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(master.run())

@@ -3,6 +3,7 @@
 It runs no application code, so it answers at once whatever the children do. Signals are only
 recorded by their handler, which wakes the loop (signal.set_wakeup_fd); the loop acts.
 
+    SIGUSR1          open the access log again
     SIGTERM          finish at once: the children are ended where they are
     SIGQUIT, SIGHUP  finish what runs, within `grace` seconds, then go
     SIGINT           as SIGQUIT; the second one as SIGTERM
@@ -27,10 +28,14 @@ import click
 from fcgi_worker.child import EXIT_NO_APPLICATION, Child
 from fcgi_worker.parking import READY, Guest, Keeper, Park
 from fcgi_worker.settings import Settings
+from fcgi_worker.timing import AccessLog
 from transport import bind_listener, bound_address, remove_socket
 
 log = logging.getLogger("fcgi_worker")
 
+_SIGNALS: Final = (
+    signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
+)  # fmt: skip
 _TICK: Final = 1.0  # seconds between two looks at what no event tells
 _YOUNG: Final = 1.0  # a child that lived shorter counts as died at boot
 _LONGEST_DELAY: Final = 30.0
@@ -59,10 +64,11 @@ class _Slot:
 
 
 class Master:
-    """One worker manager, from bind to exit. Binds when it is made; ListenError when it cannot."""
+    """One worker manager, from bind to exit. Binds when it is made; ListenError, LogError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._access_log = AccessLog(settings.access_log)
         self._listener = bind_listener(settings.bind)
         self._park = Park(self._listener, settings.connections)
         self._keeper = Keeper(self._park)
@@ -71,6 +77,7 @@ class Master:
         self._wakes, self._waker = socket.socketpair()
         self._failures = 0  # children in a row that died at boot
         self._served = False  # some child has booted
+        self._reopen = False
         self._asked: int = 0  # the signal that asks to stop
         self._obeyed: int = 0  # the one acted upon
         self._deadline = 0.0  # when SIGKILL ends what is left
@@ -139,12 +146,15 @@ class Master:
         self._waker.setblocking(False)
         self._poll.register(self._wakes, select.POLLIN)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP):
+        for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # for its wake-up
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Record only; the wake-up descriptor makes the loop look."""
+        if number == signal.SIGUSR1:
+            self._reopen = True
+            return
         again = number == signal.SIGINT and self._asked
         if number == signal.SIGTERM or again:
             self._asked = signal.SIGTERM
@@ -152,6 +162,10 @@ class Master:
             self._asked = signal.SIGQUIT
 
     def _obey(self) -> None:
+        if self._reopen:
+            self._reopen = False
+            self._access_log.reopen()  # for the children to come
+            self._signal_children(signal.SIGUSR1)
         if self._asked != self._obeyed:
             if not self._obeyed:
                 self._close_listener()
@@ -187,8 +201,7 @@ class Master:
     def _fork(self, slot: _Slot) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Until it has its own handlers, a signal must not run ours in the child.
-        signals = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP)
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
         except OSError as error:
@@ -201,7 +214,7 @@ class Master:
             if pid == 0:
                 self._become_child(slot, theirs)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         theirs.close()
         ours.setblocking(False)
         self._poll.register(ours, select.POLLIN)
@@ -214,7 +227,7 @@ class Master:
                 if inherited is not None:
                     inherited.close()
             guest = Guest(self._park, slot.number, control, self._keeper.parked)
-            Child(self._settings, self._park, guest, control).run()
+            Child(self._settings, self._park, guest, control, self._access_log).run()
         except BaseException:
             log.critical("a child failed", exc_info=True)
         finally:

@@ -16,3 +16,5 @@ class Settings:
     read_timeout: float = 60.0  # between two reads of one request
     write_timeout: float = 60.0  # for a web server that does not take the answer
     grace: float = 30.0  # what SIGQUIT gives running requests
+    server_timing: bool = False  # tell in each answer's head where its time went
+    access_log: str = "off"  # or "-" for stdout, or a path

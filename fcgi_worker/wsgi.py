@@ -55,9 +55,9 @@ _ENVIRON: Final[dict[str, object]] = {
 }
 
 _INTERNAL_ERROR: Final = (
-    b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\n"
-    b"Content-Length: 22\r\n\r\nInternal Server Error\n"
+    b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\n"
 )
+_INTERNAL_ERROR_BODY: Final = b"Internal Server Error\n"
 
 
 class Aborted(ConnectionError):
@@ -308,8 +308,14 @@ class Exchange:
         if self._head_sent:
             self._write(errors)
             raise PeerGone("the application failed in the middle of its answer")
-        answer = _INTERNAL_ERROR if self._wants_body else _INTERNAL_ERROR[:-22]
+        answer = self._complete_head(_INTERNAL_ERROR)
+        if self._wants_body:
+            answer += _INTERNAL_ERROR_BODY
         self._write(errors + self._connection.send_stdout(answer) + self._connection.end_request(1))
+
+    def _complete_head(self, head: bytes) -> bytes:
+        """Return a head of our own with what a subclass adds to every head."""
+        return head
 
     def _write(self, data: bytes) -> None:
         answers = self._connection.bytes_to_send()

@@ -19,6 +19,7 @@ from gateway.config import (
 )
 from gateway.master import Master
 from transport import ListenError
+from transport.logfile import LogError
 from transport.option import AddressType
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
@@ -91,6 +92,16 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--error-log", default="-", metavar="FILE", help='A path, or "-" for stderr.')
 @click.option(
+    "--server-timing",
+    is_flag=True,
+    help="Answer with Server-Timing, where the time went; tell upstreams X-Request-Start.",
+)
+@click.option(
+    "--traceparent",
+    is_flag=True,
+    help="Take part in traces (W3C Trace Context): continue the client's, or begin one.",
+)
+@click.option(
     "--check", is_flag=True, help="Read the configuration, say whether it is good, and stop."
 )
 @timeout_options
@@ -111,7 +122,7 @@ def main(ctx: click.Context, /, path: Path | None, **options: Any) -> None:
             click.echo("the configuration is good")
             return
         master = Master(config, path)
-    except (ConfigError, ListenError) as error:
+    except (ConfigError, ListenError, LogError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(master.run())
 
@@ -139,6 +150,8 @@ def _from_flags(options: dict[str, Any]) -> Config:
         protocol,
         options[protocol],
         workers=options["workers"],
+        server_timing=options["server_timing"],
+        traceparent=options["traceparent"],
         timeouts=Timeouts(**{item.name: options[item.name] for item in fields(Timeouts)}),
         log=Log(options["access_log"], options["log_format"], options["error_log"]),
     )

@@ -11,11 +11,13 @@ half-closed connection is taken for that too, because a FIN does not tell the tw
 import os
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.body import HIGH
+from gateway.config import Config
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
-from gateway.params import REQUEST_ID_LENGTH, SOFTWARE, Peer
+from gateway.params import REQUEST_ID, SOFTWARE, Peer
 from wire.fastcgi import encode_ending, encode_pair
 from wire.http1 import (
     CLOSED,
@@ -69,7 +71,6 @@ class Client:
 
     __slots__ = (
         "_advancing",
-        "_heading",
         "_interest",
         "_lingering",
         "_loop",
@@ -77,11 +78,13 @@ class Client:
         "_process",
         "_sock",
         "_stuck",
+        "began_at",
         "closed",
         "deadline",
         "ending",
         "exchange",
         "http",
+        "marked_ending",
         "peer",
         "port_pair",
     )
@@ -95,14 +98,17 @@ class Client:
         self._advancing = False
         self._lingering = False
         self._stuck = False  # the socket took less than it was to take
-        self._heading = True  # the header timeout runs
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
-        self.ending = encode_ending(self.port_pair, b"HTTP_X_REQUEST_ID", REQUEST_ID_LENGTH)
+        self.ending = encode_ending(self.port_pair, REQUEST_ID)
+        self.marked_ending: tuple[Config, bytes] | None = None  # kept by `tracing`
         self.http = ServerConnection(process.site.config.limits)
         self.exchange: Exchange | None = None
         self.closed = False
-        self.deadline = self._loop.now + process.site.config.timeouts.header
+        # When the head that is to come began: by being accepted, or by its first byte; 0: it has
+        # not. While it is set the header timeout runs.
+        self.began_at = self._loop.now
+        self.deadline = self.began_at + process.site.config.timeouts.header
         self._loop.register(sock, READ, self.on_event)
         self._loop.watch(self)
 
@@ -114,7 +120,7 @@ class Client:
     @property
     def kept(self) -> bool:
         """Whether it lies idle after a request; one that has not asked yet is about to."""
-        return self.idle and not self._heading
+        return self.idle and not self.began_at
 
     # Events
 
@@ -211,7 +217,6 @@ class Client:
                 self._finish()
                 return
             if isinstance(event, RequestHead):
-                self._heading = False
                 self.deadline = NEVER  # the upstream's deadlines hold now
                 self._process.begin(self, event)
             elif exchange is None:
@@ -229,9 +234,9 @@ class Client:
             if self.http.awaiting_continue:
                 self.send(self.http.send_continue())
             exchange.on_input_pause()
-        elif self.http.buffered and not self._heading:
-            self._heading = True  # from its first byte on: a slow sender gains nothing by more
-            self.deadline = self._loop.now + timeouts.header
+        elif self.http.buffered and not self.began_at:
+            self.began_at = self._loop.now  # a slow sender gains nothing by sending more
+            self.deadline = self.began_at + timeouts.header
 
     def _on_bad_request(self, error: RemoteProtocolError) -> None:
         self._process.error_log.info(
@@ -247,30 +252,51 @@ class Client:
         else:
             self.refuse(error.status, head, error.reason)
 
-    def refuse(self, status: int, head: RequestHead | None, why: str = "") -> None:
-        """Answer with an error of the gateway's own, and log it."""
+    def refuse(
+        self,
+        status: int,
+        head: RequestHead | None,
+        why: str = "",
+        *,
+        extra: bytes = b"",
+        log: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Answer with an error of the gateway's own, and log it.
+
+        An exchange that failed adds ready field lines, and logs (status, size) itself.
+        """
         text = f"{status} {reason_phrase(status).decode()}\n" + (f"{why}\n" if why else "")
         retry = ((b"Retry-After", b"1"),) if status == 503 else ()
-        self.answer(status, text.encode(), head, *retry)
+        self.answer(status, text.encode(), head, *retry, extra=extra, log=log)
 
     def answer(
-        self, status: int, body: bytes, head: RequestHead | None, *fields: tuple[bytes, bytes]
+        self,
+        status: int,
+        body: bytes,
+        head: RequestHead | None,
+        *fields: tuple[bytes, bytes],
+        extra: bytes = b"",
+        log: Callable[[int, int], None] | None = None,
     ) -> None:
         """Send a short answer of the gateway's own, and log it."""
         if not any(name == b"Content-Type" for name, _ in fields):
             fields = (*fields, (b"Content-Type", b"text/plain; charset=utf-8"))
         response = ResponseHead(status, [(b"Server", SOFTWARE), *fields])
-        self.send(self.http.send_complete(response, body, b"Date: %b\r\n" % self._loop.date))
-        self._process.log_own(self, head, status, len(body))
+        extra = b"Date: %b\r\n%b" % (self._loop.date, extra)
+        self.send(self.http.send_complete(response, body, extra))
+        if log is not None:
+            log(status, len(body))
+        else:
+            self._process.log_own(self, head, status, len(body))
         self.on_answered()
 
     def on_answered(self) -> None:
         """The exchange is over: go on once the client has taken the answer."""
         self.exchange = None
+        self.began_at = 0.0
         if self.closed or self._out:
             return
         if self.http.ready:  # the usual case: kept, and nothing has come yet
-            self._heading = False
             self.deadline = self._loop.now + self._process.site.config.timeouts.idle
             if self._process.leaving:
                 self.close()

@@ -79,6 +79,8 @@ class Config:
     upstreams: Mapping[str, Upstream]
     workers: int = 1
     status_path: str = ""
+    server_timing: bool = False  # tell the client where its time went, the upstream when it began
+    traceparent: bool = False  # take part in traces (W3C Trace Context): continue, or begin one
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     connections: int = 0  # clients at most, each process; 0: what the descriptor limit allows
@@ -111,6 +113,8 @@ def parse_config(text: str, name: str) -> Config:
         listen=top.addresses("listen"),
         workers=top.number("workers", 1, 1, 256),
         status_path=_read_status_path(top),
+        server_timing=top.flag("server_timing"),
+        traceparent=top.flag("traceparent"),
         routes=_read_routes(top, upstreams),
         upstreams=upstreams,
         timeouts=_read_timeouts(top.table("timeouts")),
@@ -270,6 +274,14 @@ class _Table:
         if not low <= value <= high and value != default:
             self.fail(key, f"{value} is out of range", f"write {low} to {high}")
         return value
+
+    def flag(self, key: str) -> bool:
+        """Take true or false; false when it is not there."""
+        self._known.append(key)
+        value = self._values.pop(key, False)
+        if not isinstance(value, bool):
+            self.fail(key, f"{value!r} is neither true nor false", "write true or false")
+        return bool(value)
 
     def seconds(self, key: str, default: float) -> float:
         """Take a number of seconds above 0."""

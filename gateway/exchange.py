@@ -7,11 +7,12 @@ died before it answered is tried again once, elsewhere); afterwards the client's
 because half an answer must never pass for a whole one.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from gateway.body import Body
 from gateway.client import Client
 from gateway.params import Prepared
+from gateway.steps import Steps
 from wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
 
 
-class ProxyExchange:
-    """A request that an upstream answers.
+class ProxyExchange(Steps):
+    """A request that an upstream answers."""
 
-    Times are the loop's, monotonic seconds; 0 for what has not happened.
-    """
+    tells: ClassVar[bool] = False
+    """Whether client and upstream are told more of the request than its id (`tracing`)."""
 
     __slots__ = (
         "_pool",
@@ -35,18 +36,13 @@ class ProxyExchange:
         "_sent",
         "_started",
         "_status",
-        "assigned_at",
         "body",
         "client",
-        "connected_at",
         "connection",
-        "first_byte_at",
         "head",
         "prepared",
         "request_id",
         "retried",
-        "started_at",
-        "submitted_at",
         "tried",
     )
 
@@ -72,6 +68,7 @@ class ProxyExchange:
         self.body: Body | None = None
         self.tried: tuple[Backend, ...] = ()  # those that could not be connected to
         self.started_at = process.loop.now
+        self.began_at = client.began_at or self.started_at  # when its head began to come
         self.submitted_at = self.assigned_at = self.connected_at = self.first_byte_at = 0.0
 
     def begin(self) -> None:
@@ -86,6 +83,28 @@ class ProxyExchange:
     def _submit(self) -> None:
         self.submitted_at = self._process.loop.now
         self._pool.submit(self)
+
+    # What `tracing` adds; asked for where `tells` is true
+
+    def timing_field(self) -> bytes:
+        """Return the field line that tells the client where the time went."""
+        return b""
+
+    def marks(self) -> list[tuple[bytes, bytes]]:
+        """Return the parameters that a FastCGI upstream is told beside the request id."""
+        return []
+
+    def make_ending(self) -> bytes:
+        """Return the last records of a request without content, its id and marks among them."""
+        return b""
+
+    def mark_fields(self) -> bytes:
+        """Return field lines that an HTTP upstream is told beside the request id."""
+        return b""
+
+    def take_timing(self, head: bytes) -> bytes:
+        """Return the head of an upstream's answer without the Server-Timing that ends it."""
+        return head
 
     # From the client
 
@@ -144,6 +163,8 @@ class ProxyExchange:
         if process.leaving or (self.body is not None and not self.body.complete):
             http.keep_alive = False  # nobody will read the rest of the request
         extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (process.loop.date, self.request_id)
+        if self.tells:
+            extra += self.timing_field()
         if head.content_length is not None or head.bodyless:
             data = self._clip(head, data)
         self._status = head.status
@@ -238,6 +259,7 @@ class ProxyExchange:
         self.connection = None
         if again and self._may_repeat():
             self.retried = True
+            self.go_back()
             self._submit()
             return
         self._process.error_log.error(self._describe(cause))
@@ -247,7 +269,14 @@ class ProxyExchange:
             self.client.exchange = None
             self.client.cut()
         else:
-            self.client.refuse(status, self.head)
+            self._refuse(status)
+
+    def _refuse(self, status: int, extra: bytes = b"") -> None:
+        self.client.refuse(status, self.head, extra=extra, log=self._log_refusal)
+
+    def _log_refusal(self, status: int, size: int) -> None:
+        self._status, self._sent = status, size
+        self._log(cut=False)
 
     def _may_repeat(self) -> bool:
         if self.retried or self._started or self.head.method not in _REPEATABLE:
@@ -271,29 +300,12 @@ class ProxyExchange:
         log = self._process.access_log
         if not log.enabled:
             return
-        prepared = self.prepared
+        remote, head = self.prepared.peer.remote, self.prepared.log
         if log.json:
-            self._log_times(cut=cut)
+            log.record(remote, head, self._status, self._sent, self._members(cut=cut))
         else:
-            log.combined(prepared.peer.remote, prepared.log, self._status, self._sent)
+            log.combined(remote, head, self._status, self._sent)
 
-    def _log_times(self, *, cut: bool) -> None:
-        """Log the time spent in each part, in milliseconds; null for one that was not reached."""
-        steps = (self.submitted_at, self.assigned_at, self.connected_at, self.first_byte_at)
-        now = self._process.loop.now
-        ends = (*steps[1:], now)
-        parts = ("queue", "connect", "first_byte", "send")
-        times = {
-            part: round((end - start) * 1000, 3) if start and end else None
-            for part, start, end in zip(parts, steps, ends, strict=True)
-        }
-        self._process.log_json(
-            self.client,
-            self.head,
-            self._status,
-            self._sent,
-            id=self.request_id.decode(),
-            upstream=self._pool.upstream.name,
-            milliseconds={**times, "total": round((now - self.started_at) * 1000, 3)},
-            cut=cut,
-        )
+    def _members(self, *, cut: bool) -> str:
+        """Return what a JSON line says beyond head and status."""
+        return self.members(self._process.loop, self.request_id, self._pool.upstream.name, cut=cut)

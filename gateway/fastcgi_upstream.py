@@ -20,6 +20,7 @@ from wire.fastcgi import (
     Stderr,
     Stdout,
     encode_pair,
+    encode_pairs,
 )
 from wire.http1 import Fields, LocalProtocolError, RemoteProtocolError, ResponseHead
 from wire.http1.memo import Memo
@@ -54,11 +55,16 @@ class FastCGIConnection(UpstreamConnection):
         self._logged = 0
         prepared = exchange.prepared
         if exchange.body is None and prepared.request_id is None:
-            before, after = exchange.client.ending
-            ending = b"%b%b%b" % (before, exchange.request_id, after)
+            if exchange.tells:
+                ending = exchange.make_ending()
+            else:
+                before, after = exchange.client.ending
+                ending = b"%b%b%b" % (before, exchange.request_id, after)
             self._send(self._protocol.begin_encoded(prepared.start, ending))
             return
         varying = exchange.client.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
+        if exchange.tells:
+            varying += encode_pairs(exchange.marks())
         body = exchange.body
         content: bytes | None = b""
         if body is not None:
@@ -105,6 +111,8 @@ class FastCGIConnection(UpstreamConnection):
         """Answer with a response that came in one read, its head often one that we know."""
         end = content.find(b"\r\n\r\n") + 4
         head = _heads.get(content[:end])
+        if head is None and exchange.tells:
+            head = _heads.get(exchange.take_timing(content[:end]))
         if head is None:
             self._on_output(exchange, content, complete=True)
             return
@@ -116,7 +124,7 @@ class FastCGIConnection(UpstreamConnection):
         if not self._headed:
             data = self._head + data
             end = find_end(data)
-            head = self._take_head(data, end, complete=complete)
+            head = self._take_head(exchange, data, end, complete=complete)
             if head is None:
                 return
             data = data[end:]
@@ -127,7 +135,9 @@ class FastCGIConnection(UpstreamConnection):
         else:
             exchange.more(data, complete=complete)
 
-    def _take_head(self, data: bytes, end: int, *, complete: bool) -> ResponseHead | None:
+    def _take_head(
+        self, exchange: "ProxyExchange", data: bytes, end: int, *, complete: bool
+    ) -> ResponseHead | None:
         """Return the head that `data` begins with, up to `end`; None: not whole, or not good."""
         if (end if end >= 0 else len(data)) > self._limit:
             self.fail(502, f"a response header beyond the limit of {self._limit} bytes")
@@ -139,7 +149,8 @@ class FastCGIConnection(UpstreamConnection):
             self._head = data
             return None
         try:
-            head = self._read_head(data[:end])
+            raw = data[:end]
+            head = self._read_head(exchange.take_timing(raw) if exchange.tells else raw)
         except RemoteProtocolError as error:
             self.fail(502, f"sent {error.reason}")
             return None

@@ -39,11 +39,11 @@ class HttpConnection(UpstreamConnection):
     def _send_request(self, exchange: "ProxyExchange") -> None:
         self._head = None
         prepared = exchange.prepared
+        extra = b"X-Request-Id: %b\r\n" % exchange.request_id
+        if exchange.tells:
+            extra += exchange.mark_fields()
         head = self._protocol.send_request(
-            exchange.head.method,
-            prepared.target,
-            prepared.fields,
-            b"X-Request-Id: %b\r\n" % exchange.request_id,
+            exchange.head.method, prepared.target, prepared.fields, extra
         )
         content = exchange.body.take_whole() if exchange.body is not None else None
         if content is not None:

@@ -1,62 +1,18 @@
-"""The access log and the error log, as files that can be moved and reopened (SIGUSR1).
+"""The access log and the error log.
 
-Access lines are gathered and written 32 KiB at a time, at least once per second: one system call
-for some three hundred requests. Each write is one call in append mode, so several processes
-share a file without mixing their lines. What does not change between two requests with the same
-head (the request line, referer, user agent) is made once and kept with the head.
+What does not change between two requests with the same head (the request line, referer, user
+agent) is made once and kept with the head, as text and as JSON.
 """
 
-import contextlib
 import json
 import os
 import sys
 import time
-from typing import Final
 
-from gateway.config import ConfigError, Log
+from gateway.config import Log
 from gateway.loop import Loop
+from transport.logfile import GatheredLog, LogFile
 from wire.http1 import RequestHead
-
-_GATHER: Final = 32768  # bytes
-_MODE: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-
-
-class LogFile:
-    """A descriptor that a path, stdout or stderr stands behind."""
-
-    def __init__(self, target: str, standard: int) -> None:
-        self._target = target
-        self._standard = standard
-        self._fd = -1
-        self.reopen()
-
-    def reopen(self) -> None:
-        """Open the path again: what a log rotation asks for. ConfigError when it cannot be."""
-        if self._target == "off":
-            return
-        if self._target == "-":
-            self._fd = self._standard
-            return
-        try:
-            fresh = os.open(self._target, _MODE, 0o644)
-        except OSError as error:
-            raise ConfigError(
-                f"log: {self._target}: {error.strerror}; name a file that can be written"
-            ) from None
-        self.close()
-        self._fd = fresh
-
-    def write(self, data: bytes) -> None:
-        """Append `data`; a full disk or a closed pipe loses lines, never requests."""
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):
-                os.write(self._fd, data)
-
-    def close(self) -> None:
-        """Close it, unless it is the standard one."""
-        if self._fd >= 0 and self._target != "-":
-            os.close(self._fd)
-        self._fd = -1
 
 
 class AccessLog:
@@ -64,59 +20,45 @@ class AccessLog:
 
     def __init__(self, settings: Log, loop: Loop) -> None:
         self._loop = loop
-        self._file = LogFile(settings.access, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        self._log = GatheredLog(settings.access, sys.__stdout__.fileno() if sys.__stdout__ else 1)
         self.enabled = settings.access != "off"
         self.json = settings.format == "json"
-        self._lines: list[str] = []
-        self._size = 0
-        self._due = loop.now + 1.0
 
     def combined(self, remote: str, head: "LogHead", status: int, size: int) -> None:
         """Log a request in the format that every log analyser reads."""
-        self._add(
-            f"{remote} - - [{self._loop.log_time}] {head.before} {status} {size} {head.after}\n"
+        time = self._loop.log_time
+        line = f"{remote} - - [{time}] {head.before} {status} {size} {head.after}\n"
+        self._log.add(line, self._loop.now)
+
+    def record(self, remote: str, head: "LogHead", status: int, size: int, more: str = "") -> None:
+        """Log a request as a JSON object in one line; `more` are ready members."""
+        self._log.add(
+            f'{{"time": "{self._loop.log_time}", "remote": "{remote}", {head.members}, '
+            f'"status": {status}, "bytes": {size}{more}}}\n',
+            self._loop.now,
         )
-
-    def record(self, **values: object) -> None:
-        """Log a request as a JSON object in one line."""
-        self._add(json.dumps({"time": self._loop.log_time, **values}) + "\n")
-
-    def _add(self, line: str) -> None:
-        self._lines.append(line)
-        self._size += len(line)
-        if self._size >= _GATHER:
-            self.flush()
 
     def flush_when_due(self) -> None:
         """Write what waits for longer than a second."""
-        if self._loop.now >= self._due:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits."""
-        self._due = self._loop.now + 1.0
-        if self._lines:
-            self._file.write("".join(self._lines).encode("utf-8", "replace"))
-            self._lines.clear()
-            self._size = 0
+        self._log.flush_when_due(self._loop.now)
 
     def reopen(self) -> None:
         """Write what waits, then open the path again."""
-        self.flush()
-        self._file.reopen()
+        self._log.reopen()
 
     def close(self) -> None:
         """Write what waits and close."""
-        self.flush()
-        self._file.close()
+        self._log.close()
 
 
 class LogHead:
     """The parts of an access line that follow from a request's head, escaped."""
 
-    __slots__ = ("after", "before")
+    __slots__ = ("_head", "_members", "after", "before")
 
     def __init__(self, head: RequestHead | None) -> None:
+        self._head = head
+        self._members = ""
         if head is None:  # a request that could not be read
             self.before, self.after = '"-"', '"-" "-"'
             return
@@ -124,6 +66,19 @@ class LogHead:
         referer = _escape((head.get(b"referer") or b"-").decode("latin-1"))
         agent = _escape((head.get(b"user-agent") or b"-").decode("latin-1"))
         self.after = f'"{referer}" "{agent}"'
+
+    @property
+    def members(self) -> str:
+        """What a JSON line says of the head; made when it is first asked for."""
+        if not self._members:
+            head = self._head
+            values = {
+                "request": request_line(head) if head else "",
+                "referer": (head.get(b"referer") or b"").decode("latin-1") if head else "",
+                "agent": (head.get(b"user-agent") or b"").decode("latin-1") if head else "",
+            }
+            self._members = json.dumps(values)[1:-1]
+        return self._members
 
 
 def request_line(head: RequestHead) -> str:

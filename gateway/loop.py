@@ -39,7 +39,8 @@ class Timed(Protocol):
 
 
 class Loop:
-    """One epoll instance and what depends on it. `now` is monotonic seconds, once per batch.
+    """One epoll instance and what depends on it. `now` (monotonic seconds) and `wall` (seconds
+    since the epoch) are read once per batch.
 
     Handlers are bound methods: when one raises, `on_bug` gets the object it belongs to.
     """
@@ -54,10 +55,11 @@ class Loop:
         self._sweep = min(sweep, _SWEEP)
         self._running = False
         self.now = time.monotonic()
+        self.wall = 0.0
         self._second = 0
         self.date = b""
         self.log_time = ""
-        self._read_clock()
+        self.read_clock()
 
     # Descriptors
 
@@ -110,7 +112,7 @@ class Loop:
         while self._running:
             timeout = next_sweep - time.monotonic()
             events = poll(timeout if timeout > 0 else 0)
-            self._read_clock()
+            self.read_clock()
             for fd, mask in events:
                 handler = handlers.get(fd)
                 if handler is not None:
@@ -128,9 +130,10 @@ class Loop:
         """Leave `run` after this batch."""
         self._running = False
 
-    def _read_clock(self) -> None:
+    def read_clock(self) -> None:
+        """Look at the clock again: something that took its time is to be measured."""
         self.now = time.monotonic()
-        wall = time.time()
+        self.wall = wall = time.time()
         if int(wall) != self._second:
             self._second = int(wall)
             self.date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(wall)).encode()

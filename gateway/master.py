@@ -27,10 +27,11 @@ from typing import Final, NoReturn
 import click
 
 from gateway.config import Config, ConfigError, parse_config, read_config
-from gateway.logs import ErrorLog, LogFile
+from gateway.logs import ErrorLog
 from gateway.process import CONTROL_LIMIT, READY, Process
 from gateway.scoreboard import ROWS, Scoreboard
 from transport import Address, ListenError, bind_listener, bound_address, remove_socket
+from transport.logfile import LogError, LogFile
 
 _TICK: Final = 0.5  # seconds between two looks at what no event tells
 _YOUNG: Final = 1.0  # a process that lived shorter failed at its start
@@ -55,7 +56,7 @@ class _Slot:
 
 
 class Master:
-    """A gateway, from bind to exit. Binds when it is made; ConfigError, ListenError.
+    """A gateway, from bind to exit. Binds when it is made; ListenError, LogError.
 
     `path` is the configuration's file; None when `config` was made of flags, which cannot be
     reloaded.
@@ -169,7 +170,7 @@ class Master:
     def _reopen_logs(self) -> None:
         try:
             self._log.reopen()
-        except ConfigError as error:
+        except LogError as error:
             self._log.error(str(error))
         self._signal_all(signal.SIGUSR1)
 
@@ -207,7 +208,7 @@ class Master:
                 self._log.close()
                 self._log = log
             self._bind(config)
-        except (ConfigError, ListenError) as error:
+        except (ConfigError, ListenError, LogError) as error:
             self._log.error(f"new configuration refused, the old one goes on: {error}")
             return
         self._generation += 1
@@ -337,5 +338,5 @@ class Master:
 
 
 def _require_writable(config: Config) -> None:
-    """Raise ConfigError now when the access log cannot be opened, not later in each process."""
+    """Raise LogError now when the access log cannot be opened, not later in each process."""
     LogFile(config.log.access, 1).close()

@@ -11,7 +11,7 @@ All of it depends on the head and the two ends of the connection only, so it is 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -19,6 +19,8 @@ from gateway.config import Upstream
 from gateway.logs import LogHead
 from wire.fastcgi import encode_pairs, encode_start
 from wire.http1 import Fields, RequestHead, ResponseHead
+from wire.http1.fields import values
+from wire.trace_context import TraceContext, parse_traceparent
 
 HOP_BY_HOP: Final = frozenset(
     (
@@ -38,7 +40,8 @@ _OURS: Final = frozenset(
 )
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-REQUEST_ID_LENGTH: Final = 24  # of those we make: 16 random digits, 8 that count
+REQUEST_ID: Final = (b"HTTP_X_REQUEST_ID", 24)
+"""The parameter, and the length of those ids that we make: 16 random digits, 8 that count."""
 SOFTWARE: Final = b"chain-gateway"
 
 
@@ -67,10 +70,18 @@ class Prepared:
         "request_id",
         "start",
         "target",
+        "trace",
     )
 
     def __init__(
-        self, head: RequestHead, peer: Peer, generation: int, upstream: Upstream | None = None
+        self,
+        head: RequestHead,
+        peer: Peer,
+        generation: int,
+        upstream: Upstream | None = None,
+        *,
+        traced: bool = False,
+        timed: bool = False,
     ) -> None:
         self.peer = peer
         self.generation = generation  # of the configuration that this was prepared by
@@ -79,22 +90,39 @@ class Prepared:
         self.log = LogHead(head)
         given = head.get(b"x-request-id")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else None
+        self.trace = read_trace(head) if traced else None
         self.params = b""
         self.start = b""  # the records that carry the parameters
         self.fields: Fields = ()
         self.target = b""
         if upstream is None:
             return
+        ours = _OURS
+        if traced:  # the state of a trace that is not continued means nothing
+            ours |= {b"traceparent"} if self.trace else {b"traceparent", b"tracestate"}
+        if timed:
+            ours |= {b"x-request-start"}
         if upstream.protocol == "fastcgi":
-            self.params = encode_pairs(make_params(head, peer, upstream).items())
+            self.params = encode_pairs(make_params(head, peer, upstream, ours).items())
             self.start = encode_start(self.params)
         else:
             self.target = head.path + (b"?" + head.query if head.query else b"")
-            self.fields = tuple(make_fields(head, peer))
+            self.fields = tuple(make_fields(head, peer, ours))
 
 
-def make_params(head: RequestHead, peer: Peer, upstream: Upstream) -> dict[bytes, bytes]:
-    """Return the parameters of a request, but those that differ each time (port, request id)."""
+def read_trace(head: RequestHead) -> TraceContext | None:
+    """Return the trace that the client is in; None when it says none, or not in one valid field."""
+    told = values(head.fields, b"traceparent")
+    return parse_traceparent(told[0]) if len(told) == 1 else None
+
+
+def make_params(
+    head: RequestHead, peer: Peer, upstream: Upstream, ours: Set[bytes] = _OURS
+) -> dict[bytes, bytes]:
+    """Return the parameters of a request, but those that differ each time (port, request id).
+
+    `ours` are the fields that are the gateway's to say, not the client's.
+    """
     host, _, port = head.host.rpartition(b":") if _has_port(head.host) else (head.host, b"", b"")
     local_port = port if port else b"%d" % peer.local_port
     uri = head.path + (b"?" + head.query if head.query or head.target.endswith(b"?") else b"")
@@ -122,7 +150,7 @@ def make_params(head: RequestHead, peer: Peer, upstream: Upstream) -> dict[bytes
         params[b"CONTENT_LENGTH"] = b"%d" % head.content_length
     if head.host:
         params[b"HTTP_HOST"] = head.host
-    for name, value in _joined(_end_to_end(head)):
+    for name, value in _joined(_end_to_end(head, ours)):
         if name not in _NEVER_HTTP and b"_" not in name:
             params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
     for name, value in _forwarded(head, peer):
@@ -132,10 +160,12 @@ def make_params(head: RequestHead, peer: Peer, upstream: Upstream) -> dict[bytes
     return params
 
 
-def make_fields(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
+def make_fields(
+    head: RequestHead, peer: Peer, ours: Set[bytes] = _OURS
+) -> Iterable[tuple[bytes, bytes]]:
     """Yield the fields of a request to an HTTP upstream, but the request id."""
     yield b"Host", head.host or peer.local.encode()
-    for name, value in _end_to_end(head):
+    for name, value in _end_to_end(head, ours):
         if name not in (b"host", b"expect", b"proxy"):
             yield name, value
     yield from _forwarded(head, peer)
@@ -144,9 +174,9 @@ def make_fields(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
         yield b"Transfer-Encoding", b"chunked"
 
 
-def _end_to_end(head: RequestHead) -> Iterable[tuple[bytes, bytes]]:
+def _end_to_end(head: RequestHead, ours: Set[bytes]) -> Iterable[tuple[bytes, bytes]]:
     """Yield what is meant for the application: neither hop-by-hop nor ours to say."""
-    dropped = HOP_BY_HOP | _OURS | named_by_connection(head.fields)
+    dropped = HOP_BY_HOP | ours | named_by_connection(head.fields)
     return ((name, value) for name, value in head.fields if name not in dropped)
 
 

@@ -154,7 +154,7 @@ class Pool:
         """Send `exchange` to a back end now, or when one is free; fail it when too many wait."""
         backend = None if self._queue else self._only or self._choose(exchange)
         if backend is not None and backend.idle and not exchange.retried:
-            backend.idle.pop().start(exchange)
+            backend.idle.pop().start(exchange, exchange.submitted_at)
         elif backend is not None and backend.free:
             self._run(exchange, backend)
         elif len(self._queue) >= self.upstream.queue:
@@ -190,22 +190,24 @@ class Pool:
                 return backends[self._turn]
 
     def _run(self, exchange: "ProxyExchange", backend: Backend) -> None:
+        now = self.loop.now
         if backend.idle:
             connection = backend.idle.pop()
             if not exchange.retried:
-                connection.start(exchange)
+                connection.start(exchange, now)
                 return
             connection.close()  # the one before was dead; a new one is not
-        if not backend.open and self._asks and self.loop.now >= backend.ask_after:
+        if not backend.open and self._asks and now >= backend.ask_after:
             Question(self, backend)  # it may have been started anew, with other limits
         try:
             connection = self._kind(self, backend)
         except OSError as error:
-            backend.note_failure(self.loop.now)
+            backend.note_failure(now)
+            exchange.assigned_at = now
             exchange.on_unreachable(backend, 502, f"cannot connect: {error.strerror}")
             return
         backend.open += 1
-        connection.start(exchange)
+        connection.start(exchange, now)
 
     # Connections
 
@@ -218,7 +220,7 @@ class Pool:
             if self._queue[0].retried:
                 connection.close()  # which serves the queue, by a new one
             else:
-                connection.start(self._queue.popleft())
+                connection.start(self._queue.popleft(), self.loop.now)
         else:
             backend.idle.append(connection)
 

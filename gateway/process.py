@@ -25,13 +25,14 @@ from typing import Final
 
 from gateway.client import Client
 from gateway.config import Config, ConfigError, parse_config
-from gateway.logs import AccessLog, ErrorLog, LogHead, request_line
+from gateway.logs import AccessLog, ErrorLog, LogHead
 from gateway.loop import Loop, settle
 from gateway.params import Peer, Prepared
 from gateway.pool import Pool
 from gateway.routing import Site
 from gateway.scoreboard import Scoreboard
 from gateway.upstream import UpstreamConnection
+from transport.logfile import LogError
 from wire.http1 import RequestHead
 
 _ACCEPTS: Final = 16  # connections taken per wake-up: the rest may be another process's
@@ -144,7 +145,7 @@ class Process:
         try:
             self.access_log.reopen()
             self.error_log.reopen()
-        except ConfigError as error:
+        except LogError as error:
             self.error_log.error(str(error))
 
     def leave(self) -> None:
@@ -208,7 +209,8 @@ class Process:
         try:
             config = parse_config(source, order["name"])
             self._take(config, order["generation"], order["processes"], listeners)
-        except (ConfigError, OSError) as error:  # the master has read it: a folder has just gone
+        except (ConfigError, LogError, OSError) as error:
+            # The master has read it: a folder has just gone.
             self.error_log.error(f"new configuration refused: {error}")
             for listener in listeners:
                 listener.close()
@@ -329,29 +331,9 @@ class Process:
         """Log a request that was answered without an upstream."""
         if not self.access_log.enabled:
             return
-        if self.access_log.json:
-            self.log_json(client, head, status, size)
-        else:
-            log = head.derived.log if head is not None and head.derived else LogHead(head)
-            self.access_log.combined(client.peer.remote, log, status, size)
-
-    def log_json(
-        self, client: Client, head: RequestHead | None, status: int, size: int, **more: object
-    ) -> None:
-        """Log a request as JSON, with what else is known of it."""
-        text = {
-            name: (head.get(name.encode()) or b"").decode("latin-1") if head else ""
-            for name in ("referer", "user-agent")
-        }
-        self.access_log.record(
-            remote=client.peer.remote,
-            request=request_line(head) if head else "",
-            status=status,
-            bytes=size,
-            referer=text["referer"],
-            agent=text["user-agent"],
-            **more,
-        )
+        log = head.derived.log if head is not None and head.derived else LogHead(head)
+        write = self.access_log.record if self.access_log.json else self.access_log.combined
+        write(client.peer.remote, log, status, size)
 
     # Bugs
 

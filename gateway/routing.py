@@ -16,6 +16,7 @@ from gateway.exchange import ProxyExchange
 from gateway.params import Peer, Prepared
 from gateway.pool import Pool
 from gateway.static import StaticRoute
+from gateway.tracing import TracedExchange
 from wire.http1 import RequestHead
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Site:
             name: Pool(process, config, upstream, processes)
             for name, upstream in config.upstreams.items()
         }
+        tells = config.server_timing or config.traceparent
+        self._exchange = TracedExchange if tells else ProxyExchange
         self._static = {
             route.prefix: StaticRoute(process, route.prefix, route.root)
             for route in config.routes
@@ -59,8 +62,11 @@ class Site:
                 if route.upstream is None:
                     return self._prepare(head, peer, path, self._static[route.prefix].begin)
                 pool = self.pools[route.upstream]
-                prepared = Prepared(head, peer, self.generation, pool.upstream)
-                prepared.begin = _Proxy(self._process, pool).begin
+                prepared = Prepared(
+                    head, peer, self.generation, pool.upstream,
+                    traced=self.config.traceparent, timed=self.config.server_timing,
+                )  # fmt: skip
+                prepared.begin = _Proxy(self._process, pool, self._exchange).begin
                 return prepared
         return self._prepare(head, peer, path, _not_found)
 
@@ -74,14 +80,15 @@ class Site:
 class _Proxy:
     """Begins an exchange with one pool."""
 
-    __slots__ = ("_pool", "_process")
+    __slots__ = ("_exchange", "_pool", "_process")
 
-    def __init__(self, process: "Process", pool: Pool) -> None:
+    def __init__(self, process: "Process", pool: Pool, exchange: type[ProxyExchange]) -> None:
+        self._exchange = exchange
         self._process = process
         self._pool = pool
 
     def begin(self, client: Client, head: RequestHead, prepared: Prepared) -> None:
-        client.exchange = exchange = ProxyExchange(
+        client.exchange = exchange = self._exchange(
             self._process, client, head, prepared, self._pool
         )
         exchange.begin()

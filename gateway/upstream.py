@@ -58,6 +58,7 @@ class UpstreamConnection(ABC):
         self._paused = False
         self._out = bytearray()
         self._sock, self._connected = open_connection(backend)
+        self._loop.read_clock()
         if not self._connected:
             backend.connecting.add(self)
         self._interest = READ if self._connected else WRITE
@@ -89,11 +90,14 @@ class UpstreamConnection(ABC):
 
     # An exchange
 
-    def start(self, exchange: "ProxyExchange") -> None:
-        """Take `exchange`: send its request, now or when connected."""
+    def start(self, exchange: "ProxyExchange", assigned_at: float) -> None:
+        """Take `exchange`, which was meant for this connection since `assigned_at`.
+
+        Its request is sent now, or when connected.
+        """
         self.exchange = exchange
         exchange.connection = self
-        exchange.assigned_at = self._loop.now
+        exchange.assigned_at = assigned_at
         if self._connected:
             self._begin(exchange)
 

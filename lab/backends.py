@@ -28,6 +28,8 @@ class Backend:
 
     spec: Spec
     command: Commands
+    timing: tuple[str, ...] = ()  # options that have it tell where the time goes
+    access_log: str = ""  # the option that names its log, where that tells it, too
     script: str = ""  # what FastCGI calls SCRIPT_FILENAME, where the back end needs one
 
     @property
@@ -63,10 +65,12 @@ class Backend:
         *,
         address: Address | None = None,
         tracer: Sequence[str] = (),
+        timed: bool = False,
     ) -> Part:
         """Start it; LabError when this machine lacks something, or it does not listen.
 
         `number` tells the sockets of one folder apart. A `tracer` is a command that runs it.
+        `timed`: have it tell where the time goes, as far as it can.
         """
         if reason := self.unavailable():
             raise LabError(f"{self.name} cannot run here: {reason}")
@@ -74,6 +78,10 @@ class Backend:
         folder = run_dir.path / f"backend-{number}"
         folder.mkdir(exist_ok=True)
         command = [*tracer, *self.command(address, workers, folder)]
+        if timed:
+            command += self.timing
+            if self.access_log:
+                command += [self.access_log, str(run_dir.path / f"{self.name}-access.log")]
         environment = {"CHAINLAB_ARCHITECTURE": self.name}
         return start_part(self.name, command, address, run_dir, environment)
 
@@ -101,7 +109,7 @@ def of_spec(spec: Spec) -> Backend:
 
 
 _ALL = [
-    Backend(FCGI_WORKER, _fcgi_worker),
+    Backend(FCGI_WORKER, _fcgi_worker, ("--server-timing",), "--access-log"),
     *map(of_spec, SPECS.values()),
     Backend(PHP_FPM, _php_fpm, script=str(php_fpm.INDEX)),
 ]

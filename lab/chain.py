@@ -20,8 +20,13 @@ from transport import Address
 Say = Callable[[str], None]
 
 
-def start_chain(run_dir: RunDir, front: str, backend: str, port: int, workers: int) -> State:
-    """Start a back end, check it, put a front before it; LabError leaves nothing running."""
+def start_chain(
+    run_dir: RunDir, front: str, backend: str, port: int, workers: int, *, timed: bool = False
+) -> State:
+    """Start a back end, check it, put a front before it; LabError leaves nothing running.
+
+    `timed`: gateway and worker tell where the time goes, which costs some microseconds a request.
+    """
     chosen, kind = find_backend(backend), find_front(front)
     state = run_dir.load()
     if state is not None and (state.front.process or state.backend.process):
@@ -30,12 +35,12 @@ def start_chain(run_dir: RunDir, front: str, backend: str, port: int, workers: i
             f"{state.backend.pid}); stop it by `lab down`, or set CHAINLAB_RUN to another folder"
         )
     run_dir.clear()
-    part = chosen.start(run_dir, workers, 1)
+    part = chosen.start(run_dir, workers, 1, timed=timed)
     try:
         check(chosen, part, workers)
         listen = Address("127.0.0.1", port or free_port())
-        face = kind.start(run_dir, listen, chosen, part.address, workers)
-        state = State(face, part, workers, 1)
+        face = kind.start(run_dir, listen, chosen, part.address, workers, timed=timed)
+        state = State(face, part, workers, 1, timed)
         run_dir.store(state)
     except BaseException:
         stop_part(part)
@@ -49,7 +54,7 @@ def swap_backend(run_dir: RunDir, name: str, say: Say) -> State:
     chosen, kind = find_backend(name), find_front(state.front.name)
     number = state.number + 1
     say(f"starting {name}")
-    fresh = chosen.start(run_dir, state.workers, number)
+    fresh = chosen.start(run_dir, state.workers, number, timed=state.timed)
     try:
         say(f"checking {name} by the contract")
         check(chosen, fresh, state.workers)
@@ -58,7 +63,9 @@ def swap_backend(run_dir: RunDir, name: str, say: Say) -> State:
         raise
     say(f"switching the {kind.name}, draining {state.backend.name}")
     listen = Address("127.0.0.1", int(state.front.address.rpartition(":")[2]))
-    config = kind.write_config(run_dir.path, listen, chosen, [fresh.address], state.workers)
+    config = kind.write_config(
+        run_dir.path, listen, chosen, [fresh.address], state.workers, timed=state.timed
+    )
     old = state.backend
     state = replace(state, backend=fresh, number=number)
     run_dir.store(state)  # from here on both are reachable by `lab down`, if the switch hangs

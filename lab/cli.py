@@ -20,6 +20,7 @@ from lab import listing
 from lab.backends import BACKENDS, find_backend
 from lab.chain import require_state, start_chain, stop_chain, swap_backend
 from lab.compare.commands import compare, diff
+from lab.compare.standings import standings
 from lab.display import draw_chain, draw_next
 from lab.doctor import examine
 from lab.experiments import experiment
@@ -27,6 +28,8 @@ from lab.fronts import gateway_status
 from lab.load import ROUTES, SHAPES, locust_command, run_load
 from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
 from lab.rundir import LabError, RunDir, State
+from lab.tour.command import tour
+from lab.tracing.commands import trace
 from lab.verify import Verifier, choose
 from lab.verify_table import result_row, watch
 from loadtest.curves import CROWD
@@ -92,7 +95,7 @@ def up(front: str, backend: str, port: int, workers: int, detach: bool, docker: 
         sys.exit(docker_commands.up(console, front, backend, port, workers, detach))
     run_dir = RunDir()
     with run_dir.locked():
-        state = start_chain(run_dir, front, backend, port, workers)
+        state = start_chain(run_dir, front, backend, port, workers, timed=True)
     try:
         draw_chain(console, state)
         draw_next(console, state)
@@ -304,4 +307,7 @@ def bench(seconds: float, rounds: int) -> None:
 
 main.add_command(compare)
 main.add_command(diff)
+main.add_command(standings)
 main.add_command(experiment)
+main.add_command(tour)
+main.add_command(trace)

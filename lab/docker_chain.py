@@ -51,6 +51,7 @@ class Chain:
             "BACKEND": backend["Cmd"][1],
             "LINK": given["CHAINLAB_LINK"],
             "WORKERS": given["CHAINLAB_WORKERS"],
+            "TIMING": given["CHAINLAB_TIMING"],
         }
         return cls(fronts[0], backends, variables)
 
@@ -166,10 +167,14 @@ def verify(project: Project, backend: str, front: str = "gateway") -> list[contr
         down(project, quiet=True)
 
 
-def down(project: Project, *, quiet: bool = False) -> None:
-    """Remove the project's containers, its network and its volume; what runs is finished first."""
-    profiles = ("--profile", "all", "--profile", "tests")
-    project.compose(*profiles, "down", "--volumes", "--remove-orphans", quiet=quiet)
+def down(project: Project, *, quiet: bool = False, grace: int = GRACE) -> None:
+    """Remove the project's containers, its network and its volume.
+
+    What runs is finished first, within `grace` seconds.
+    """
+    profiles = ("--profile", "all", "--profile", "compare", "--profile", "tests")
+    options = ("--volumes", "--remove-orphans", "--timeout", str(grace))
+    project.compose(*profiles, "down", *options, quiet=quiet, alone=quiet)
 
 
 def status(project: Project) -> list[dict[str, Any]]:

@@ -33,7 +33,9 @@ class Project:
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name or os.environ.get("COMPOSE_PROJECT_NAME", "chainlab")
+        self.name = name or default_name()
+        self.override: Path | None = None
+        """A second compose file, which has the last word."""
         if not FILE.exists():
             raise LabError(f"{FILE} is not there: --docker works from a checkout of the project")
         if shutil.which("docker") is None:
@@ -48,13 +50,20 @@ class Project:
             ) from None
 
     def compose(
-        self, *arguments: str, variables: Mapping[str, str] | None = None, quiet: bool = False
-    ) -> None:
+        self,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        quiet: bool = False,
+        alone: bool = False,
+    ) -> str:
         """Run `docker compose`; LabError with its last words when it fails. `quiet`: show nothing.
 
-        `variables` are those of docker-compose.yml.
+        `variables` are those of docker-compose.yml. `alone`: no Ctrl-C of the terminal reaches it.
+        Return what it printed, when quiet.
         """
         command = ["docker", "compose", "--file", str(FILE), "--project-name", self.name]
+        if self.override:
+            command += ["--file", str(self.override)]
         pipe = subprocess.PIPE if quiet else None
         done = subprocess.run(
             [*command, *arguments],
@@ -63,10 +72,12 @@ class Project:
             stderr=pipe,
             text=True,
             check=False,
+            start_new_session=alone,
         )
         if done.returncode:
             said = (done.stderr or "see above").strip().splitlines()[-1]
             raise LabError(f"docker compose failed: {said}")
+        return done.stdout or ""
 
     def containers(self, service: str | None = None, *, stopped: bool = False) -> list[Container]:
         """Return the project's containers, of one service or all, in the order of their names."""
@@ -103,6 +114,11 @@ class Project:
             time.sleep(0.1)
         said = container.logs(tail=1).decode(errors="replace").strip()
         raise LabError(f"{container.name} does not get healthy: {said or 'it said nothing'}")
+
+
+def default_name() -> str:
+    """Return the compose project that a user's commands are about."""
+    return os.environ.get("COMPOSE_PROJECT_NAME", "chainlab")
 
 
 def service_of(container: Container) -> str:

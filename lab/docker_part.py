@@ -1,8 +1,10 @@
 """What runs in a container of the lab: `python -m lab.docker_part COMMAND`.
 
     front NAME, backend NAME    become that part
+    null                        become the server that does the least (loadtest/floor)
     switch FRONT NAME           write the configuration of the front here anew, for back end NAME
     check NAME                  ask the back end here the quick part of the contract
+    tell PACKAGE…               print limits and versions here, of packages too, as JSON
 
 A part is started as `lab up` starts it on a bare machine, from the same registry and by the same
 generated configuration; then this program gives its place to it (execve), so that signals reach it
@@ -12,6 +14,7 @@ and its exit code is the container's. What it knows comes from docker-compose.ym
     CHAINLAB_LINK      unix: a socket in the volume RUN, which front and back end share
                        tcp: port 9000 of NAME, which DNS knows as every container of that name
     CHAINLAB_WORKERS   requests that a back end with a fixed number runs at once
+    CHAINLAB_TIMING    on: gateway and worker answer with Server-Timing and take part in traces
 
 Every container has a socket of its own, NAME.HOST.sock, so replicas do not get into each other's
 way; the gateway looks for NAME.*.sock. In the volume a front also keeps, under its host name, who
@@ -20,6 +23,7 @@ what docker-compose.yml says.
 """
 
 import contextlib
+import json
 import os
 import socket
 import sys
@@ -32,10 +36,10 @@ from gateway.discovery import look_up
 from lab import docker_health
 from lab.backends import Backend, find_backend
 from lab.chain import check
-from lab.fronts import STATUS_PATH, find_front
+from lab.fronts import STATUS_PATH, find_front, find_nginx
 from lab.processes import accepts
 from lab.rundir import LabError, Part
-from transport import Address, parse_address
+from transport import Address, bind_listener, parse_address
 from wire.fastcgi import ClientConnection, encode_pairs
 
 RUN: Final = Path("/run/chainlab")
@@ -43,6 +47,9 @@ RUN: Final = Path("/run/chainlab")
 
 HTTP_PORT: Final = 8080
 LINK_PORT: Final = 9000
+FLOOR: Final = "/usr/local/bin/floor"
+"""The null server, where an image has it."""
+
 PATIENCE: Final = 30.0
 """Seconds for a back end to be there."""
 
@@ -52,8 +59,10 @@ def main(arguments: list[str]) -> int:
     commands: dict[str, Callable[..., object]] = {
         "front": become_front,
         "backend": become_backend,
+        "null": become_null_server,
         "switch": write_front_config,
         "check": check_backend,
+        "tell": tell,
     }
     try:
         commands[arguments[0]](*arguments[1:])
@@ -88,7 +97,7 @@ def write_front_config(front: str, name: str) -> Path:
     ways = _ways_to(backend)
     if front == "nginx":  # it knows no pattern, and looks up nothing twice
         ways = [str(way) for way in _wait_for(ways)]
-    return find_front(front).write_config(folder, listen, backend, ways, _workers())
+    return find_front(front).write_config(folder, listen, backend, ways, _workers(), timed=_timed())
 
 
 def become_backend(name: str) -> None:
@@ -106,8 +115,31 @@ def become_backend(name: str) -> None:
     )
     folder = Path("/tmp/part")
     folder.mkdir(exist_ok=True)
-    command = backend.command(address, _workers(), folder)
+    command = [*backend.command(address, _workers(), folder), *(backend.timing if _timed() else ())]
     os.execve(command[0], command, {**os.environ, "CHAINLAB_ARCHITECTURE": name})
+
+
+def become_null_server() -> None:
+    """Become the server in C that others are measured beside; it is in an image of its own."""
+    listener = bind_listener(Address("0.0.0.0", LINK_PORT))
+    listener.set_inheritable(True)
+    docker_health.write(str(LINK_PORT), b"Hello, world!", _http("/hello"), taken_is_well=False)
+    os.execv(FLOOR, [FLOOR, str(listener.fileno())])
+
+
+def tell(*packages: str) -> None:
+    """Print what a comparison's manifest says of where its servers ran."""
+    from loadtest.compare import manifest  # seldom asked, and it takes its time
+
+    programs = {"php": ["php", "--version"]}
+    if nginx := find_nginx():
+        programs["nginx"] = [nginx, "-v"]
+    told = {
+        "limits": manifest.limits(),
+        "congestion": manifest.congestion(),
+        "versions": manifest.versions(list(packages), programs),
+    }
+    print(json.dumps(told))
 
 
 def check_backend(name: str) -> None:
@@ -116,9 +148,14 @@ def check_backend(name: str) -> None:
     check(backend, Part(name, os.getpid(), 0.0, str(_own_address(name))), _workers())
 
 
+def socket_path(name: str, host: str) -> str:
+    """Return where back end `name` listens in the container with that host name, by socket."""
+    return str(RUN / f"{name}.{host}.sock")
+
+
 def _own_address(name: str, host: str = "127.0.0.1") -> Address:
     if _by_socket():
-        return Address(path=str(RUN / f"{name}.{socket.gethostname()}.sock"))
+        return Address(path=socket_path(name, socket.gethostname()))
     return Address(host, LINK_PORT)
 
 
@@ -160,6 +197,13 @@ def _by_socket() -> bool:
 
 def _workers() -> int:
     return int(os.environ.get("CHAINLAB_WORKERS", "4"))
+
+
+def _timed() -> bool:
+    timing = os.environ.get("CHAINLAB_TIMING", "on")
+    if timing not in ("on", "off"):
+        raise LabError(f"TIMING is {timing!r}; choose on or off")
+    return timing == "on"
 
 
 def _front_folder() -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.fronts import find_nginx
+from lab.tracing.agents import capture, system_calls
 from servers.outside.php_fpm import find_php_fpm
 
 _APT = "sudo apt install "
@@ -28,7 +29,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look for everything that some part of the lab uses."""
-    return [*_needed(), *_packages(), *_programs(), *_containers(), _descriptors()]
+    return [*_needed(), *_packages(), *_programs(), *_rights(), *_containers(), _descriptors()]
 
 
 def _needed() -> list[Finding]:
@@ -75,10 +76,19 @@ def _programs() -> list[Finding]:
         ),
         ("go", shutil.which("go"), "the back ends go, go-fcgi", _APT + "golang-go"),
         ("php", shutil.which("php"), "php-select, php-coroutine", _APT + "php-cli"),
-        ("strace", shutil.which("strace"), "lab explain", _APT + "strace"),
+        ("strace", shutil.which("strace"), "lab trace, lab explain", _APT + "strace"),
+        ("tshark", shutil.which("tshark"), "what lab trace --pcap writes", _APT + "tshark"),
         ("perf", shutil.which("perf"), "looking closer, by hand", _APT + "linux-perf"),
     )
     return [Finding(name, path or "", use, remedy) for name, path, use, remedy in programs]
+
+
+def _rights() -> list[Finding]:
+    asked = (("packet capture", capture.refusal()), ("strace -p", system_calls.refusal()))
+    return [
+        Finding(name, "" if refused else "allowed", "lab trace", refused[1] if refused else "")
+        for name, refused in asked
+    ]
 
 
 def _containers() -> list[Finding]:

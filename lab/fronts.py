@@ -49,8 +49,13 @@ class Front(ABC):
         backend: Backend,
         addresses: Sequence[str],
         workers: int,
+        *,
+        timed: bool = False,
     ) -> Path:
-        """Write the configuration that leads to `backend`, which is at all of `addresses`."""
+        """Write the configuration that leads to `backend`, which is at all of `addresses`.
+
+        `timed`: have the front tell where the time goes, as far as it can.
+        """
 
     @abstractmethod
     def command(self, config: Path) -> list[str]:
@@ -61,12 +66,19 @@ class Front(ABC):
         """Have the running `part` read its configuration; wait until the old one has ended."""
 
     def start(
-        self, run_dir: RunDir, listen: Address, backend: Backend, address: str, workers: int
+        self,
+        run_dir: RunDir,
+        listen: Address,
+        backend: Backend,
+        address: str,
+        workers: int,
+        *,
+        timed: bool = False,
     ) -> Part:
         """Start it; LabError when this machine lacks it, or the address is taken."""
         if reason := self.unavailable():
             raise LabError(f"{self.name} cannot run here: {reason}")
-        config = self.write_config(run_dir.path, listen, backend, [address], workers)
+        config = self.write_config(run_dir.path, listen, backend, [address], workers, timed=timed)
         return start_part(self.name, self.command(config), listen, run_dir)
 
 
@@ -89,16 +101,20 @@ class Gateway(Front):
         backend: Backend,
         addresses: Sequence[str],
         workers: int,
+        *,
+        timed: bool = False,
     ) -> Path:
         """Write gateway.toml."""
         held = 1 if backend.pins == "one" else workers
         connections = f"connections = {held}\n" if backend.pins else ""
         script = f"params = {{ SCRIPT_FILENAME = {_quote(backend.script)} }}\n"
+        told = "server_timing = true\ntraceparent = true\n" if timed else ""
+        log_format = 'format = "json"\n' if timed else ""
         path = folder / "gateway.toml"
         path.write_text(
             f"listen = [{_quote(str(listen))}]\n"
-            f"status_path = {_quote(STATUS_PATH)}\n\n"
-            f"[log]\naccess = {_quote(str(folder / 'access.log'))}\n\n"
+            f"status_path = {_quote(STATUS_PATH)}\n{told}\n"
+            f"[log]\naccess = {_quote(str(folder / 'access.log'))}\n{log_format}\n"
             f"[upstream.{backend.name}]\n"
             f"protocol = {_quote(backend.protocol)}\n"
             f"addresses = {json.dumps(addresses)}\n"
@@ -144,11 +160,14 @@ class Nginx(Front):
         backend: Backend,
         addresses: Sequence[str],
         workers: int,
+        *,
+        timed: bool = False,
     ) -> Path:
         """Write nginx.conf."""
         del workers  # nginx knows no limit: what the back end cannot take waits in its backlog
         path = folder / "nginx.conf"
-        path.write_text(nginx_config(folder, listen, backend, addresses, keep=not backend.pins))
+        keep = not backend.pins
+        path.write_text(nginx_config(folder, listen, backend, addresses, keep=keep, timed=timed))
         return path
 
     def command(self, config: Path) -> list[str]:
@@ -194,9 +213,18 @@ def find_nginx() -> str | None:
 
 
 def nginx_config(
-    folder: Path, listen: Address, backend: Backend, addresses: Sequence[str], *, keep: bool
+    folder: Path,
+    listen: Address,
+    backend: Backend,
+    addresses: Sequence[str],
+    *,
+    keep: bool,
+    timed: bool = False,
 ) -> str:
-    """Return a whole nginx.conf: one process, access log on, nothing outside `folder`."""
+    """Return a whole nginx.conf: one process, access log on, nothing outside `folder`.
+
+    `timed`: a FastCGI back end is told when it was asked, in milliseconds.
+    """
     servers = "".join(f"        server {each};\n" for each in addresses)
     keepalive = "        keepalive 64;\n" if keep else ""
     user = "user root;\n" if os.getuid() == 0 else ""
@@ -211,11 +239,11 @@ def nginx_config(
         f"    client_max_body_size 64m;\n    keepalive_requests 1000000000;\n"
         f"    upstream back {{\n{servers}{keepalive}    }}\n"
         f"    server {{\n        listen {listen};\n        location / {{\n"
-        f"{_nginx_pass(backend, keep=keep)}        }}\n    }}\n}}\n"
+        f"{_nginx_pass(backend, keep=keep, timed=timed)}        }}\n    }}\n}}\n"
     )
 
 
-def _nginx_pass(backend: Backend, *, keep: bool) -> str:
+def _nginx_pass(backend: Backend, *, keep: bool, timed: bool) -> str:
     if backend.protocol == "http":
         lines = {
             "proxy_pass": "http://back",
@@ -241,6 +269,8 @@ def _nginx_pass(backend: Backend, *, keep: bool) -> str:
             "REDIRECT_STATUS": "200",
             "HTTP_X_REQUEST_ID": "$request_id",
         }
+        if timed:
+            params["HTTP_X_REQUEST_START"] = '"t=${msec}"'
         if backend.script:
             params["SCRIPT_FILENAME"] = backend.script
         fields = [f"fastcgi_param {name} {value}" for name, value in params.items()]

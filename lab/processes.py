@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -106,6 +106,24 @@ def ignore_interrupts() -> None:
     """Let what is being stopped be stopped: one Ctrl-C is enough."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Let what is inside be done to its end; an interrupt that comes meanwhile is raised after it.
+
+    Those that are ignored stay ignored. For the main thread alone.
+    """
+    came: list[int] = []
+    heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, lambda which, _: came.append(which)) for each in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            raise KeyboardInterrupt
 
 
 def free_port() -> int:

@@ -51,6 +51,7 @@ class State:
     backend: Part
     workers: int
     number: int  # back ends started so far: each gets a socket of its own
+    timed: bool = False  # whether its parts tell where the time goes, as far as they can
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""Addresses and listeners: what every server of the house needs before it serves.
+"""Addresses, listeners and log files: what every server of the house needs before it serves.
 
 The gateway, the worker and the servers bind in the same way and must tell a busy address in the
 same words, but they never import each other and `wire` has no sockets; so this leaf holds it.

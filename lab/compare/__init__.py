@@ -3,7 +3,8 @@
     commands       what the user types
     settings       what is compared: routes, presets, how long it takes
     contestants    architectures and the null server, started and described
-    footprint      CPU, context switches, memory, threads, descriptors of a part, from /proc
+    containers     the same in containers, for --docker
+    footprint      what a part has used and holds, and when it has taken its clients, from /proc
     turn           load on one instance, and what it cost each part
     deep           system calls by name, memory of idle connections
     session        the rounds: interleaved, in an order drawn anew

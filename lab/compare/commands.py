@@ -5,6 +5,9 @@ import shlex
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lab.backends import BACKENDS
 from lab.compare import contestants, settings
-from lab.compare.contestants import STRAIGHT, Contestant
+from lab.compare.contestants import STRAIGHT, Contestant, Where
 from lab.compare.outcome import make_result
 from lab.compare.session import Session
 from lab.compare.settings import PRESETS, ROUTES, Settings
@@ -48,6 +51,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--quick", is_flag=True, help="Under 3 minutes; no system calls, no idle memory.")
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
 @click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report, a page.")
+@click.option("--docker", is_flag=True, help="Servers in containers: docker-compose.yml.")
 @click.option("--from", "from_file", type=_file, metavar="FILE", help="Draw a result again.")
 def compare(
     names: tuple[str, ...],
@@ -62,6 +66,7 @@ def compare(
     quick: bool,
     json_file: Path | None,
     html_file: Path | None,
+    docker: bool,
     from_file: Path | None,
 ) -> None:
     """Compare architectures: interleaved rounds, verified answers, tie groups, verdicts.
@@ -83,28 +88,41 @@ def compare(
     if rate is not None and mode != "open":
         raise click.UsageError("--rate is the open loop's; add --mode open")
     rates = settings.find_rates(rate) if rate is not None else ()
-    chosen, given = _choose(names, preset, front, route, connections)
-    able = [one for one in chosen if not one.described.unavailable]
-    loads = settings.count_loads(mode, rates)
-    numbers, rounds, seconds, expected = settings.decide(
-        len(able) + 1, given[0], given[1], rounds, duration, quick=quick, loads=loads
-    )
-    plan = Settings(
-        routes={name: ROUTES[name] for name in given[0]},
-        connections=numbers,
-        rounds=rounds,
-        duration=seconds,
-        expected=expected,
-        allowed=max(expected, QUICK if quick else FULL),
-        mode="open" if mode == "open" else "closed",
-        rates=rates,
-        seed=random.randrange(1_000_000),
-        command=shlex.join(["lab", *sys.argv[1:]]),
-        deep=not quick,
-    )
-    result = run(console, plan, chosen)
-    deliver(result, json_file, html_file)
+    with _place(front, docker=docker) as where:
+        chosen, given = _choose(names, preset, front, route, connections, where)
+        able = [one for one in chosen if not one.described.unavailable]
+        numbers, rounds, seconds, expected = settings.decide(
+            len(able) + 1, given[0], given[1], rounds, duration, quick=quick,
+            loads=settings.count_loads(mode, rates), start=where.seconds_to_start,
+        )  # fmt: skip
+        plan = Settings(
+            routes={name: ROUTES[name] for name in given[0]},
+            connections=numbers,
+            rounds=rounds,
+            duration=seconds,
+            expected=expected,
+            allowed=max(expected, QUICK if quick else FULL),
+            mode="open" if mode == "open" else "closed",
+            rates=rates,
+            seed=random.randrange(1_000_000),
+            command=shlex.join(["lab", *sys.argv[1:]]),
+            deep=not quick,
+        )
+        result = run(console, plan, chosen, where)
+        deliver(result, json_file, html_file)
     sys.exit(0 if result.manifest.complete else _INTERRUPTED)
+
+
+@contextmanager
+def _place(front: str, *, docker: bool) -> Iterator[Where]:
+    """Lend the place where the servers run."""
+    if not docker:
+        yield contestants.HERE
+        return
+    from lab.compare.containers import Containers  # who has no Docker has no need of its SDK
+
+    with Containers(front) as containers:
+        yield containers
 
 
 def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> None:
@@ -115,11 +133,21 @@ def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> N
     if html_file:
         from loadtest import report  # its packages take a second, and only a page needs them
 
-        report.write(result, html_file)
+        try:
+            report.write(result, html_file)
+        except report.TooLarge as error:
+            file = json_file or html_file.with_suffix(".json")
+            file.write_text(to_json(result))  # what took twenty minutes is not lost
+            raise LabError(f"{html_file}: {error}; the whole result is in {file}") from None
 
 
 def _choose(
-    names: tuple[str, ...], preset: str | None, front: str, route: str | None, numbers: str | None
+    names: tuple[str, ...],
+    preset: str | None,
+    front: str,
+    route: str | None,
+    numbers: str | None,
+    where: Where,
 ) -> tuple[list[Contestant], tuple[tuple[str, ...], tuple[int, ...] | None]]:
     """Return who takes part, the routes, and the numbers of connections where they are given."""
     routes: tuple[str, ...] = ("hello",)
@@ -131,11 +159,15 @@ def _choose(
         raise click.UsageError("name architectures (lab list), or all, or give --preset or --from")
     routes = settings.find_routes(route) if route else routes
     connections = settings.find_connections(numbers) if numbers else connections
-    return contestants.choose(list(names), BACKENDS, front), (routes, connections)
+    return contestants.choose(list(names), BACKENDS, front, where), (routes, connections)
 
 
-def run(console: Console, plan: Settings, chosen: list[Contestant]) -> Result:
+def run(
+    console: Console, plan: Settings, chosen: list[Contestant], where: Where = contestants.HERE
+) -> Result:
     """Carry out a comparison under a progress display; Ctrl-C ends it with what is done."""
+    with console.status("getting ready"):
+        where.prepare(chosen)
     console.print(_told(plan, chosen), highlight=False)
     started, begin = time.time(), time.monotonic()
     complete = True
@@ -151,15 +183,15 @@ def run(console: Console, plan: Settings, chosen: list[Contestant]) -> Result:
             left = max(0.0, plan.expected * (1 - part))
             bar.update(task, completed=part, description=f"{_minutes(left)} left · {what}")
 
-        session = Session(
-            plan, chosen, contestants.null_server(Path(folder)), Path(folder), watch=watch
-        )
+        null = where.null_server(Path(folder))
+        session = Session(plan, chosen, null, Path(folder), watch=watch)
         try:
             session.run()
         except KeyboardInterrupt:
             complete = False
     seconds = time.monotonic() - begin
-    return make_result(session, plan, chosen, started=started, seconds=seconds, complete=complete)
+    found = make_result(session, plan, chosen, started=started, seconds=seconds, complete=complete)
+    return replace(found, manifest=where.describe(found.manifest))
 
 
 def _told(plan: Settings, chosen: list[Contestant]) -> str:

@@ -8,6 +8,8 @@ An idle connection is one that was accepted and never asked. Its memory is what 
 a fresh instance: each part's own pages (what is shared with another process is not theirs), and
 the kernel's: slab, stacks and page tables of the whole machine, both ends of each connection; so
 that figure needs a machine that does nothing else.
+
+What cannot be measured has its reason with it: a figure that lacks without one would pass for zero.
 """
 
 import contextlib
@@ -26,6 +28,7 @@ from typing import Final
 import psutil
 
 from lab.compare.contestants import Running
+from lab.compare.turn import wait_until_settled
 from lab.processes import family_of
 from lab.rundir import Part
 from loadtest.compare.driver import Turn, drive
@@ -48,21 +51,34 @@ _CALLS: Final = (
 )  # fmt: skip
 
 
-@cache
 def events() -> tuple[str, ...]:
-    """Return the tracepoints that this kernel has and perf may use; none without perf."""
+    """Return the tracepoints that this kernel has and perf may use; none: `lacking` says why."""
+    return find()[0]
+
+
+def lacking() -> str:
+    """Return why no system call can be counted here; empty: they can."""
+    return find()[1]
+
+
+@cache
+def find() -> tuple[tuple[str, ...], str]:
+    """Return both."""
     perf = shutil.which("perf")
     if perf is None:
-        return ()
+        return (), "perf is not installed: sudo apt install linux-perf"
     command = [perf, "list", "--raw-dump", "tracepoint"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
     wanted = [f"syscalls:sys_enter_{name}" for name in _CALLS]
     found = tuple(name for name in wanted if name in listed)
     if not found:
-        return ()
+        return (), "perf sees no tracepoints: run it as root, on a kernel that has tracefs mounted"
     trial = [perf, "stat", "-x,", "-e", found[0], "-p", str(os.getpid()), "true"]
     done = subprocess.run(trial, capture_output=True, text=True, check=False)
-    return () if done.returncode else found
+    if done.returncode:
+        said = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "")
+        return (), f"perf may not count: {said or 'it says not why'}; run it as root"
+    return found, ""
 
 
 class Counter:
@@ -125,24 +141,31 @@ def per_request(counts: dict[str, int], answered: int) -> dict[str, float]:
     return dict(sorted(told, key=lambda each: -each[1]))
 
 
-def idle_bytes(running: Running) -> dict[str, float]:
-    """Return bytes per idle connection by part, and the kernel's; {} when it died of them."""
+def idle_bytes(running: Running) -> tuple[dict[str, float], str]:
+    """Return bytes per idle connection by part, and the kernel's; and why something lacks."""
     before = _settled(running)
     kernel = _kernel()
     with _crowd(running.url):
         after = _settled(running)
         kernel = _kernel() - kernel
     if any(part.process is None for part in running.parts.values()):
-        return {}
+        return {}, f"it ended while it held {CROWD} idle connections"
     found = {name: max(0, after[name] - size) / CROWD for name, size in before.items()}
-    return found | ({"kernel": kernel / CROWD} if kernel > 0 else {})
+    hidden = " and ".join(name for name in running.parts if name not in found)
+    reasons = [f"{hidden}: another user's, see it as root"] if hidden else []
+    if kernel > 0:
+        found["kernel"] = kernel / CROWD
+    else:
+        reasons.append("kernel: the machine freed more meanwhile than the connections took")
+    return found, "; ".join(reasons)
 
 
 def _settled(running: Running) -> dict[str, int]:
     """Return each part's own memory once it stays the same: workers may be starting still."""
     found: dict[str, int] = {}
     for _ in range(_LOOKS):
-        before, found = found, {name: _own(part) for name, part in running.parts.items()}
+        before = found
+        found = {name: _own(part) for name, part in running.parts.items() if _readable(part)}
         if found == before:
             break
         time.sleep(0.05)
@@ -164,6 +187,17 @@ def _crowd(url: str) -> Iterator[None]:
         yield
 
 
+def _readable(part: Part) -> bool:
+    """Whether its memory is for this user to see: a container's may be another's."""
+    try:
+        Path(f"/proc/{part.pid}/smaps_rollup").read_bytes()
+    except PermissionError:
+        return False
+    except OSError:  # it has ended, which others find out
+        return True
+    return True
+
+
 def _own(part: Part) -> int:
     total = 0
     for process in family_of(part):
@@ -181,13 +215,17 @@ def _kernel() -> int:
     return total
 
 
-def count_calls(running: Running, turn: Turn, folder: Path) -> dict[str, dict[str, float]]:
-    """Return calls per request by part and name, of a turn of its own; {} when none was counted."""
+def count_calls(
+    running: Running, turn: Turn, folder: Path
+) -> tuple[dict[str, dict[str, float]], str]:
+    """Return calls per request by part and name, of a turn of its own; and why something lacks."""
     counters: dict[str, Counter] = {}
     words = iter(("enable", "disable"))
 
     def mark() -> None:
         word = next(words)
+        if word == "enable":
+            wait_until_settled(running)
         for counter in counters.values():
             counter.tell(word)
 
@@ -198,4 +236,8 @@ def count_calls(running: Running, turn: Turn, folder: Path) -> dict[str, dict[st
         answered = drive(turn, mark)[0].answered
     finally:
         counts = {name: counter.stop() for name, counter in counters.items()}
-    return {name: per_request(each, answered) for name, each in counts.items() if each and answered}
+    if not answered:
+        return {}, "no request was answered while they were counted"
+    found = {name: per_request(each, answered) for name, each in counts.items() if each}
+    without = [name for name in counts if name not in found]
+    return found, f"perf counted nothing of the {' and the '.join(without)}" if without else ""

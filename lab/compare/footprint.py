@@ -1,5 +1,10 @@
 """What a part has used so far and holds now, in all its processes, from /proc.
 
+A connection is there for a client as soon as the kernel has it; the server may take it much later,
+and forks or starts a thread for it then. `settle` waits for that, so that starting is nobody's
+time: a kernel that has no client waiting any more, and processes, threads and descriptors that stay
+the same. Who leaves clients waiting for good (all its workers are taken) has settled, too.
+
 CPU: a process's own clock counts in ns, and includes its threads that have ended (man
 clock_getcpuclockid(3)); /proc/PID/stat counts in ticks of 10 ms, too coarse for a turn of a second,
 and is asked only for how user and kernel divide, and for children that have ended. Context switches
@@ -8,6 +13,7 @@ are counted by thread and go with it, so who forks or starts threads under load 
 
 import contextlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +23,16 @@ import psutil
 from lab.processes import family_of
 from lab.rundir import Part
 from loadtest.compare.result import Cost
+
+PATIENCE: Final = 5.0
+"""Seconds to settle: some ten times what 512 forks take, and less than a silent client gets."""
+_STEADY: Final = 0.04
+"""Seconds without a change, when nobody waits: a fork or a thread is there in a tenth of it."""
+_RESIGNED: Final = 0.3
+"""Seconds without a change, when clients wait: a busy machine is no reason, no worker is."""
+_LOOK: Final = 0.01
+_LISTENING: Final = "0A"
+"""TCP_LISTEN of the kernel's tcp_states.h."""
 
 _READINGS: Final = 20
 """How often a family is read again because one of it has come or gone meanwhile."""
@@ -34,7 +50,7 @@ class Used:
     switches: int
     resident: int  # bytes
     threads: int
-    descriptors: int
+    descriptors: int | None  # None: they are another user's, whose container it is
 
 
 def used(part: Part) -> Used | None:
@@ -52,7 +68,8 @@ def used(part: Part) -> Used | None:
 
 def _used(family: list[psutil.Process]) -> Used:
     seconds = user = kernel = 0.0
-    switches = resident = threads = descriptors = 0
+    switches = resident = threads = 0
+    descriptors: list[int | None] = []
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             times = process.cpu_times()
@@ -63,8 +80,17 @@ def _used(family: list[psutil.Process]) -> Used:
             switches += _switches(process.pid)
             resident += process.memory_info().rss
             threads += process.num_threads()
-            descriptors += process.num_fds()
-    return Used(seconds, user, kernel, switches, resident, threads, descriptors)
+            descriptors.append(_descriptors(process))
+    told = [each for each in descriptors if each is not None]
+    held = sum(told) if len(told) == len(descriptors) else None
+    return Used(seconds, user, kernel, switches, resident, threads, held)
+
+
+def _descriptors(process: psutil.Process) -> int | None:
+    try:
+        return int(process.num_fds())
+    except psutil.AccessDenied:
+        return None
 
 
 def _switches(pid: int) -> int:
@@ -74,6 +100,58 @@ def _switches(pid: int) -> int:
             for line in (task / "status").read_text().splitlines():
                 if "ctxt_switches" in line:
                     total += int(line.split()[1])
+    return total
+
+
+def settle(parts: Collection[Part], port: int) -> bool:
+    """Wait until the first of `parts`, which is asked at `port`, has taken its clients.
+
+    False: it has not. After the last turn the clients of that one leave first, which is awaited,
+    too.
+    """
+    deadline = time.monotonic() + PATIENCE
+    asked = next(iter(parts))
+    held: list[tuple[int, int, int]] = []
+    since = time.monotonic()
+    while True:
+        enough = _RESIGNED if waiting(asked, port) else _STEADY
+        found = [_holdings(part) for part in parts]
+        now = time.monotonic()
+        if found != held:
+            held, since = found, now
+        elif now - since >= enough:
+            return True
+        if now >= deadline:
+            return False
+        time.sleep(_LOOK)
+
+
+def _holdings(part: Part) -> tuple[int, int, int]:
+    """Return how many processes, threads and descriptors a part has."""
+    family = family_of(part)
+    threads = descriptors = 0
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            threads += process.num_threads()
+            descriptors += _descriptors(process) or 0
+    return len(family), threads, descriptors
+
+
+def waiting(part: Part, port: int) -> int:
+    """Return how many clients are connected to `port` and not accepted yet (man proc_net(5)).
+
+    Of a listener the receive queue is that count. Listeners come first in the kernel's table, of
+    which each network namespace has its own: it is asked for by a process of the listener's.
+    """
+    total = 0
+    with contextlib.suppress(OSError), Path(f"/proc/{part.pid}/net/tcp").open() as table:
+        next(table)
+        for line in table:
+            _, local, _, state, queues, *_ = line.split(maxsplit=5)
+            if state != _LISTENING:
+                break
+            if int(local.partition(":")[2], 16) == port:
+                total += int(queues.partition(":")[2], 16)
     return total
 
 

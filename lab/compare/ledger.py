@@ -7,10 +7,12 @@ the others idle.
 
 from statistics import median
 
+from loadtest.compare import rules
+from loadtest.compare.driver import OPENLOOP
 from loadtest.compare.intervals import interval
 from loadtest.compare.levels import CLOSED, SHARES, Level, equal_rate
 from loadtest.compare.result import Architecture, Ceiling, Cell, Round
-from loadtest.compare.summary import Taken, make_cell
+from loadtest.compare.summary import Taken, counting, make_cell
 
 Key = tuple[str, str, int, Level]
 """Architecture, route, connections, load."""
@@ -19,7 +21,9 @@ Key = tuple[str, str, int, Level]
 class Ledger:
     """Rounds by cell, and those of the null server."""
 
-    def __init__(self) -> None:
+    def __init__(self, calls_missing: str) -> None:
+        """`calls_missing`: why no cell has its system calls, as long as they are not counted."""
+        self._calls_missing = calls_missing
         self.taken: dict[Key, Taken] = {}
         self._null: dict[tuple[str, int], list[float]] = {}
 
@@ -36,6 +40,7 @@ class Ledger:
             mode="closed" if level == CLOSED else "open",
             rate=level.rate,
             failure=about.unavailable,
+            calls_missing=about.unavailable or self._calls_missing,
         )
 
     def open_shares(self, connections: int) -> dict[str, list[Level]]:
@@ -73,6 +78,7 @@ class Ledger:
             rate=rate,
             of_peak=level.of_peak,
             failure=failure,
+            calls_missing=failure or before.calls_missing,
         )
 
     def add(self, key: Key, found: Round, histogram: str) -> None:
@@ -89,6 +95,17 @@ class Ledger:
         for key, taken in self.taken.items():
             if (key[0], key[2]) == (name, connections):
                 taken.failure = taken.failure or why
+
+    def bound(self, connections: int) -> set[tuple[str, str]]:
+        """Return whose closed loop, and on which route, openloop could not drive any harder."""
+        ceiling = self.ceilings_at(connections).get(OPENLOOP)
+        return {
+            (name, route)
+            for (name, route, at, level), taken in self.taken.items()
+            if (at, level) == (connections, CLOSED)
+            and taken.rounds
+            and not rules.generator(counting(taken.rounds), ceiling).holds
+        }
 
     def ceilings_at(self, connections: int) -> dict[str, float]:
         """Return what each driver got from the null server, in the median."""

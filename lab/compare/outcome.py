@@ -14,7 +14,8 @@ from loadtest.compare import manifest
 from loadtest.compare.result import Architecture, Cell, Manifest, Result
 from loadtest.compare.standings import crossings, standings
 
-_PACKAGES: Final = ["chainlab", "bjoern", "flup", "gevent", "gunicorn", "pyuwsgi", "uvloop"]
+PACKAGES: Final = ["chainlab", "bjoern", "flup", "gevent", "gunicorn", "pyuwsgi", "uvloop"]
+"""Whose versions matter."""
 _ROOT: Final = Path(next(iter(lab.__path__))).parent
 
 
@@ -45,8 +46,10 @@ def _described(contestant: Contestant, cells: list[Cell], session: Session) -> A
     why = contestant.described.unavailable
     if not why and own and not any(cell.rounds for cell in own):
         why = next((note for cell in own for note in cell.notes), "")
-    idle = session.idle.get(contestant.name, {})
-    return replace(contestant.described, unavailable=why, idle_bytes=idle)
+    idle, missing = session.idle_of(contestant.name)
+    return replace(
+        contestant.described, unavailable=why, idle_bytes=idle, idle_missing=why or missing
+    )
 
 
 def make_manifest(
@@ -74,5 +77,5 @@ def make_manifest(
         governor=manifest.governor(),
         congestion=manifest.congestion(),
         limits=manifest.limits(),
-        versions=manifest.versions(_PACKAGES, programs),
+        versions=manifest.versions(PACKAGES, programs),
     )

@@ -29,20 +29,27 @@ from lab.compare.settings import WORKERS, Route, Settings
 from lab.compare.turn import Cores, Drive, by_locust, by_openloop, by_wrk, on, take
 from lab.processes import ignore_interrupts
 from lab.rundir import LabError, RunDir
-from loadtest.compare import driver, rules
+from loadtest.compare import driver
 from loadtest.compare.driver import NotDriven, Turn
 from loadtest.compare.levels import CLOSED, Level
 from loadtest.compare.result import Ceiling, Cell
-from loadtest.compare.summary import Taken
 
 WARM: Final = 0.15  # seconds
 DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
+
+LEFT_OUT: Final = "--quick leaves it out"
+ENDED: Final = "the comparison was ended before"
+NO_TIME: Final = "there was no time left for it"
+"""Why something was not measured."""
 
 Watch = Callable[[str, float], None]
 """Told what runs now, and how much of the whole is done, from 0 to 1."""
 
 TurnOf = tuple[Contestant, str, Route]
 """Whose turn it is, on which route, by name and itself."""
+
+_FAILURES: Final = (LabError, NotDriven, OSError)
+"""Of a contestant, which cost nobody else anything."""
 
 _HELLO: Final = Route("/hello", b"Hello, world!\n")
 
@@ -67,9 +74,9 @@ class Session:
         self._instances = 0
         self._done = 0
         self._order = random.Random(settings.seed)
-        self._ledger = Ledger()
-        self.idle: dict[str, dict[str, float]] = {}
-        """Bytes per idle connection, by contestant and part."""
+        self._ledger = Ledger((deep.lacking() or ENDED) if settings.deep else LEFT_OUT)
+        self._idle: dict[str, tuple[dict[str, float], str]] = {}
+        """Bytes per idle connection by part, and why something lacks, by contestant."""
         self.cores = Cores.here()
 
     def run(self) -> None:
@@ -83,13 +90,16 @@ class Session:
                     raise
         if self._settings.deep:
             for contestant in self._contestants:
-                if not contestant.described.unavailable and not self._late():
-                    self._watch(f"idle connections: {contestant.name}", self._part())
-                    self._measure_idle(contestant)
+                self._watch(f"idle connections: {contestant.name}", self._part())
+                self._idle[contestant.name] = self._measure_idle(contestant)
 
     def cells(self) -> list[Cell]:
         """Return what has been taken, judged."""
         return self._ledger.cells()
+
+    def idle_of(self, name: str) -> tuple[dict[str, float], str]:
+        """Return what a contestant holds per idle connection, and why something lacks."""
+        return self._idle.get(name, ({}, ENDED if self._settings.deep else LEFT_OUT))
 
     def ceilings(self) -> list[Ceiling]:
         """Return what the generator gets from the null server."""
@@ -115,9 +125,8 @@ class Session:
         self._go_at_shares(connections, running)
         if self._settings.deep and deep.events():
             for contestant, name, route in self._own_turns():
-                if not self._late():
-                    self._watch(f"system calls: {contestant.name} {name}", self._part())
-                    self._count_calls(contestant, name, route, connections, running)
+                self._watch(f"system calls: {contestant.name} {name}", self._part())
+                self._count_calls(contestant, name, route, connections, running)
 
     def _go_round(
         self, connections: int, running: dict[str, Running], turns: list[tuple[TurnOf, Level]]
@@ -139,7 +148,7 @@ class Session:
 
     def _go_further(self, connections: int, running: dict[str, Running]) -> None:
         """Have wrk drive the cells where openloop was at its end, while there is time."""
-        bound = self._bound(connections)
+        bound = self._bound(connections) if self._settings.mode == "closed" else []
         for _ in range(self._settings.rounds):
             self._go_once(bound, f"{connections} connections, wrk", connections, running, by_wrk)
 
@@ -183,17 +192,8 @@ class Session:
 
     def _bound(self, connections: int) -> list[TurnOf]:
         """Return the turns that wrk takes over: cells where openloop was at its end."""
-        if self._settings.mode == "open" or driver.wrk_missing():
-            return []
-        found = []
-        for contestant, name, route in self._own_turns():
-            taken = self._ledger.taken.get((contestant.name, name, connections, CLOSED))
-            if taken is None or not taken.rounds:
-                continue
-            by_openloop = [each for each in taken.rounds if each.driver == driver.OPENLOOP]
-            ceiling = self._ledger.ceilings_at(connections).get(driver.OPENLOOP)
-            if not rules.generator(by_openloop, ceiling).holds:
-                found.append((contestant, name, route))
+        bound = set() if driver.wrk_missing() else self._ledger.bound(connections)
+        found = [turn for turn in self._own_turns() if (turn[0].name, turn[1]) in bound]
         return [*found, *self._null_turns()] if found else []
 
     def _register(self, contestant: Contestant, connections: int, workers: int) -> None:
@@ -209,7 +209,7 @@ class Session:
         """Take a step; one that fails costs its own contestant the cells."""
         try:
             step(contestant)
-        except (LabError, NotDriven, OSError) as error:
+        except _FAILURES as error:
             self._ledger.fail(contestant.name, connections, str(error))
 
     def _open(self, contestant: Contestant, workers: int, stack: ExitStack) -> Running:
@@ -275,25 +275,28 @@ class Session:
         for (who, where, number, _), taken in self._ledger.taken.items():
             if (who, where, number) != (contestant.name, name, connections):
                 continue
-
-            def step(one: Contestant, taken: Taken = taken) -> None:
-                with self._instance(one, connections, running) as instance:
+            if taken.failure or self._late():
+                taken.calls_missing = taken.failure or NO_TIME
+                continue
+            try:
+                with self._instance(contestant, connections, running) as instance:
                     turn = Turn(
                         instance.url + route.path, route.body, connections, DEEP, taken.rate
                     )
-                    taken.system_calls = deep.count_calls(instance, turn, self._folder)
+                    counted = deep.count_calls(instance, turn, self._folder)
+                    taken.system_calls, taken.calls_missing = counted
+            except _FAILURES as error:
+                taken.calls_missing = str(error)
 
-            if taken.rounds and not taken.failure:
-                self._attempt(contestant, step, connections)
-
-    def _measure_idle(self, contestant: Contestant) -> None:
+    def _measure_idle(self, contestant: Contestant) -> tuple[dict[str, float], str]:
         """Measure what idle connections hold, on an instance of their own."""
+        if contestant.described.unavailable or self._late():
+            return {}, contestant.described.unavailable or NO_TIME
         try:
             with ExitStack() as stack:
-                running = self._open(contestant, WORKERS, stack)
-                self.idle[contestant.name] = deep.idle_bytes(running)
-        except (LabError, NotDriven, OSError):
-            return  # it stays unmeasured, and its cells say whether it runs at all
+                return deep.idle_bytes(self._open(contestant, WORKERS, stack))
+        except _FAILURES as error:
+            return {}, str(error)
 
     def _late(self) -> bool:
         """Whether time is up for what can be left out."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lab.rundir import LabError
-from loadtest.compare.budget import FULL, QUICK, SHORTEST, Budget
+from loadtest.compare.budget import FULL, QUICK, SHORTEST, START, Budget
 from loadtest.compare.levels import CLOSED, SHARES, Level
 from loadtest.compare.result import Mode
 from loadtest.compare.rules import ROUNDS
@@ -126,13 +126,14 @@ def decide(
     *,
     quick: bool,
     loads: int = 1,
+    start: float = START,
 ) -> tuple[tuple[int, ...], int, float, float]:
     """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
     allowed = QUICK if quick else FULL
     rounds = rounds or ROUNDS
     choices = (connections,) if connections else _FEWER
     for chosen in choices:
-        budget = Budget(contestants, len(routes), len(chosen), rounds, not quick, loads)
+        budget = Budget(contestants, len(routes), len(chosen), rounds, not quick, loads, start)
         if budget.fits(allowed):
             break
     seconds = duration or (budget.duration(allowed) if budget.fits(allowed) else SHORTEST)

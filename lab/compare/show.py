@@ -15,6 +15,7 @@ from rich.text import Text
 from lab.compare.show_load import load_tables
 from loadtest.compare.diff import Change
 from loadtest.compare.levels import CLOSED, level_of
+from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Result, Standing, Summary
 from loadtest.compare.rules import VERDICTS
 
@@ -55,6 +56,9 @@ def show_result(console: Console, result: Result) -> None:
         f"Linux {found.kernel}, {found.congestion}; {found.cpus}",
         highlight=False,
     )
+    if found.images:
+        reached = REACHED[found.reached]
+        console.print(f"servers in containers, reached by {reached}", highlight=False)
     for standing in result.standings:
         if standing.metric != "cpu":
             console.print(_table(result, standing))
@@ -105,7 +109,7 @@ def _by_rate(names: Iterable[str], cells: dict[str, Cell]) -> list[str]:
 def _row(cell: Cell, figures: dict[str, Figure]) -> list[Text | str]:
     verdict = Text(cell.verdict, style=_STYLES[cell.verdict])
     for note in cell.notes if cell.verdict != "unavailable" else ():
-        if note.startswith(("starved", "behind", "by wrk")):
+        if note.startswith(("starved", "still starting", "behind", "by wrk")):
             told = note.partition(":")[0].partition(" (")[0]
             verdict.append(f", {told}", style="yellow")
     if cell.summary is None:

@@ -1,5 +1,9 @@
 """One turn: load on a running instance, and what that cost each of its parts.
 
+It begins when the server has taken its clients (footprint.settle), whatever its architecture is.
+openloop's are connected by then; wrk's and locust's come with their first request, so their
+figures, which give nobody a place, have the server's starting in them.
+
 Where there are cores enough the generator has some of its own; the servers have the rest.
 """
 
@@ -8,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from lab.compare import footprint
 from lab.compare.contestants import Running
@@ -88,8 +93,12 @@ def take(
 ) -> tuple[Round, str]:
     """Put the load on an instance; return the round with what it cost, and its histogram."""
     marks: list[dict[str, footprint.Used | None]] = []
+    settled = True
 
     def mark() -> None:
+        nonlocal settled
+        if not marks:
+            settled = wait_until_settled(instance)
         marks.append({name: footprint.used(part) for name, part in instance.parts.items()})
 
     turn = Turn(
@@ -109,4 +118,9 @@ def take(
             costs[name] = spent
     if len(costs) < len(instance.parts):
         costs = {}  # one of them is gone: the rest would pass for the whole
-    return replace(found, cost={**costs, **found.cost}), histogram
+    return replace(found, cost={**costs, **found.cost}, settled=settled), histogram
+
+
+def wait_until_settled(instance: Running) -> bool:
+    """Wait until an instance has taken the clients that are connected; False: it has not."""
+    return footprint.settle(instance.parts.values(), urlsplit(instance.url).port or 0)

@@ -39,12 +39,13 @@ class Budget:
     rounds: int
     deep: bool = False  # system calls and idle connections too
     loads: int = 1  # closed loop, equal rates, shares of the peak: each a cell
+    start: float = START
 
     def seconds(self, duration: float) -> float:
         """Return how long it takes with turns of `duration`."""
         instances = self.contestants * self.connections
         deep = self._deep(duration) if self.deep else 0.0
-        return self._cells * self.rounds * (duration + OVERHEAD) + instances * START + deep
+        return self._cells * self.rounds * (duration + OVERHEAD) + instances * self.start + deep
 
     def duration(self, allowed: float) -> float:
         """Return the turns' duration that fits into `allowed` seconds, within the bounds."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from loadtest.compare.intervals import overlap
 from loadtest.compare.levels import level_of
+from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Metric, Result
 from loadtest.compare.standings import figure
 
@@ -58,6 +59,10 @@ def other_circumstances(old: Result, new: Result) -> list[str]:
     names = ("kernel", "cpu_model", "cores", "cpus", "congestion", "governor", "duration")
     pairs = [(name, getattr(old.manifest, name), getattr(new.manifest, name)) for name in names]
     pairs.append(("equal rates", _rates(old), _rates(new)))
+    reached = [REACHED[each.manifest.reached] for each in (old, new)]
+    pairs.append(("servers reached by", reached[0], reached[1]))
+    then, now = old.manifest.images, new.manifest.images
+    pairs += [(f"image {name}", then[name], now[name]) for name in then if name in now]
     return [f"{name}: {before}, then {after}" for name, before, after in pairs if before != after]
 
 

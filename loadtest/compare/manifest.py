@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Final
 
 UNKNOWN: Final = "unknown"
+REACHED: Final = {
+    "loopback": "loopback",
+    "container-address": "their containers' own addresses, over a bridge",
+    "published-port": "a port that Docker publishes, through its proxy",
+}
+"""How the generator gets to the servers, in words."""
 _IPV4: Final = Path("/proc/sys/net/ipv4")
 
 

@@ -47,7 +47,7 @@ def _dataclass(wanted: Any, value: Any, path: str) -> Any:
         if name not in known:
             raise Unfit(f"{_at(path, name)}: unknown")
     for name, each in known.items():
-        if name not in value and each.default is MISSING:
+        if name not in value and each.default is each.default_factory is MISSING:
             raise Unfit(f"{_at(path, name)}: missing")
     given = {name: read(hints[name], each, _at(path, name)) for name, each in value.items()}
     return wanted(**given)

@@ -10,7 +10,7 @@ the same round. What was not measured is None, or an empty dict; it is never zer
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from loadtest.compare.reading import Unfit, read
@@ -21,6 +21,7 @@ SCHEMA: Final = 1
 Verdict = Literal["valid", "generator-bound", "wrong-answers", "noisy", "errors", "unavailable"]
 Mode = Literal["closed", "open"]
 Metric = Literal["throughput", "cpu", "p99"]
+Reached = Literal["loopback", "container-address", "published-port"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Round:
     """Of the busiest generator process: CPU seconds per second; 1 is a whole core."""
     cost: dict[str, Cost]
     """By part: "front" (where there is one), "back", "generator"."""
+    settled: bool = True
+    """Whether the server had taken the connected clients when the load began, or waiting ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,8 @@ class Cell:
     checks: list[Check]
     system_calls: dict[str, dict[str, float]]
     """Calls per request by name, by part; counted in a turn of its own, {} where it was not."""
+    calls_missing: str = ""
+    """Why they, or those of a part, were not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,8 @@ class Architecture:
     """Why it could not run here, or not be measured; "": it was."""
     idle_bytes: dict[str, float]
     """Memory per idle connection by part, and of the "kernel"; {} where it was not measured."""
+    idle_missing: str = ""
+    """Why it, or that of a part, was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +258,11 @@ class Manifest:
     limits: dict[str, str]
     """descriptors, somaxconn, ports, ..."""
     versions: dict[str, str]
-    """Of what took part: python, nginx, wrk, ..."""
+    """Of what took part: python, nginx, wrk, ...; of containers with "in containers" after it."""
+    reached: Reached = "loopback"
+    """How the generator, which is on the machine, gets to the servers."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Digest by image name, where servers ran in containers; of one built here, its id."""
 
 
 @dataclass(frozen=True, slots=True)

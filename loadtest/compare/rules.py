@@ -86,6 +86,15 @@ def connections(rounds: Sequence[Round]) -> Check:
     return Check("connections", there >= asked, evidence, {"asked": asked, "established": there})
 
 
+def settled(rounds: Sequence[Round]) -> Check:
+    """The server had taken its clients before the load: else starting is in its figures."""
+    early = sum(not each.settled for each in rounds)
+    evidence = "the server had taken its clients when the load began"
+    if early:
+        evidence = f"still starting when the load began, in {early} of {len(rounds)} rounds"
+    return Check("settled", not early, evidence, {"early": early})
+
+
 def starvation(rounds: Sequence[Round]) -> Check:
     """In no round was a client served much less than the mean. A maximum shows it, no p99 does."""
     shares = [

@@ -31,6 +31,8 @@ class Taken:
     failure: str = ""
     """Why it was not measured, or not any longer."""
     system_calls: dict[str, dict[str, float]] = field(default_factory=dict)
+    calls_missing: str = ""
+    """Why they were not counted."""
 
 
 def counting(rounds: Sequence[Round]) -> list[Round]:
@@ -82,6 +84,7 @@ def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None =
         notes=[*rules.notes(checks), *by_others(taken.rounds)],
         checks=checks,
         system_calls=taken.system_calls,
+        calls_missing=taken.calls_missing,
     )
 
 
@@ -113,8 +116,9 @@ def judge(
         rules.answers(rounds),
         rules.errors(rounds),
         rules.generator(counted, ceilings.get(counted[0].driver)),
-        rules.connections(rounds),
-        rules.starvation(rounds),
+        rules.connections(counted),
+        rules.settled(counted),
+        rules.starvation(counted),
         rules.enough_rounds(counted),
         rules.noise(interval([each.rate for each in counted])),
     ]

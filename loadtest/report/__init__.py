@@ -16,6 +16,7 @@ What it shares with other pages, among it what a figure is and how one is drawn,
 """
 
 from pathlib import Path
+from typing import Final
 
 from loadtest.compare.result import Result
 from loadtest.report import (
@@ -31,6 +32,13 @@ from loadtest.report import (
 from loadtest.report.picks import by_place, picks
 from loadtest.report.slots import SLOTS
 from pages import environment
+
+LIMIT: Final = 3_000_000
+"""Bytes of a page: what a phone loads and lays out without a wait, and a mail carries."""
+
+
+class TooLarge(ValueError):
+    """The page would be above LIMIT; the message says what to leave out."""
 
 
 def render(result: Result) -> str:
@@ -67,5 +75,12 @@ def render(result: Result) -> str:
 
 
 def write(result: Result, path: Path) -> None:
-    """Write the page."""
-    path.write_text(render(result), encoding="utf-8")
+    """Write the page; TooLarge when it would be above LIMIT, and nothing is written."""
+    page = render(result).encode()
+    if len(page) > LIMIT:
+        raise TooLarge(
+            f"the page of {len(result.cells):,} figures would have {len(page) / 1e6:.1f} MB, and "
+            f"{LIMIT / 1e6:g} MB are the limit: compare fewer architectures at a time, or fewer "
+            f"--route or --connections"
+        )
+    path.write_bytes(page)

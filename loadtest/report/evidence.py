@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Check, Interval, Result
 from loadtest.report import words
 from loadtest.report.lines import PERCENTILES, latency
@@ -129,6 +130,8 @@ def manifest(result: Result) -> list[tuple[str, str]]:
         ("congestion control", about.congestion),
         ("limits", _pairs(about.limits)),
         ("versions", _pairs(about.versions)),
+        ("reached", f"the servers by {REACHED[about.reached]}"),
+        *([("images", _pairs(about.images))] if about.images else []),
     ]
 
 

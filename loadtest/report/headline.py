@@ -41,10 +41,11 @@ def subtitle(result: Result) -> str:
     """Return how it was measured, in a line."""
     about = result.manifest
     started = about.started[:16].replace("T", " ")
+    where = f"Linux {about.kernel}" + (", servers in containers" if about.images else "")
     return (
         f"{plural(about.rounds, 'round')} of {number(about.duration)} s for each figure, "
         f"{plural(about.cores, 'core')} of {about.cpu_model or 'an unnamed CPU'}, "
-        f"Linux {about.kernel}; {started} UTC, in {duration(about.seconds)}"
+        f"{where}; {started} UTC, in {duration(about.seconds)}"
     )
 
 

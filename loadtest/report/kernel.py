@@ -7,7 +7,7 @@ from loadtest.compare.result import Result
 from loadtest.report.bars import Bar, stacked
 from loadtest.report.picks import by_where, order
 from loadtest.report.sections import Section, most
-from loadtest.report.words import marked, number
+from loadtest.report.words import joined, marked, number
 from pages.charts import Chart, Table, View
 from pages.vega import COLOURS
 
@@ -24,9 +24,11 @@ def system_calls(result: Result) -> Section:
     if len(names) > NAMED:
         kinds["others"] = "var(--faint)"
     views, rows = [], []
-    for where, cells in by_where(result, [cell for cell in result.cells if cell.system_calls]):
+    for where, cells in by_where(result, [cell for cell in result.cells if cell.rounds]):
         bars: list[Bar] = []
         for cell in cells:
+            if cell.calls_missing:
+                rows.append([cell.architecture, where, "–", "–", cell.calls_missing])
             for part, calls in cell.system_calls.items():
                 label = cell.architecture if part == "back" else f"{cell.architecture}, {part}"
                 bars += [(label, kind, value, cell.verdict) for kind, value in _named(calls, kinds)]
@@ -35,7 +37,8 @@ def system_calls(result: Result) -> Section:
                 )
                 total = marked(number(sum(calls.values())), cell.verdict)
                 rows.append([cell.architecture, where, part, total, listed])
-        views.append(View(where, stacked(bars, kinds, "calls per request")))
+        if bars:
+            views.append(View(where, stacked(bars, kinds, "calls per request")))
     chart = Chart(
         "calls",
         "Calls by name",
@@ -52,10 +55,22 @@ def system_calls(result: Result) -> Section:
         "What the server asks of the kernel for one request.",
         [chart] if views else [],
         short="System calls",
-        absent=""
-        if views
-        else "no system calls were counted: --quick leaves it out, and it takes perf",
+        sentences=_lacking([(each.architecture, each.calls_missing) for each in result.cells]),
+        absent="" if views else "no system calls were counted",
     )
+
+
+def _lacking(reasons: list[tuple[str, str]]) -> list[str]:
+    """Return why something was not measured, each reason once, with those for whom it holds."""
+    whom: dict[str, dict[str, None]] = {}
+    for name, reason in reasons:
+        if reason:
+            whom.setdefault(reason, {})[name] = None
+    everybody = {name: None for name, _ in reasons}
+    return [
+        f"Not measured{'' if names == everybody else f' for {joined(list(names))}'}: {reason}."
+        for reason, names in whom.items()
+    ]
 
 
 def _by_frequency(result: Result) -> list[str]:
@@ -71,6 +86,7 @@ def _by_frequency(result: Result) -> list[str]:
 def memory(result: Result) -> Section:
     """Return what an idle connection occupies."""
     measured = {each.name: each for each in result.architectures if each.idle_bytes}
+    lacking = [(each.name, each.idle_missing) for each in result.architectures]
     names = [name for name in order(result) if name in measured]
     names += [name for name in measured if name not in names]
     kinds = {part: f"var(--c{colour})" for part, colour in MEMORY.items()}
@@ -97,7 +113,8 @@ def memory(result: Result) -> Section:
         "What a crowd of silent clients occupies, in the server and in the kernel.",
         [chart] if bars else [],
         short="Memory",
-        absent="" if bars else "no idle crowd was held: --quick leaves it out",
+        sentences=_lacking(lacking),
+        absent="" if bars else "no idle crowd was held",
     )  # fmt: skip
 
 

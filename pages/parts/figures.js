@@ -4,9 +4,23 @@
 const shown = new Map(); // by figure: the chart that is drawn
 let dressed = (rows) => rows; // a page may have the rows dressed for what its reader picked
 
+// What pages.pack() packed: gzip, in base64.
+async function unpack(packed) {
+  const bytes = Uint8Array.from(atob(packed), (each) => each.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).text();
+}
+
+const ready = unpack(VEGA).then((text) => {
+  const script = document.createElement("script");
+  script.textContent = text;
+  document.head.append(script); // runs at once, and has made vegaEmbed
+});
+
 async function draw(figure) {
+  await ready;
   const place = figure.querySelector(".chart");
-  const views = JSON.parse(figure.querySelector("script").textContent);
+  const views = JSON.parse(await unpack(figure.querySelector("script").textContent));
   const spec = views[figure.querySelector(".view select")?.value ?? 0];
   spec.data.values = dressed(spec.data.values);
   shown.get(figure)?.finalize();

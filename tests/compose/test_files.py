@@ -44,9 +44,10 @@ def test_every_stage_starts_from_the_one_base_image() -> None:
 
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
-def test_without_an_engine_one_is_told_what_helps() -> None:
+@pytest.mark.parametrize("command", [("up",), ("compare", "epoll-lt")])
+def test_without_an_engine_one_is_told_what_helps(command: tuple[str, ...]) -> None:
     done = Compose().run(
-        *(sys.executable, "-m", "lab", "up", "--docker"), DOCKER_HOST="unix:///no/such.sock"
+        *(sys.executable, "-m", "lab", *command, "--docker"), DOCKER_HOST="unix:///no/such.sock"
     )
     assert done.returncode == 1
     assert "no Docker engine answers" in done.stderr

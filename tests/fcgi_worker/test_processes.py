@@ -61,6 +61,14 @@ def test_sigterm_finishes_at_once(tmp_path: Path) -> None:
         assert not Path(address.path).exists()
 
 
+def test_a_child_blocks_no_signal(tmp_path: Path) -> None:
+    bind = f"unix:{tmp_path}/s"
+    with running_worker(APPLICATION, "--workers", "1", bind=bind, cwd=ROOT) as (process, _):
+        (child,) = process.children
+        lines = Path(f"/proc/{child}/status").read_text().splitlines()
+    assert "SigBlk:\t0000000000000000" in lines  # the application's own children inherit it
+
+
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
 def test_sigquit_finishes_what_runs(tmp_path: Path, number: signal.Signals) -> None:
     bind = f"unix:{tmp_path}/s"

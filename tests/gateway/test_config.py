@@ -22,6 +22,8 @@ WHOLE = """\
 listen = ["127.0.0.1:8080", "unix:/run/gateway.sock", "[::1]:8081"]
 workers = 3
 status_path = "/-/gateway"
+server_timing = true
+traceparent = true
 
 [upstream.app]
 protocol = "fastcgi"
@@ -99,6 +101,8 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         upstreams={"app": fastcgi, "other": http},
         workers=3,
         status_path="/-/gateway",
+        server_timing=True,
+        traceparent=True,
         timeouts=Timeouts(1, 2, 3.5, 4, 5, 6, 7, 8),
         limits=Limits(1000, 2000, 10, 100, 200, 4096),
         connections=500,
@@ -162,6 +166,8 @@ TOP = 'listen = ["127.0.0.1:80"]\n'
         (TOP + APP + "[timeouts]\nreed = 1\n",
          "g.toml:6: timeouts.reed: unknown field; did you mean read?"),
         (TOP + APP + "[limits]\nfields = -1\n", "g.toml:6: limits.fields: -1 is out of range"),
+        (TOP + "server_timing = 1\n" + APP,
+         "g.toml:2: server_timing: 1 is neither true nor false; write true or false"),
         (TOP + APP + "[log]\nformat = 'xml'\n",
          "g.toml:6: log.format: unknown value 'xml'; choose from: combined, json"),
         (TOP + APP.replace("unix:/a", "no.such.host.invalid:80"),

@@ -137,28 +137,54 @@ def test_round_robin_takes_turns(tmp_path: Path) -> None:
         addresses = [str(back.address) for back in (a, b, c)]
         config = write_config(tmp_path / "g.toml", addresses, "round-robin")
         with running_gateway("--config", str(config)) as found, found.connect() as client:
-            bodies = [client.ask("GET", "/")[1] for _ in range(9)]
+
+            def ask(times: int) -> list[bytes]:
+                return [client.ask("GET", "/")[1] for _ in range(times)]
+
+            # One that has not yet said how much it takes is not asked.
+            wait_until(lambda: len(set(ask(3))) == 3, "all are asked")
+            bodies = ask(9)
     assert Counter(bodies) == {b"a": 3, b"b": 3, b"c": 3}
     assert bodies[:3] == bodies[3:6]
 
 
+class Stuck:
+    """A script that holds the request for /0 until it is let go, and names itself to others."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.holds = threading.Event()
+        self.turn = threading.Event()
+
+    def __call__(self, peer: FastCGIPeer) -> None:
+        while (request := peer.request()) is not None:
+            if request.params["PATH_INFO"] == "/0":
+                self.holds.set()
+                assert self.turn.wait(60)
+            peer.answer(b"Content-Type: text/plain\r\n\r\n" + self.name)
+
+
 def test_least_connections_avoids_the_busy_one(tmp_path: Path) -> None:
-    busy = Busy()
-    with (
-        fastcgi(tmp_path, busy, "a") as a,
-        fastcgi(tmp_path, serve_always(named(b"b")), "b") as b,
-    ):
+    scripts = Stuck(b"a"), Stuck(b"b")
+    with fastcgi(tmp_path, scripts[0], "a") as a, fastcgi(tmp_path, scripts[1], "b") as b:
         config = write_config(
             tmp_path / "g.toml", [str(a.address), str(b.address)], "least-connections"
         )
         with running_gateway("--config", str(config)) as found, found.connect() as client:
-            (stuck,) = ask_all(found, 1)  # of two that are idle the first is taken
-            wait_until(lambda: busy.served, "one request gets stuck")
-            bodies = [client.ask("GET", "/")[1] for _ in range(10)]
-            busy.turn.release()
-            stuck.response()
+            (stuck,) = ask_all(found, 1)
+            wait_until(lambda: any(each.holds.is_set() for each in scripts), "one is stuck")
+            busy, other = sorted(scripts, key=lambda each: not each.holds.is_set())
+
+            def ask() -> bytes:
+                return client.ask("GET", "/")[1]
+
+            # Until the other has said how much it takes, it is not asked.
+            wait_until(lambda: ask() == other.name, "the other one is asked")
+            bodies = [ask() for _ in range(10)]
+            busy.turn.set()
+            assert stuck.response()[1] == busy.name
             stuck.close()
-    assert bodies == [b"b"] * 10
+    assert bodies == [other.name] * 10
 
 
 def test_a_dead_address_costs_no_request(tmp_path: Path) -> None:

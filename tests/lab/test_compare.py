@@ -1,106 +1,40 @@
-"""`lab compare`: small real runs, each with something wrong in it, and the verdict that it gets."""
+"""`lab compare`: small real runs, and what comes of them."""
 
 import json
 import os
-import re
 import signal
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import psutil
 import pytest
 
 from lab.backends import BACKENDS
 from lab.compare import deep, footprint
-from lab.compare.contestants import NULL, Contestant, Running, null_server, of_backend
+from lab.compare.commands import deliver
+from lab.compare.contestants import NULL, Contestant
 from lab.compare.outcome import make_result
 from lab.compare.session import Session
 from lab.compare.settings import ROUTES, Settings, count_loads, decide
 from lab.compare.turn import Cores
 from lab.processes import free_port, start_part
 from lab.rundir import LabError, Part, RunDir
+from loadtest import report
 from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.driver import NotDriven, Turn, drive, read_wrk
 from loadtest.compare.levels import CLOSED, SHARES, Level, level_of
 from loadtest.compare.locust import drive_locust
-from loadtest.compare.result import Architecture, Cell, Result, from_json, to_json
+from loadtest.compare.result import from_json, to_json
 from servers.app import contract
+from tests.lab.comparing import ODD, backend, by_name, compare, described, odd, open_loop, settings
+from tests.loadtest.report_pages import sample
 from tests.support.lab import Lab
 from tests.support.processes import Process, wait_until
 from transport import Address
-
-ODD = Path(__file__).parents[1] / "loadtest" / "odd_server.py"
-
-
-def described(name: str, unavailable: str = "") -> Architecture:
-    return Architecture(name, name, "none", "http", "none", True, "", unavailable, {})
-
-
-def part_of(process: Process) -> Part:
-    address = process.wait_until_listening()
-    return Part("odd", process.pid, psutil.Process(process.pid).create_time(), str(address))
-
-
-def odd(way: str, dies: bool = False) -> Contestant:
-    """A server that misbehaves; `dies`: killed when it has served 200."""
-
-    def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Running:
-        process = stack.enter_context(Process([sys.executable, str(ODD), way]))
-        part = part_of(process)
-        if dies:
-
-            def kill() -> None:
-                process.wait_for_stderr("served 200")
-                process.signal(signal.SIGKILL)
-
-            killer = threading.Thread(target=kill)
-            killer.start()
-            stack.callback(killer.join)
-        return Running(f"http://{part.address}", {"back": part})
-
-    return Contestant(described(way), start)
-
-
-def backend(name: str) -> Contestant:
-    return of_backend(BACKENDS[name], "none")
-
-
-def settings(connections: int = 4, rounds: int = 1, deeply: bool = False) -> Settings:
-    routes = {"hello": ROUTES["hello"]}
-    return Settings(routes, (connections,), rounds, 0.3, 1.0, command="test", deep=deeply)
-
-
-def open_loop(*rates: float, rounds: int = 1, duration: float = 0.3) -> Settings:
-    return replace(settings(2, rounds), mode="open", rates=rates, duration=duration)
-
-
-def compare(
-    folder: Path, plan: Settings, *chosen: Contestant, null: Contestant | None = None
-) -> Result:
-    session = Session(plan, list(chosen), null, folder)
-    session.run()
-    found = make_result(session, plan, list(chosen), started=0.0, seconds=1.0, complete=True)
-    assert from_json(to_json(found)) == found
-    return found
-
-
-def by_name(result: Result) -> dict[str, Cell]:
-    return {cell.architecture: cell for cell in result.cells}
-
-
-@pytest.fixture
-def floor(tmp_path: Path) -> Contestant:
-    found = null_server(tmp_path)
-    if found is None:
-        pytest.skip("gcc is not installed: sudo apt install gcc libc6-dev")
-    return found
 
 
 def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Contestant) -> None:
@@ -125,96 +59,6 @@ def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Contestant)
     assert len(result.standings) == 2
 
 
-def test_a_server_that_answers_wrongly_once_in_a_thousand(tmp_path: Path) -> None:
-    plan = settings(rounds=8)
-    cells = by_name(compare(tmp_path, plan, odd("wrong"), backend("epoll-lt")))
-    assert sum(each.answered for each in cells["wrong"].rounds) > 1000
-    assert cells["wrong"].verdict == "wrong-answers"
-    (check,) = [each for each in cells["wrong"].checks if each.name == "answers"]
-    assert "Hellu" in check.evidence
-    assert cells["epoll-lt"].verdict != "wrong-answers"
-
-
-def test_a_back_end_that_dies(tmp_path: Path) -> None:
-    cells = by_name(compare(tmp_path, settings(rounds=2), odd("hello", dies=True), odd("extra")))
-    assert cells["hello"].verdict == "errors"
-    assert any(each.errors for each in cells["hello"].rounds)
-    assert cells["extra"].verdict == "wrong-answers", "the others go on"
-
-
-def test_starved_clients_are_told(tmp_path: Path) -> None:
-    (cell,) = compare(tmp_path, settings(), backend("iterative")).cells
-    assert cell.verdict == "errors"
-    assert cell.notes == ["starved: the least served client had 0.00 of the mean"]
-    assert cell.rounds[0].least == 0
-
-
-@contextmanager
-def neighbours(count: int) -> Iterator[Callable[[str, float], None]]:
-    """Processes that want all of the CPU in every second round, told by what runs."""
-    spin = [sys.executable, "-c", "while True: pass"]
-    hogs = [subprocess.Popen(spin) for _ in range(count)]
-
-    def watch(what: str, _part: float) -> None:
-        found = re.search(r"round (\d+)", what)
-        busy = found is not None and int(found[1]) % 2 == 0
-        for hog in hogs:
-            hog.send_signal(signal.SIGCONT if busy else signal.SIGSTOP)
-
-    try:
-        watch("nothing runs", 0.0)
-        yield watch
-    finally:
-        for hog in hogs:
-            hog.kill()
-            hog.wait()
-
-
-def test_a_noisy_neighbour(tmp_path: Path) -> None:
-    plan = settings(rounds=6)
-    with neighbours(8 * len(os.sched_getaffinity(0))) as watch:
-        session = Session(plan, [backend("epoll-lt")], None, tmp_path, watch)
-        session.run()
-    (cell,) = session.cells()
-    assert cell.verdict == "noisy", cell.checks
-    (check,) = [each for each in cell.checks if each.name == "noise"]
-    assert not check.holds
-    quiet, busy = ([each.rate for each in cell.rounds[first::2]] for first in (0, 1))
-    assert median(quiet) > 2 * median(busy)
-
-
-def test_a_target_as_fast_as_the_null_server(tmp_path: Path, floor: Contestant) -> None:
-    # Of as many rounds each, the null server's own rate is its ceiling, give or take the noise: a
-    # ceiling that chance has put a quarter above the target needs another look.
-    target = Contestant(described("floor"), floor.start)
-    for attempt in range(3):
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        (cell,) = compare(folder, settings(rounds=5), target, null=floor).cells
-        (check,) = [each for each in cell.checks if each.name == "generator"]
-        assert check.numbers["ceiling"] > 0
-        if not check.holds:
-            assert cell.verdict == "generator-bound"
-            return
-    pytest.fail("three times the null server was four fifths slower than itself")
-
-
-def test_who_cannot_run_is_told_and_costs_nobody_else(tmp_path: Path) -> None:
-    def refuse(_run_dir: RunDir, _workers: int, _stack: ExitStack) -> Running:
-        raise LabError("it fell over")
-
-    missing = Contestant(described("missing", "it is not installed"), refuse)
-    broken = Contestant(described("broken"), refuse)
-    result = compare(tmp_path, settings(), missing, broken, backend("epoll-lt"))
-    cells = by_name(result)
-    assert cells["missing"].verdict == cells["broken"].verdict == "unavailable"
-    assert cells["broken"].notes == ["it fell over"]
-    assert [each.unavailable for each in result.architectures] == [
-        "it is not installed", "it fell over", "",
-    ]  # fmt: skip
-    assert cells["epoll-lt"].rounds
-
-
 def test_the_order_is_drawn_anew_and_repeats_with_its_seed(tmp_path: Path) -> None:
     def order(seed: int) -> list[str]:
         told: list[str] = []
@@ -235,15 +79,51 @@ def test_the_order_is_drawn_anew_and_repeats_with_its_seed(tmp_path: Path) -> No
 
 def test_calls_and_idle_connections_are_measured(tmp_path: Path) -> None:
     if not deep.events():
-        pytest.skip("no tracepoints for perf: sudo apt install linux-perf, and run it as root")
+        pytest.skip(deep.lacking())
     result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), backend("fcgi-worker"))
     cells = by_name(result)
     calls = cells["epoll-lt"].system_calls
     assert calls["back"]["recvfrom"] == pytest.approx(1, abs=0.1)
     assert calls["back"]["sendto"] == pytest.approx(1, abs=0.1)
     assert set(cells["fcgi-worker"].system_calls) == {"front", "back"}
+    assert all(cell.calls_missing == "" for cell in cells.values())
     idle = result.architectures[0].idle_bytes["back"]
     assert 0 < idle < 20_000
+
+
+@pytest.fixture
+def without_perf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine without perf, as long as the test lasts."""
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    deep.find.cache_clear()
+    yield
+    deep.find.cache_clear()
+
+
+@pytest.mark.usefixtures("without_perf")
+def test_what_was_not_measured_says_why(tmp_path: Path) -> None:
+    missing = replace(described("missing"), unavailable="it is not installed")
+    absent = replace(backend("epoll-lt"), described=missing)
+    result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), absent)
+    perf = "perf is not installed: sudo apt install linux-perf"
+    assert [cell.calls_missing for cell in result.cells] == [perf, "it is not installed"]
+    able, absent_one = result.architectures
+    assert able.idle_bytes["back"] > 0
+    assert able.idle_missing == "" or "kernel" not in able.idle_bytes
+    assert absent_one.idle_missing == "it is not installed"
+
+
+def test_what_was_left_out_says_so(tmp_path: Path) -> None:
+    quick = compare(tmp_path, settings(), backend("epoll-lt"))
+    (tmp_path / "late").mkdir()
+    plan = replace(settings(deeply=True), allowed=0.0)
+    late = compare(tmp_path / "late", plan, backend("epoll-lt"))
+    told = [
+        (each.cells[0].calls_missing, each.architectures[0].idle_missing) for each in (quick, late)
+    ]
+    assert told[0] == ("--quick leaves it out",) * 2
+    if deep.events():
+        assert told[1] == ("there was no time left for it",) * 2
 
 
 def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:
@@ -420,6 +300,15 @@ def test_what_is_wrong_is_said(tmp_path: Path, line: tuple[str, ...], message: s
     assert message in " ".join(done.stderr.split())
 
 
+def test_what_took_long_is_not_lost_with_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LIMIT", 300_000)
+    with pytest.raises(LabError, match=r"--connections; the whole result is in .*report\.json"):
+        deliver(sample(), None, tmp_path / "report.html")
+    assert from_json((tmp_path / "report.json").read_text()) == sample()
+
+
 def test_an_open_loop_keeps_to_the_rates_that_are_given(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     line = ("compare", "epoll-lt", "--quick", "--connections", "2", "--mode", "open")
@@ -476,40 +365,6 @@ def test_an_open_loop_goes_to_shares_of_the_peaks_it_finds(
     assert sorted(closed_turns[:5]) == sorted(closed_turns[5:])
     assert sorted(shares[:16]) == sorted(shares[16:]), "interleaved, loads too"
     assert sum("90 % of its own peak" in what for what in shares[:16]) == 4
-
-
-def test_the_null_server_is_no_measure_of_a_rate_that_all_keep(
-    tmp_path: Path, floor: Contestant
-) -> None:
-    (cell,) = compare(tmp_path, open_loop(100.0), backend("epoll-lt"), null=floor).cells
-    (check,) = [each for each in cell.checks if each.name == "generator"]
-    assert check.numbers["ceiling"] > 1000, "of a closed loop"
-    assert check.holds
-
-
-def test_who_has_no_peak_has_no_share_of_it(tmp_path: Path) -> None:
-    result = compare(tmp_path, open_loop(), odd("silent"), backend("epoll-lt"))
-    silent = [cell for cell in result.cells if cell.architecture == "silent" and cell.of_peak]
-    assert [cell.verdict for cell in silent] == ["unavailable"] * len(SHARES)
-    assert all(cell.rate is None and "no peak" in cell.notes[0] for cell in silent)
-    others = [cell for cell in result.cells if cell.architecture == "epoll-lt"]
-    assert all(cell.rounds for cell in others), "the others go on"
-    assert [cell.rate for cell in others if cell.rate and not cell.of_peak] != []
-
-
-def test_a_stalled_server_shows_in_the_open_loop_and_not_in_the_closed_one(tmp_path: Path) -> None:
-    # Of the time 43 % is a stall, so that a third and more of what was intended waits for its end;
-    # the closed loop asks nothing meanwhile, and has 2 slow answers for each stall among thousands.
-    plan = open_loop(duration=1.5)
-    cells = {level_of(each): each for each in compare(tmp_path, plan, odd("stall")).cells}
-    closed = cells.pop(CLOSED)
-    assert closed.summary is not None
-    assert closed.summary.p99_ms.median < 50
-    assert closed.rounds[0].latency.max_ms > 150, "it was stalled, too"
-    assert len(cells) == len(SHARES) + 1
-    for cell in cells.values():
-        assert cell.summary is not None
-        assert cell.summary.p99_ms.median > 150, cell.rate
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:

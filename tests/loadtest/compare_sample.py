@@ -98,6 +98,7 @@ def make_taken(model: Any, route: str, connections: int) -> Taken:
     front = "gateway" if model[3] == "fastcgi" else "none"
     taken = Taken(model[0], front, route, connections, min(connections, 64))
     taken.rounds, taken.histograms = [pair[0] for pair in pairs], [pairs[-1][1].encode()]
+    taken.calls_missing = "" if connections == 1 else "there was no time left for it"
     if connections == 1:
         taken.system_calls = {"back": CALLS[model[2]]}
         if model[3] == "fastcgi":
@@ -135,9 +136,31 @@ def make() -> Result:
     lacking = "this kernel has no SIGIO: made up"
     architectures.append(
         Architecture(
-            "sigio", "signal-driven I/O", "signal-driven", "http", "none", True, "", lacking, {}
+            "sigio",
+            "signal-driven I/O",
+            "signal-driven",
+            "http",
+            "none",
+            True,
+            "",
+            lacking,
+            {},
+            lacking,
         )
     )
+    taken += [
+        Taken(
+            "sigio",
+            "none",
+            route,
+            connections,
+            min(connections, 64),
+            failure=lacking,
+            calls_missing=lacking,
+        )
+        for route in ("hello", "wait")
+        for connections in CONNECTIONS
+    ]
     cells = [make_cell(each, {"openloop": CEILING}) for each in taken]
     ceiling = Interval(CEILING, 40_100, 42_300)
     return Result(

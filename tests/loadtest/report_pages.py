@@ -1,13 +1,19 @@
 """Results to make pages of: the sample, and many architectures made from it."""
 
+import gzip
+import re
+from base64 import b64decode
 from dataclasses import replace
-from typing import Final
 
 from loadtest.compare.result import Cell, Result, Standing, from_json
 from tests.loadtest.compare_sample import SAMPLE
 
-LIMIT: Final = 3_000_000
-"""Bytes of a page."""
+PACKED = re.compile(r'<script type="text/plain">([A-Za-z0-9+/=]*)</script>')
+
+
+def unpacked(page: str) -> str:
+    """The page with what its figures draw as text."""
+    return PACKED.sub(lambda found: gzip.decompress(b64decode(found[1])).decode(), page)
 
 
 def sample() -> Result:

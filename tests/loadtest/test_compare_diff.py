@@ -90,3 +90,15 @@ def test_another_machine_is_said() -> None:
     new = replace(old, manifest=replace(old.manifest, kernel="7.0", cores=64))
     assert other_circumstances(old, new) == ["kernel: 6.18.0, then 7.0", "cores: 2, then 64"]
     assert other_circumstances(old, old) == []
+
+
+def test_native_beside_containers_is_said() -> None:
+    native = result()
+    inside = replace(native.manifest, reached="container-address", images={"servers": "sha256:a"})
+    old, new = native, replace(native, manifest=inside)
+    (told,) = other_circumstances(old, new)
+    assert told.startswith("servers reached by: loopback, then their containers' own addresses")
+    other = replace(
+        new, manifest=replace(inside, images={"servers": "sha256:b", "php": "sha256:c"})
+    )
+    assert other_circumstances(new, other) == ["image servers: sha256:a, then sha256:b"]

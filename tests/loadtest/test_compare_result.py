@@ -1,11 +1,12 @@
 """The result file: what is written is read again; what does not fit is refused by its name."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from loadtest.compare.result import from_json, to_json
+from loadtest.compare.manifest import REACHED
+from loadtest.compare.result import Reached, from_json, to_json
 from tests.loadtest.compare_sample import SAMPLE
 
 
@@ -18,9 +19,21 @@ def test_the_sample_is_read_and_written_as_it_was() -> None:
     result = from_json(text)
     assert to_json(result) == text
     assert {cell.verdict for cell in result.cells} == {
-        "valid", "noisy", "errors", "wrong-answers", "generator-bound",
+        "valid", "noisy", "errors", "wrong-answers", "generator-bound", "unavailable",
     }  # fmt: skip
     assert "made up" in result.manifest.command
+
+
+def test_what_the_sample_does_not_have_has_its_reason() -> None:
+    result = from_json(SAMPLE.read_text())
+    for cell in result.cells:
+        assert bool(cell.system_calls) != bool(cell.calls_missing)
+    for each in result.architectures:
+        assert bool(each.idle_bytes) != bool(each.idle_missing)
+    (absent,) = [each for each in result.architectures if each.unavailable]
+    cells = [cell for cell in result.cells if cell.architecture == absent.name]
+    assert {cell.verdict for cell in cells} == {"unavailable"}
+    assert all(cell.notes == [absent.unavailable] for cell in cells)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +70,16 @@ def test_another_file_is_refused(text: str) -> None:
 def test_a_field_with_a_default_may_lack() -> None:
     values = sample()
     for cell in values["cells"]:
+        del cell["calls_missing"]
         for each in cell["rounds"]:
+            del each["settled"]
             for cost in each["cost"].values():
                 del cost["switches"]
-    cost = from_json(json.dumps(values)).cells[0].rounds[0].cost["back"]
-    assert cost.switches is None
+    cell = from_json(json.dumps(values)).cells[0]
+    assert cell.calls_missing == ""
+    assert cell.rounds[0].settled
+    assert cell.rounds[0].cost["back"].switches is None
+
+
+def test_every_way_to_the_servers_has_its_words() -> None:
+    assert set(REACHED) == set(get_args(Reached))

@@ -60,6 +60,15 @@ def test_connections_asked_and_established(there: int, holds: bool) -> None:
     assert check.evidence == f"{40 + there} of 48 connections were established"
 
 
+def test_a_server_that_was_starting_still_is_told_and_not_condemned() -> None:
+    assert rules.settled(rounds()).holds
+    early = [*rounds(), replace(GOOD, settled=False)]
+    told = "still starting when the load began, in 1 of 6 rounds"
+    assert rules.settled(early).evidence == told
+    cell = make_cell(Taken("fork", "none", "hello", 8, 8, rounds=early), ROOMY)
+    assert (cell.verdict, cell.notes) == ("valid", [told])
+
+
 @pytest.mark.parametrize(("least", "holds"), [(63, True), (62, False), (0, False)])
 def test_the_least_served_client(least: int, holds: bool) -> None:
     check = rules.starvation([*rounds(), replace(GOOD, least=least)])
@@ -165,7 +174,8 @@ def test_a_back_end_that_died_has_no_cost_and_an_error() -> None:
 def test_every_rule_has_its_check() -> None:
     names = [check.name for check in judge(rounds(), 1000.0, ROOMY)]
     assert names == [
-        "answers", "errors", "generator", "connections", "starvation", "rounds", "noise", "rate",
+        "answers", "errors", "generator", "connections", "settled", "starvation", "rounds", "noise",
+        "rate",
     ]  # fmt: skip
 
 

@@ -4,18 +4,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
+from loadtest import report
+from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
 from loadtest.compare.standings import standings
-from loadtest.report import render
+from loadtest.report import LIMIT, TooLarge, render
 from loadtest.report.bars import stacked
-from loadtest.report.headline import stories, title, warnings
+from loadtest.report.evidence import manifest
+from loadtest.report.headline import stories, subtitle, title, warnings
 from loadtest.report.picks import picks
 from loadtest.report.words import number, with_names
 from tests.loadtest.compare_sample import SAMPLE
-from tests.loadtest.report_pages import LIMIT, many, sample
+from tests.loadtest.report_pages import PACKED, many, sample, unpacked
 
 FIGURES = {"a": (900.0, 1000.0, 1100.0), "b": (850.0, 950.0, 1050.0), "c": (480.0, 500.0, 520.0)}
 
@@ -167,6 +171,18 @@ def test_a_reader_is_warned() -> None:
     assert title(base) == "9 server architectures on hello and wait"
 
 
+def test_servers_in_containers_are_said() -> None:
+    base = sample()
+    images = {"chainlab/servers:latest": "sha256:0123"}
+    about = replace(base.manifest, reached="container-address", images=images)
+    inside = replace(base, manifest=about)
+    assert ", servers in containers; " in subtitle(inside)
+    assert ("images", "chainlab/servers:latest sha256:0123") in manifest(inside)
+    assert ("reached", f"the servers by {REACHED['container-address']}") in manifest(inside)
+    assert "containers" not in subtitle(base)
+    assert ("reached", "the servers by loopback") in manifest(base)
+
+
 def test_each_familys_best_has_a_colour() -> None:
     legend = picks(many(4, ["hello"]))
     slots = sorted(pick.slot for members in legend.values() for pick in members if pick.slot >= 0)
@@ -254,16 +270,22 @@ def test_sections_stand_in_the_order_of_the_issue(page: str) -> None:
     order = ["headline", "load", "distributions", "cost", "system-calls", "memory", "turning",
              "verdicts", "manifest", "all"]  # fmt: skip
     assert re.findall(r'<section id="([\w-]+)"', page) == order
-    assert page.count('<div class="chart"') == page.count("<summary>the same as a table</summary>")
+    charts = page.count('<div class="chart"')
+    assert (
+        charts == page.count("<summary>the same as a table</summary>") == len(PACKED.findall(page))
+    )
 
 
 def test_what_was_not_measured_says_why() -> None:
     base = sample()
     bare = replace(
         base,
-        architectures=[replace(each, idle_bytes={}) for each in base.architectures],
+        architectures=[
+            replace(each, idle_bytes={}, idle_missing="nobody looked")
+            for each in base.architectures
+        ],
         cells=[
-            replace(cell, histogram="", system_calls={})
+            replace(cell, histogram="", system_calls={}, calls_missing="no perf")
             for cell in base.cells
             if cell.route == "hello"
         ],
@@ -271,8 +293,19 @@ def test_what_was_not_measured_says_why() -> None:
         crossings=[],
     )
     text = render(bare)
+    assert "Not measured: no perf." in text
+    assert "Not measured: nobody looked." in text
     for why in ("no idle crowd", "no system calls were counted", "keeps histograms", "asked for"):
         assert re.search(f"Not measured here: [^<]*{why}", text), why
+
+
+def test_what_one_cell_lacks_is_told_beside_those_that_have_it() -> None:
+    base = sample()
+    first, *others = base.cells
+    lost = replace(first, system_calls={}, calls_missing="perf <fell> over")
+    text = render(replace(base, cells=[lost, *others]))
+    assert f"Not measured for <b>{first.architecture}</b>: perf &lt;fell&gt; over." in text
+    assert "<td>perf &lt;fell&gt; over</td>" in text
 
 
 def test_a_result_without_a_cell_is_a_page_all_the_same() -> None:
@@ -293,7 +326,7 @@ def test_an_open_loop_is_drawn_against_its_rates() -> None:
     base = sample()
     cell = next(each for each in base.cells if each.verdict == "valid")
     cells = [replace(cell, mode="open", rate=rate) for rate in (1000.0, 2000.0)]
-    text = render(replace(base, cells=cells, standings=[], crossings=[]))
+    text = unpacked(render(replace(base, cells=cells, standings=[], crossings=[])))
     assert "intended requests per second" in text
     assert "From the intended time to the end of the answer, on a" in text
 
@@ -323,9 +356,22 @@ def test_shares_of_each_ones_own_peak_have_a_figure_and_sentences_of_their_own()
 
 def test_names_from_a_file_are_not_markup() -> None:
     text = SAMPLE.read_text().replace('"asyncio"', '"<script>x"')
-    assert "<script>x" not in render(from_json(text))
+    page = render(from_json(text))
+    assert "<script>x" not in page
+    assert "&lt;script&gt;x" in page
 
 
 def test_thirty_six_architectures_on_four_routes_fit() -> None:
-    text = render(many(4, ["hello", "json", "wait", "cpu"]))
-    assert len(text.encode()) <= LIMIT
+    result = many(4, ["hello", "json", "wait", "cpu"])
+    assert len(result.cells) == 640
+    assert len(render(result).encode()) <= LIMIT * 2 / 3, "and half as many again"
+
+
+def test_a_page_above_the_limit_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LIMIT", 300_000)
+    file = tmp_path / "report.html"
+    with pytest.raises(TooLarge, match=r"of 80 figures .* 0\.3 MB are the limit: compare fewer"):
+        report.write(sample(), file)
+    assert not file.exists()

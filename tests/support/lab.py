@@ -55,7 +55,7 @@ class Lab:
         return "\n".join(
             "\n".join([f"--- {path.name}", *path.read_text().splitlines()[-lines:]])
             for path in found
-            if path.name != "access.log"
+            if not path.name.endswith("access.log")
         )
 
     def up(self, *options: str) -> str:

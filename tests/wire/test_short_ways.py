@@ -69,7 +69,7 @@ def test_connection_close_is_kept_by_the_short_way() -> None:
 
 @given(pairs=st.binary(max_size=80), value=st.binary(min_size=24, max_size=24))
 def test_an_encoded_request_is_read_as_it_was_meant(pairs: bytes, value: bytes) -> None:
-    before, after = encode_ending(encode_pair(b"A", pairs), b"ID", 24)
+    before, after = encode_ending(encode_pair(b"A", pairs), (b"ID", 24))
     client, application = ClientConnection(), Application({})
     application.receive_data(client.begin_encoded(encode_start(PARAMS), before + value + after))
     request = application.next_event()

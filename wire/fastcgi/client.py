@@ -8,7 +8,7 @@ is at hand, leave as one string: one system call.
 
 from typing import Final
 
-from wire.fastcgi.pairs import decode_pairs, encode_pair, encode_pairs
+from wire.fastcgi.pairs import decode_pairs, encode_pairs
 from wire.fastcgi.records import (
     ABORT_REQUEST,
     BEGIN_BODY,
@@ -94,16 +94,23 @@ def encode_start(params: bytes) -> bytes:
     return _BEGIN_KEEP + encode_stream(PARAMS, _ID, params)
 
 
-def encode_ending(pairs: bytes, name: bytes, length: int) -> tuple[bytes, bytes]:
-    """Return the bytes around a value that differs from request to request.
+def encode_ending(pairs: bytes, *varying: tuple[bytes, int]) -> tuple[bytes, ...]:
+    """Return the bytes around values that differ from request to request.
 
-    They are the last records of a request without content: the parameters `pairs` and `name`,
-    whose value of `length` bytes goes in between, the end of PARAMS and the end of STDIN.
+    They are the last records of a request without content: the parameters `pairs`, those whose
+    name and length of value `varying` says, the end of PARAMS and the end of STDIN. The values go
+    in between the pieces, in the order of `varying`.
     """
-    mark = b"?" * length
-    record = encode_stream(PARAMS, _ID, pairs + encode_pair(name, mark))
-    before, _, after = record.rpartition(mark)
-    return before, after + _END_PARAMS_AND_STDIN
+    names = [(name, bytes(length)) for name, length in varying]
+    record = encode_stream(PARAMS, _ID, pairs + encode_pairs(names))
+    pieces = []
+    end = len(record)
+    for name, blank in reversed(names):  # from the end: `pairs` may hold anything
+        begin = record.rindex(name + blank, 0, end) + len(name)
+        pieces.append(record[begin + len(blank) : end])
+        end = begin
+    pieces[0] += _END_PARAMS_AND_STDIN
+    return (record[:end], *reversed(pieces))
 
 
 class ClientConnection:
@@ -150,7 +157,7 @@ class ClientConnection:
     def begin_encoded(self, start: bytes, ending: bytes) -> bytes:
         """Return a request without content from records that were encoded before.
 
-        `start` is from encode_start, `ending` from encode_ending with its value in between. It
+        `start` is from encode_start, `ending` from encode_ending with the values in between. It
         does what `begin` does, for a request that comes again and again.
         """
         if self._running:

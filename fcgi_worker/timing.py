@@ -1,0 +1,210 @@
+"""What the worker tells of a request: Server-Timing in its answer, a JSON line in the access log.
+
+    Server-Timing: worker-wait;dur=0.041, worker-app;dur=0.112
+
+worker-wait is from when the web server sent the request to when the application was called; the
+web server says when, by X-Request-Start: our gateway does, nginx with
+`fastcgi_param HTTP_X_REQUEST_START "t=${msec}"` (whole milliseconds). Without it there is no
+worker-wait: a request that waits in the kernel for a child to be free bears no time of its own.
+worker-app is from then to the moment the head leaves; in the log, to the end of the answer.
+
+Both are milliseconds. Server-Timing stands last in the head, so that a web server which has seen
+the rest before need not read it again. All of it is off unless asked for, and then costs nothing:
+the child makes plain exchanges.
+"""
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache, partial
+from os import getpid
+from typing import TYPE_CHECKING, Final
+
+from fcgi_worker.settings import Settings
+from fcgi_worker.wsgi import Exchange
+from transport.logfile import GatheredLog, LogError, quote, quote_id
+from wire.fastcgi import Request, ServerConnection
+from wire.trace_context import parse_traceparent
+
+if TYPE_CHECKING:  # the module is there for type checkers only
+    from _typeshed.wsgi import WSGIApplication
+
+log = logging.getLogger("fcgi_worker")
+
+_START: Final = re.compile(r"t=(?:([0-9]{16})|([0-9]{10}\.[0-9]{3}))")
+"""Microseconds as Apache and our gateway write them, or seconds as nginx does."""
+
+_LINE: Final = (
+    '{"time": "%s", "start": %.6f, "id": %s, %s, "status": %d, "bytes": %d, '
+    '"milliseconds": {"wait": %s, "application": %.3f}, "pid": %d, "cut": %s%s}\n'
+)
+_STATUS: Final = slice(len(b"Status: "), len(b"Status: 200"))
+
+
+class AccessLog:
+    """The access log of one process; each child has its own descriptor of the same file."""
+
+    def __init__(self, target: str) -> None:
+        self.enabled = target != "off"
+        self._log = GatheredLog(target, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        self._stale = False
+
+    def add(self, line: str) -> None:
+        """Take a line, its newline included."""
+        if self._stale:
+            self.reopen()
+        self._log.add(line, time.monotonic())
+
+    def on_tick(self) -> None:
+        """Write what waits: nothing has come for a while."""
+        if self._stale:
+            self.reopen()
+        self._log.flush()
+
+    def reopen_soon(self) -> None:
+        """Reopen before the next line: all that a signal handler may do."""
+        self._stale = True
+
+    def reopen(self) -> None:
+        """Write what waits and open the path again; the old file goes on when it cannot be."""
+        self._stale = False
+        try:
+            self._log.reopen()
+        except LogError as error:
+            log.error("%s", error)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._log.flush()
+
+
+def choose_exchange(settings: Settings, access_log: AccessLog) -> Callable[..., Exchange]:
+    """Return what makes exchanges: plain ones, unless there is something to tell."""
+    if settings.server_timing or access_log.enabled:
+        return partial(TimedExchange, access_log=access_log)
+    return Exchange
+
+
+class TimedExchange(Exchange):
+    """An exchange that tells how long it waited and how long the application took."""
+
+    __slots__ = ("_access_log", "_called_at", "_called_wall", "_failed", "_wait")
+
+    def __init__(
+        self,
+        descriptor: int,
+        connection: ServerConnection,
+        request: Request,
+        settings: Settings,
+        *,
+        access_log: AccessLog,
+    ) -> None:
+        super().__init__(descriptor, connection, request, settings)
+        self._access_log = access_log
+        self._failed = False
+        self._called_wall = time.time()
+        self._called_at = time.monotonic()
+        self._wait = read_wait(request.params.get("HTTP_X_REQUEST_START"), self._called_wall)
+
+    def run(self, application: "WSGIApplication") -> None:
+        """Serve the request to its end, then log it."""
+        cut = True
+        try:
+            super().run(application)
+            cut = self._aborted
+        finally:
+            if self._access_log.enabled:
+                self._log(cut=cut)
+
+    def _head_due(self, length: int | None = None) -> bytes:
+        head = super()._head_due(length)
+        return self._complete_head(head) if head else head
+
+    def _complete_head(self, head: bytes) -> bytes:
+        if not self._settings.server_timing:
+            return head
+        milliseconds = (time.monotonic() - self._called_at) * 1000
+        if self._wait is None:
+            return b"%bServer-Timing: worker-app;dur=%.3f\r\n\r\n" % (head[:-2], milliseconds)
+        return b"%bServer-Timing: worker-wait;dur=%.3f, worker-app;dur=%.3f\r\n\r\n" % (
+            head[:-2],
+            self._wait * 1000,
+            milliseconds,
+        )
+
+    def _fail(self) -> None:
+        self._failed = not self._head_sent
+        super()._fail()
+
+    def _log(self, *, cut: bool) -> None:
+        params = self._request.params.get
+        wait = self._wait
+        self._access_log.add(
+            _LINE
+            % (
+                _local(int(self._called_wall)),
+                self._called_wall,
+                quote_id(params("HTTP_X_REQUEST_ID", "")),
+                _asked(params("REMOTE_ADDR", ""), params("REQUEST_METHOD", ""),
+                       params("REQUEST_URI", "")),
+                self._status,
+                self._bytes,
+                "null" if wait is None else "%.3f" % (wait * 1000),
+                (time.monotonic() - self._called_at) * 1000,
+                getpid(),
+                "true" if cut else "false",
+                _trace_members(params("HTTP_TRACEPARENT")),
+            )
+        )  # fmt: skip
+
+    @property
+    def _status(self) -> int:
+        """The status that was sent; 0: none was."""
+        if self._failed:
+            return 500
+        return int(self._head.encoded[_STATUS]) if self._head_sent and self._head else 0
+
+    @property
+    def _bytes(self) -> int:
+        """Bytes of content that were sent."""
+        if self._failed or not self._wants_body or not self._head or not self._head.has_body:
+            return 0
+        return self._sent
+
+
+def read_wait(start: str | None, now: float) -> float | None:
+    """Return the seconds from `start`, an X-Request-Start, to `now`; None when it is none.
+
+    Never below 0: nginx's clock is in whole milliseconds, another machine's may be ahead.
+    """
+    match = _START.fullmatch(start) if start else None
+    if match is None:
+        return None
+    microseconds, seconds = match.groups()
+    sent = int(microseconds) / 1e6 if microseconds else float(seconds)
+    return max(now - sent, 0.0)
+
+
+@lru_cache(1024)
+def _asked(remote: str, method: str, uri: str) -> str:
+    """Return what a line says of the request itself."""
+    return f'"remote": {quote(remote)}, "method": {quote(method)}, "path": {quote(uri)}'
+
+
+def _trace_members(traceparent: str | None) -> str:
+    """Return what a line says of the trace; nothing when there is none."""
+    trace = parse_traceparent(traceparent.encode("latin-1")) if traceparent else None
+    if trace is None:
+        return ""
+    return (
+        f', "trace": "{trace.trace_id.decode()}", "parent": "{trace.span_id.decode()}", '
+        f'"sampled": {"true" if trace.sampled else "false"}'
+    )
+
+
+@lru_cache(4)
+def _local(second: int) -> str:
+    """Return a time as web servers log it."""
+    return time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))

@@ -1,0 +1,163 @@
+"""What the gateway tells of a request while it runs; off unless the configuration asks for it.
+
+The client, where its time went, in the answer's head (W3C Server Timing); milliseconds:
+
+    Server-Timing: worker-wait;dur=0.041, worker-app;dur=0.112, gw-accept;dur=0.064,
+                   gw-queue;dur=0, gw-connect;dur=0, gw-first-byte;dur=0.418
+
+gw-accept is from accept(2), or from the first byte of a later request, to the end of the request's
+head; gw-queue the wait for a free connection to the upstream; gw-connect what connecting took;
+gw-first-byte from then to the first byte of the answer, so the upstream's own parts, which stand
+before, lie within it. The part in which a request failed has the time until then.
+
+The upstream, when it was asked (X-Request-Start, as Apache's users send it) and in whose name
+(`traceparent`: the client's trace, or a new one, with a span of the gateway's own).
+
+The loop reads the clock once for all that one epoll_wait reports, so telling costs no system call,
+and what lies between two steps of one batch counts as nothing.
+"""
+
+import re
+from random import getrandbits
+from time import time_ns
+from typing import TYPE_CHECKING, Final
+
+from gateway.client import Client
+from gateway.exchange import ProxyExchange
+from gateway.params import REQUEST_ID, Prepared
+from wire.fastcgi import encode_ending
+from wire.http1 import RequestHead
+from wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
+
+if TYPE_CHECKING:
+    from gateway.pool import Pool
+    from gateway.process import Process
+
+_NAMES: Final = (b"gw-accept", b"gw-queue", b"gw-connect", b"gw-first-byte")
+_SPENT: Final = [
+    b", ".join(b"%b;dur=%%.3f" % name for name in _NAMES[:n]) for n in range(len(_NAMES) + 1)
+]
+"""The gateway's parts, by how many of them were reached."""
+
+_USUAL: Final = b"gw-accept;dur=0, gw-queue;dur=0, gw-connect;dur=0, gw-first-byte;dur=%.3f"
+_LAST_TIMING: Final = re.compile(rb"\r\nServer-Timing: ([\x21-\x7e][\x20-\x7e]*)\r\n\r\n")
+
+
+_START: Final = (b"HTTP_X_REQUEST_START", len("t=1764547200000000"))
+_NO_ZEROS: Final = 1 << 191 | 1 << 63  # an id of zeros is none (section 3.2.2)
+_TRACEPARENT: Final = (b"HTTP_TRACEPARENT", TRACEPARENT_LENGTH)
+
+
+class TracedExchange(ProxyExchange):
+    """An exchange that tells its client and its upstream of itself."""
+
+    __slots__ = ("_timed", "_traceparent", "_upstream_timing")
+
+    tells = True
+
+    def __init__(
+        self,
+        process: "Process",
+        client: Client,
+        head: RequestHead,
+        prepared: Prepared,
+        pool: "Pool",
+    ) -> None:
+        super().__init__(process, client, head, prepared, pool)
+        self._timed = pool.config.server_timing
+        self._upstream_timing = b""
+        self._traceparent = b""
+        if pool.config.traceparent:
+            digits = b"%048x" % (getrandbits(192) | _NO_ZEROS)
+            trace = prepared.trace
+            self._traceparent = make_traceparent(
+                trace.trace_id if trace else digits[:32],
+                digits[32:],
+                sampled=trace.sampled if trace else True,
+            )
+
+    # The upstream
+
+    def marks(self) -> list[tuple[bytes, bytes]]:
+        """Return HTTP_X_REQUEST_START and HTTP_TRACEPARENT, as far as they are wanted."""
+        start = [(_START[0], _now())] if self._timed else []
+        trace = [(_TRACEPARENT[0], self._traceparent)] if self._traceparent else []
+        return start + trace
+
+    def make_ending(self) -> bytes:
+        """Return the last records of a request without content."""
+        kept = self.client.marked_ending
+        frame = kept[1] if kept and kept[0] is self._pool.config else self._make_frame()
+        if not self._timed:
+            return frame % (self.request_id, self._traceparent)
+        if not self._traceparent:
+            return frame % (self.request_id, _now())
+        return frame % (self.request_id, _now(), self._traceparent)
+
+    def _make_frame(self) -> bytes:
+        """Return those records with `%b` for each value, and keep them with the client."""
+        marks = [REQUEST_ID]
+        marks += [_START] if self._timed else []
+        marks += [_TRACEPARENT] if self._traceparent else []
+        pieces = encode_ending(self.client.port_pair, *marks)
+        frame = b"%b".join([piece.replace(b"%", b"%%") for piece in pieces])
+        self.client.marked_ending = (self._pool.config, frame)
+        return frame
+
+    def mark_fields(self) -> bytes:
+        """Return the same as `marks`, as field lines."""
+        lines = b"X-Request-Start: %b\r\n" % _now() if self._timed else b""
+        if self._traceparent:
+            lines += b"traceparent: %b\r\n" % self._traceparent
+        return lines
+
+    def take_timing(self, head: bytes) -> bytes:
+        """Keep the value of a Server-Timing at the end of `head`; return the head without it.
+
+        It differs each time, and without it the head is one that has come before.
+        """
+        at = head.rfind(b"\r\nServer-Timing: ")
+        match = _LAST_TIMING.fullmatch(head, at) if at > 0 else None
+        if match is None:
+            return head
+        self._upstream_timing = match[1]
+        return head[: at + 2] + b"\r\n"
+
+    # The client
+
+    def timing_field(self) -> bytes:
+        """Return Server-Timing: the upstream's parts, then the gateway's."""
+        told = self._upstream_timing
+        if self._timed:
+            told = b"%b, %b" % (told, self._parts()) if told else self._parts()
+        return b"Server-Timing: %b\r\n" % told if told else b""
+
+    def _parts(self) -> bytes:
+        connected = self.connected_at
+        if connected == self.began_at and self.first_byte_at:  # kept, free, in one read
+            return _USUAL % ((self.first_byte_at - connected) * 1000)
+        spent = self.milliseconds(self._process.loop.now)[: len(_NAMES)]
+        return _SPENT[len(spent)] % tuple(spent)
+
+    def _refuse(self, status: int, extra: bytes = b"") -> None:
+        id_field = b"X-Request-Id: %b\r\n" % self.request_id
+        super()._refuse(status, extra + id_field + self.timing_field())
+
+    # The access log
+
+    def _members(self, *, cut: bool) -> str:
+        members = super()._members(cut=cut)
+        if not self._traceparent:
+            return members
+        trace, own = self.prepared.trace, self._traceparent.decode()
+        parent = f'"{trace.span_id.decode()}"' if trace else "null"
+        sampled = "true" if own.endswith("1") else "false"
+        return (
+            f'{members}, "trace": "{own[3:35]}", "span": "{own[36:52]}", '
+            f'"parent": {parent}, "sampled": {sampled}'
+        )
+
+
+def _now() -> bytes:
+    """Return the time as X-Request-Start has it, in microseconds as Apache's %t."""
+    return b"t=%d" % (time_ns() // 1000)

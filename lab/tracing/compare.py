@@ -1,0 +1,39 @@
+"""Two traces beside each other: what differs between their servers, in figures."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from lab.tracing.model import Call, Packet, Trace
+from lab.tracing.wording import duration
+
+
+def differences(traces: Sequence[Trace]) -> Table:
+    """Return a table: a row for each thing that is counted, a column for each trace."""
+    counted = [figures(trace) for trace in traces]
+    table = Table("", *(trace.asked.backend for trace in traces), box=None, pad_edge=False)
+    names = list(dict.fromkeys(name for each in counted for name in each))
+    for name in names:
+        values = [each.get(name, "") for each in counted]
+        style = "bold" if len(set(values)) > 1 else "dim"
+        table.add_row(name, *values, style=style)
+    return table
+
+
+def figures(trace: Trace) -> Mapping[str, str]:
+    """Return what a trace says of its server, by name."""
+    calls = [e for e in trace.events if isinstance(e, Call) and e.lane == "backend"]
+    packets = [event for event in trace.events if isinstance(event, Packet)]
+    slept = sum(call.slept > 0 for call in calls)
+    names = Counter(call.name for call in calls)
+    told = {
+        "the requests, alone": duration(sum(answer.done for answer in trace.alone)),
+        "under strace": duration(sum(answer.done for answer in trace.traced)),
+        "segments": str(len(packets)),
+        "bytes in them": str(sum(packet.length for packet in packets)),
+        "threads that make calls": str(len({call.tid for call in calls})),
+        "system calls of the server": str(len(calls)),
+        "  in which it sleeps": str(slept),
+    }
+    return told | {f"  {name}": str(count) for name, count in names.most_common()}
