@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +61,7 @@ class Chosen:
 @click.option("--pcap", type=_file, metavar="FILE", help="The packets, for Wireshark.")
 @click.option("--perfetto", type=_file, metavar="FILE",
               help="For ui.perfetto.dev.")  # fmt: skip
+@click.option("--html", type=_file, metavar="FILE", help="A page with every call, to zoom into.")
 @click.option("--json", type=_file, metavar="FILE", help="Everything, for programs.")
 def trace(
     target: str, front: str | None, backend: str | None, compare: tuple[str, str] | None,
@@ -144,6 +147,11 @@ def _write(taken: Sequence[Taken], paths: Mapping[str, Path | None]) -> list[str
     if path := paths["json"]:
         path.write_text(json.dumps(as_json(traces), indent=1) + "\n")
         told.append(f"{path}: everything, see lab/tracing/SCHEMA.md")
+    if path := paths["html"]:
+        from lab.tracing import page  # a page needs Jinja and Vega's package; a ladder does not
+
+        page.write(path, traces, shlex.join(["lab", *sys.argv[1:]]))
+        told.append(f"{path}: open it in a browser")
     if path := paths["perfetto"]:
         path.write_text(json.dumps(perfetto(traces[0])) + "\n")
         told.append(f"{path}: open it at https://ui.perfetto.dev, which reads it in the browser")
