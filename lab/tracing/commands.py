@@ -4,7 +4,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -120,24 +120,37 @@ def _compared(chosen: Chosen, names: tuple[str, str]) -> list[Chosen]:
 
 
 def _take(console: Console, chosen: Chosen) -> Taken:
-    path, opens = _subject(chosen)
-    with console.status(f"tracing {path}"):
+    path = _path(chosen.target)
+    with console.status(f"tracing {path}"), _opening(chosen) as opens:
         return take(
             opens, path, count=chosen.count, reuse=chosen.reuse, client=chosen.client
         )  # fmt: skip
 
 
-def _subject(chosen: Chosen) -> tuple[str, Open]:
-    """Return the path to ask for, and what opens the chain for a run."""
-    if chosen.target.startswith("http://"):
-        parts = urlsplit(chosen.target)
-        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        return path, lambda: contextlib.nullcontext(subject.of_url(chosen.target))
-    if not (chosen.front or chosen.backend) and RunDir().load() is not None:
+def _path(target: str) -> str:
+    """Return what to ask for."""
+    if target.startswith("/"):
+        return target
+    parts = urlsplit(target)
+    return urlunsplit(("", "", parts.path or "/", parts.query, ""))
+
+
+@contextlib.contextmanager
+def _opening(chosen: Chosen) -> Iterator[Open]:
+    """Give what opens the chain for a run."""
+    if chosen.docker:
+        from lab.tracing import containers  # who has no Docker has no need of its SDK
+
+        with containers.beside() as chain:
+            yield lambda: contextlib.nullcontext(chain)
+    elif chosen.target.startswith("http://"):
+        yield lambda: contextlib.nullcontext(subject.of_url(chosen.target))
+    elif not (chosen.front or chosen.backend) and RunDir().load() is not None:
         state = require_state(RunDir())
-        return chosen.target, lambda: contextlib.nullcontext(subject.of_state(state))
-    front, backend = chosen.front or "gateway", chosen.backend or "fcgi-worker"
-    return chosen.target, lambda: subject.started(front, backend)
+        yield lambda: contextlib.nullcontext(subject.of_state(state))
+    else:
+        front, backend = chosen.front or "gateway", chosen.backend or "fcgi-worker"
+        yield lambda: subject.started(front, backend)
 
 
 def _write(taken: Sequence[Taken], paths: Mapping[str, Path | None]) -> list[str]:
