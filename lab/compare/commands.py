@@ -48,7 +48,11 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--duration", type=click.FloatRange(0.1, 3600), metavar="S",
               help="Seconds of a turn. [default: what fits into 20 minutes]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="[default: 5]")
-@click.option("--quick", is_flag=True, help="Under 3 minutes; no system calls, no idle memory.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Under 3 minutes; no system calls, no idle memory, by openloop only.",
+)
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
 @click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report, a page.")
 @click.option("--docker", is_flag=True, help="Servers in containers: docker-compose.yml.")

@@ -12,7 +12,9 @@ from loadtest.compare.rules import ROUNDS
 
 CONNECTIONS: Final = (1, 8, 64, 512)
 _FEWER: Final = (CONNECTIONS, (1, 64), (64,))
-"""What is tried in turn where nobody says how many, and the time does not suffice for all."""
+_QUICKLY: Final = (CONNECTIONS, (8, 64), (8,))
+"""What is tried in turn where nobody says how many, and the time does not suffice for all; for a
+quick look with few workers, for each of the many that are started is a process."""
 MOST_USERS: Final = 64
 """Of one locust process; the more there are, the more they wait for each other."""
 WORKERS: Final = 64
@@ -87,12 +89,17 @@ class Settings:
     seed: int = 0
     command: str = ""
     deep: bool = True
-    """Whether system calls and idle connections are measured too."""
+    """Whether system calls and idle connections are measured too, and wrk and locust are asked."""
 
     @property
     def finds_peaks(self) -> bool:
         """Whether the loads of the open loop follow from what the closed one gets."""
         return self.mode == "open" and not self.rates
+
+    @property
+    def for_wrk(self) -> bool:
+        """Whether wrk drives, too, where openloop is at its end."""
+        return self.mode == "closed" and self.deep
 
     @property
     def for_locust(self) -> int | None:
@@ -136,12 +143,13 @@ def decide(
     """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
     allowed = QUICK if quick else FULL
     rounds = rounds or ROUNDS
-    choices = (connections,) if connections else _FEWER
+    fewer = _QUICKLY if quick else _FEWER
+    choices = (connections,) if connections else fewer
     for chosen in choices:
         budget = Budget(
             contestants,
             len(routes),
-            len(chosen),
+            chosen,
             rounds,
             deep=not quick,
             loads=count_loads(mode, rates),
