@@ -171,7 +171,7 @@ def run(
     console: Console, plan: Settings, chosen: list[Contestant], where: Where = contestants.HERE
 ) -> Result:
     """Carry out a comparison under a progress display; Ctrl-C ends it with what is done."""
-    with console.status("getting ready"):
+    with console.status("getting ready: images that changed are built, at first for minutes"):
         where.prepare(chosen)
     console.print(_told(plan, chosen), highlight=False)
     started, begin = time.time(), time.monotonic()
