@@ -57,10 +57,11 @@ def beside() -> Iterator[Subject]:
 @contextlib.contextmanager
 def _side(project: Project, image: str, lane: LaneId, part: Container) -> Iterator[Container]:
     """Run a side container of `part` until the block ends."""
+    name = f"{project.name}-{SERVICE}-{lane}"
     try:
         side = project.client.containers.run(
             image,
-            name=f"{project.name}-{SERVICE}-{lane}",
+            name=name,
             detach=True,
             network_mode=f"container:{part.id}",
             pid_mode=f"container:{part.id}",
@@ -71,7 +72,10 @@ def _side(project: Project, image: str, lane: LaneId, part: Container) -> Iterat
             tmpfs={"/tmp": "size=256m"},
         )
     except DockerException as error:
-        raise LabError(f"no side container for {part.name}: {error}") from None
+        raise LabError(
+            f"no container beside {part.name}: {error}; if a trace that was killed has left one: "
+            f"docker rm --force {name}"
+        ) from None
     try:
         yield side
     finally:
