@@ -81,6 +81,14 @@ def test_the_json_says_what_was_run_and_found() -> None:
     assert first["findings"][0]["verdict"] == "confirmed"
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_of_nothing_outside_a_repository_is_a_page() -> None:
+    machine = {name: text for name, text in sample().machine.items() if name != "commit"}
+    text = book.render(Record(sample().started, machine, []))
+    assert "The notes, measured" in text
+    assert "at commit" not in text
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_chromium() as browser:
@@ -142,8 +150,3 @@ class TestInChromium:
         assert back == ("rgb(20, 22, 26)" if dark else "rgb(255, 255, 255)")
         assert opened.said == []
         opened.context.close()
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_record_without_entries_is_a_page() -> None:
-    assert "The notes, measured" in book.render(Record(sample().started, sample().machine, []))
