@@ -4,9 +4,12 @@ frame      what an experiment is, its findings, what it may use
 catalogue  which module shows which claim, in the order of the notes
 child      one experiment in this process, within its bounds; `python -m experiments ID --json -`
 running    the same in a process of its own, watched from outside; outcome: what comes of it
-drawing    figures: lines, bars; marks: strips, matrices, fitted lines; each with its table
+record     a run of several; show: in the terminal; book: as a page, with all their figures
+drawing    figures: lines, bars; marks: strips, matrices, fitted lines; timeline; all have a table
 proc       what /proc says of a process or thread
 timing     the cost of a call, medians, slopes
+models     the five I/O models; reading: one read in each, seen from three sides; uring: a ring
+echo       servers that count their calls and CPU time, blocking and multiplexing
 libc       select, poll and epoll by ctypes; pollers: what one call of each costs
 sockets    real connections, idle ones by the thousand, and the certainty that data came
 

@@ -26,7 +26,7 @@ from lab.rundir import LabError
 from loadtest.compare import diff as differences
 from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.levels import SHARES
-from loadtest.compare.result import Result, from_json, to_json
+from loadtest.compare.result import Mode, Result, from_json, to_json
 
 console = Console()
 _INTERRUPTED = 130
@@ -88,12 +88,13 @@ def compare(
     if rate is not None and mode != "open":
         raise click.UsageError("--rate is the open loop's; add --mode open")
     rates = settings.find_rates(rate) if rate is not None else ()
+    kind: Mode = "open" if mode == "open" else "closed"
     with _place(front, docker=docker) as where:
         chosen, given = _choose(names, preset, front, route, connections, where)
         able = [one for one in chosen if not one.described.unavailable]
         numbers, rounds, seconds, expected = settings.decide(
             len(able) + 1, given[0], given[1], rounds, duration, quick=quick,
-            loads=settings.count_loads(mode, rates), start=where.seconds_to_start,
+            mode=kind, rates=rates, start=where.seconds_to_start,
         )  # fmt: skip
         plan = Settings(
             routes={name: ROUTES[name] for name in given[0]},
@@ -102,7 +103,7 @@ def compare(
             duration=seconds,
             expected=expected,
             allowed=max(expected, QUICK if quick else FULL),
-            mode="open" if mode == "open" else "closed",
+            mode=kind,
             rates=rates,
             seed=random.randrange(1_000_000),
             command=shlex.join(["lab", *sys.argv[1:]]),

@@ -249,8 +249,16 @@ class Session:
             else:
                 self._ledger.add(key, found, histogram)
 
-        if taken is None or not taken.failure:
+        if taken and taken.failure:
+            return
+        if drive is by_openloop:
             self._attempt(contestant, step, connections)
+            return
+        try:
+            step(contestant)
+        except _FAILURES as error:  # of a witness, without whom the cell is what it is
+            if taken:
+                taken.remarks.append(str(error))
 
     @contextmanager
     def _instance(

@@ -97,9 +97,7 @@ class Settings:
     @property
     def for_locust(self) -> int | None:
         """At how many connections locust drives, too: the most that one process of it serves."""
-        if self.mode == "open" or not self.deep:
-            return None
-        return max((each for each in self.connections if each <= MOST_USERS), default=None)
+        return _for_locust(self.connections, self.mode, deep=self.deep)
 
     @property
     def levels(self) -> list[Level]:
@@ -110,6 +108,12 @@ class Settings:
     def loads(self) -> int:
         """How many loads each is put under."""
         return count_loads(self.mode, self.rates)
+
+
+def _for_locust(connections: tuple[int, ...], mode: Mode, *, deep: bool) -> int | None:
+    if mode == "open" or not deep:
+        return None
+    return max((each for each in connections if each <= MOST_USERS), default=None)
 
 
 def count_loads(mode: str, rates: tuple[float, ...]) -> int:
@@ -125,7 +129,8 @@ def decide(
     duration: float | None,
     *,
     quick: bool,
-    loads: int = 1,
+    mode: Mode = "closed",
+    rates: tuple[float, ...] = (),
     start: float = START,
 ) -> tuple[tuple[int, ...], int, float, float]:
     """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
@@ -133,7 +138,16 @@ def decide(
     rounds = rounds or ROUNDS
     choices = (connections,) if connections else _FEWER
     for chosen in choices:
-        budget = Budget(contestants, len(routes), len(chosen), rounds, not quick, loads, start)
+        budget = Budget(
+            contestants,
+            len(routes),
+            len(chosen),
+            rounds,
+            deep=not quick,
+            loads=count_loads(mode, rates),
+            locust=_for_locust(chosen, mode, deep=not quick) is not None,
+            start=start,
+        )
         if budget.fits(allowed):
             break
     seconds = duration or (budget.duration(allowed) if budget.fits(allowed) else SHORTEST)

@@ -39,12 +39,14 @@ class Budget:
     rounds: int
     deep: bool = False  # system calls and idle connections too
     loads: int = 1  # closed loop, equal rates, shares of the peak: each a cell
+    locust: bool = False  # whether it drives, at one number of connections
     start: float = START
 
     def seconds(self, duration: float) -> float:
         """Return how long it takes with turns of `duration`."""
         instances = self.contestants * self.connections
-        deep = self._deep(duration) if self.deep else 0.0
+        deep = self._deep() if self.deep else 0.0
+        deep += self._driven_by_locust * (duration + LOCUST_TURN)
         return self._cells * self.rounds * (duration + OVERHEAD) + instances * self.start + deep
 
     def duration(self, allowed: float) -> float:
@@ -57,14 +59,12 @@ class Budget:
         """Whether turns of the shortest duration fit."""
         return self.seconds(SHORTEST) <= allowed * RESERVE
 
-    def _deep(self, duration: float) -> float:
-        by_locust = self._driven_by_locust * (duration + LOCUST_TURN)
-        return self._cells * DEEP_TURN + self.contestants * DEEP_START + by_locust
+    def _deep(self) -> float:
+        return self._cells * DEEP_TURN + self.contestants * DEEP_START
 
     @property
     def _driven_by_locust(self) -> int:
-        """Cells of one number of connections; none in an open loop at several loads."""
-        return (self.contestants - 1) * self.routes if self.deep and self.loads == 1 else 0
+        return (self.contestants - 1) * self.routes if self.locust else 0
 
     @property
     def _cells(self) -> int:

@@ -40,6 +40,13 @@ def test_figures_have_keys_of_their_own_and_tables() -> None:
         assert {len(row) for row in chart.table.rows} == {len(chart.table.head)}
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the JavaScript that draws: to take it out of its package costs seconds."""
+    monkeypatch.setattr("pages._vega", lambda: "")
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_it_holds_verdicts_commands_and_sources() -> None:
     text = book.render(sample())
     for entry in sample().entries:
@@ -50,6 +57,7 @@ def test_it_holds_verdicts_commands_and_sources() -> None:
     assert text.count('class="finding refuted"') == sample().count("refuted") > 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_not_measured_says_why() -> None:
     lack = NotHere("no <such> thing here", "get one")
     entries = [
@@ -136,5 +144,6 @@ class TestInChromium:
         opened.context.close()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_record_without_entries_is_a_page() -> None:
     assert "The notes, measured" in book.render(Record(sample().started, sample().machine, []))

@@ -4,6 +4,8 @@ What depends on how fast a machine is, is not asserted: the verdict may be eithe
 promises must be found.
 """
 
+from typing import Any
+
 import pytest
 
 from experiments import running
@@ -34,7 +36,15 @@ def run(claim: str) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("claim", [claims[0] for claims in MODULES.values()])
+SLOW = {"M4", "E3"}
+"""Take more than some seconds where others are at work."""
+
+
+def marked(claim: str) -> Any:
+    return pytest.param(claim, marks=pytest.mark.slow if claim in SLOW else ())
+
+
+@pytest.mark.parametrize("claim", [marked(claims[0]) for claims in MODULES.values()])
 def test_it_ends_with_findings_of_its_own(claim: str) -> None:
     outcome = run(claim)
     for each in find(claim).claims:

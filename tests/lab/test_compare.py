@@ -240,15 +240,14 @@ def test_all_of_it_fits_into_the_time() -> None:
 
 def test_the_peaks_and_their_shares_fit_into_the_time() -> None:
     assert [count_loads("closed", ()), count_loads("open", (5.0, 6.0))] == [1, 2]
-    loads = count_loads("open", ())
-    assert loads == 1 + len(SHARES) + 1
+    assert count_loads("open", ()) == 1 + len(SHARES) + 1
     everything = len(BACKENDS) + 1
     numbers, rounds, _, expected = decide(
-        everything, ("hello",), None, None, None, quick=False, loads=loads
+        everything, ("hello",), None, None, None, quick=False, mode="open"
     )
     assert (numbers, rounds) == ((64,), 5), "fewer numbers of connections, not fewer rounds"
     assert expected < FULL
-    assert decide(7, ("hello",), None, None, None, quick=True, loads=loads)[3] < QUICK
+    assert decide(7, ("hello",), None, None, None, quick=True, mode="open")[3] < QUICK
 
 
 def test_the_time_of_the_last_answer_is_not_held_against_a_rate(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """`lab experiment`, as it is typed."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.processes import child_pids, is_alive, wait_until
 
 
 def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,6 +25,25 @@ def test_verdicts_are_printed_and_written(tmp_path: Path) -> None:
     found = json.loads(json_file.read_text(encoding="utf-8"))
     assert [each["key"] for each in found["experiments"]] == ["K1", "E5"]
     assert "lab experiment e5" in html_file.read_text(encoding="utf-8")
+
+
+def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    json_file = tmp_path / "found.json"
+    command = [sys.executable, "-m", "lab", "experiment", "k1", "m4", "--json", str(json_file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("K1"):
+                break
+        wait_until(lambda: child_pids(running.pid), "M4 runs")
+        (child,) = child_pids(running.pid)
+        running.send_signal(signal.SIGINT)
+        rest = running.stdout.read()
+        assert running.wait(60) == 130
+    assert "1 confirmed" in rest
+    found = json.loads(json_file.read_text(encoding="utf-8"))
+    assert [each["key"] for each in found["experiments"]] == ["K1"]
+    assert not is_alive(child)
 
 
 def test_an_unknown_id_is_refused_with_the_list() -> None:
