@@ -30,7 +30,7 @@ CERTAIN = {
     ],
     "S5": ["b) an answer of the gateway: 5xx"],
     "S6": ["1"],
-    "S8": ["101", "1"],
+    "S8": ["1"],
     "S10": ["b) a few", "405"],
 }
 """What does not depend on how fast a machine is."""
