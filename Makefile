@@ -14,11 +14,12 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 # Installs again only when a lock, the project's own metadata or the C extension changed.
-$(READY): requirements.lock requirements-bjoern.lock pyproject.toml $(wildcard servers/c_extension/*.[ch])
+$(READY): requirements.lock requirements-otlp.lock requirements-bjoern.lock pyproject.toml $(wildcard servers/c_extension/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainlab needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	@echo "setup: installing the locked dependencies into .venv"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --require-hashes -r requirements-otlp.lock
 	@$(SELF)
 	@touch $@
 
@@ -56,7 +57,8 @@ standings: setup ## ten quick comparisons (of NAMES, else all): does anybody cha
 	@$(BIN)/lab standings build/standings/*.json
 
 lock: ## resolve the dependencies anew (needs uv)
-	@for lock in "--extra lab --extra dev -o requirements.lock" "--extra bjoern -o requirements-bjoern.lock"; do \
+	@for lock in "--extra lab --extra dev -o requirements.lock" "--extra bjoern -o requirements-bjoern.lock" \
+		"--extra otlp --constraint requirements.lock -o requirements-otlp.lock"; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header --upgrade pyproject.toml $$lock; done
 	@for image in servers load; do \

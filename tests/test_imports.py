@@ -2,8 +2,8 @@
 
 `wire` imports the standard library only, and of that nothing that does I/O; `servers.app` nothing
 of ours. `gateway`, `fcgi_worker` and `servers` build on `wire` and `transport`, never on each
-other. `loadtest` and `experiments` drive the others from outside. `pages` is what their HTML
-pages share. `lab` may import all; nobody imports `lab`.
+other. `otlp` knows the others by their logs. `loadtest` and `experiments` drive the others from
+outside. `pages` is what their HTML pages share. `lab` may import all; nobody imports `lab`.
 """
 
 import ast
@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {
-    "wire", "transport", "gateway", "fcgi_worker", "servers", "pages", "loadtest", "experiments",
-    "lab",
+    "wire", "transport", "gateway", "fcgi_worker", "otlp", "servers", "pages", "loadtest",
+    "experiments", "lab",
 }  # fmt: skip
 MAY_IMPORT = {
     "wire": {"wire"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "servers": {"wire", "transport", "servers"},
     "gateway": {"wire", "transport", "gateway"},
     "fcgi_worker": {"wire", "transport", "fcgi_worker"},
+    "otlp": {"otlp"},
     "pages": {"pages"},
     "loadtest": {"loadtest", "pages"},
     "experiments": {"experiments", "loadtest", "pages"},

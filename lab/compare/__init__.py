@@ -4,6 +4,7 @@
     settings       what is compared: routes, presets, how long it takes
     contestants    architectures and the null server, started and described
     containers     the same in containers, for --docker
+    instances      contestants as they run: started, warmed, lent for a turn
     footprint      what a part has used and holds, and when it has taken its clients, from /proc
     turn           load on one instance, and what it cost each part
     deep           system calls by name, memory of idle connections

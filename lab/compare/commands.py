@@ -26,7 +26,7 @@ from lab.rundir import LabError
 from loadtest.compare import diff as differences
 from loadtest.compare.budget import FULL, QUICK
 from loadtest.compare.levels import SHARES
-from loadtest.compare.result import Result, from_json, to_json
+from loadtest.compare.result import Mode, Result, from_json, to_json
 
 console = Console()
 _INTERRUPTED = 130
@@ -48,7 +48,11 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--duration", type=click.FloatRange(0.1, 3600), metavar="S",
               help="Seconds of a turn. [default: what fits into 20 minutes]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="[default: 5]")
-@click.option("--quick", is_flag=True, help="Under 3 minutes; no system calls, no idle memory.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Under 3 minutes; no system calls, no idle memory, by openloop only.",
+)
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
 @click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report, a page.")
 @click.option("--docker", is_flag=True, help="Servers in containers: docker-compose.yml.")
@@ -88,12 +92,13 @@ def compare(
     if rate is not None and mode != "open":
         raise click.UsageError("--rate is the open loop's; add --mode open")
     rates = settings.find_rates(rate) if rate is not None else ()
+    kind: Mode = "open" if mode == "open" else "closed"
     with _place(front, docker=docker) as where:
         chosen, given = _choose(names, preset, front, route, connections, where)
         able = [one for one in chosen if not one.described.unavailable]
         numbers, rounds, seconds, expected = settings.decide(
             len(able) + 1, given[0], given[1], rounds, duration, quick=quick,
-            loads=settings.count_loads(mode, rates), start=where.seconds_to_start,
+            mode=kind, rates=rates, start=where.seconds_to_start,
         )  # fmt: skip
         plan = Settings(
             routes={name: ROUTES[name] for name in given[0]},
@@ -102,7 +107,7 @@ def compare(
             duration=seconds,
             expected=expected,
             allowed=max(expected, QUICK if quick else FULL),
-            mode="open" if mode == "open" else "closed",
+            mode=kind,
             rates=rates,
             seed=random.randrange(1_000_000),
             command=shlex.join(["lab", *sys.argv[1:]]),
@@ -166,7 +171,7 @@ def run(
     console: Console, plan: Settings, chosen: list[Contestant], where: Where = contestants.HERE
 ) -> Result:
     """Carry out a comparison under a progress display; Ctrl-C ends it with what is done."""
-    with console.status("getting ready"):
+    with console.status("getting ready: images that changed are built, at first for minutes"):
         where.prepare(chosen)
     console.print(_told(plan, chosen), highlight=False)
     started, begin = time.time(), time.monotonic()

@@ -17,24 +17,24 @@ was taken by the time of a Ctrl-C is a result, too.
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from lab.compare import deep
-from lab.compare.contestants import Contestant, Running
+from lab.compare.contestants import Contestant
+from lab.compare.instances import Instances
 from lab.compare.ledger import Ledger
-from lab.compare.settings import WORKERS, Route, Settings
-from lab.compare.turn import Cores, Drive, by_locust, by_openloop, by_wrk, on, take
+from lab.compare.settings import ROUTES, WORKERS, Route, Settings
+from lab.compare.turn import Cores, Drive, by_locust, by_openloop, by_wrk, take
 from lab.processes import ignore_interrupts
-from lab.rundir import LabError, RunDir
+from lab.rundir import LabError
 from loadtest.compare import driver
 from loadtest.compare.driver import NotDriven, Turn
 from loadtest.compare.levels import CLOSED, Level
 from loadtest.compare.result import Ceiling, Cell
 
-WARM: Final = 0.15  # seconds
 DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
 
 LEFT_OUT: Final = "--quick leaves it out"
@@ -50,8 +50,6 @@ TurnOf = tuple[Contestant, str, Route]
 
 _FAILURES: Final = (LabError, NotDriven, OSError)
 """Of a contestant, which cost nobody else anything."""
-
-_HELLO: Final = Route("/hello", b"Hello, world!\n")
 
 
 class Session:
@@ -71,13 +69,13 @@ class Session:
         self._folder = folder
         self._watch = watch
         self._deadline = time.monotonic() + settings.allowed
-        self._instances = 0
         self._done = 0
         self._order = random.Random(settings.seed)
         self._ledger = Ledger((deep.lacking() or ENDED) if settings.deep else LEFT_OUT)
         self._idle: dict[str, tuple[dict[str, float], str]] = {}
         """Bytes per idle connection by part, and why something lacks, by contestant."""
         self.cores = Cores.here()
+        self._instances = Instances(folder, self.cores)
 
     def run(self) -> None:
         """Take all rounds; KeyboardInterrupt ends it early, with what is taken."""
@@ -108,7 +106,6 @@ class Session:
     # One number of connections
 
     def _block(self, connections: int, stack: ExitStack) -> None:
-        running: dict[str, Running] = {}
         workers = min(connections, WORKERS)
         for contestant in [*self._contestants, *([self._null] if self._null else [])]:
             self._register(contestant, connections, workers)
@@ -116,54 +113,51 @@ class Session:
                 self._watch(f"starting {contestant.name}", self._part())
                 self._attempt(
                     contestant,
-                    lambda one: running.update({one.name: self._open(one, workers, stack)}),
+                    lambda one: self._instances.keep(one, self._routes(one), workers, stack),
                     connections,
                 )
-        self._go_round(connections, running, self._first())
-        self._go_further(connections, running)
-        self._go_by_locust(connections, running)
-        self._go_at_shares(connections, running)
+        self._go_round(connections, self._first())
+        self._go_further(connections)
+        self._go_by_locust(connections)
+        self._go_at_shares(connections)
         if self._settings.deep and deep.events():
             for contestant, name, route in self._own_turns():
                 self._watch(f"system calls: {contestant.name} {name}", self._part())
-                self._count_calls(contestant, name, route, connections, running)
+                self._count_calls(contestant, name, route, connections)
 
-    def _go_round(
-        self, connections: int, running: dict[str, Running], turns: list[tuple[TurnOf, Level]]
-    ) -> None:
+    def _go_round(self, connections: int, turns: list[tuple[TurnOf, Level]]) -> None:
         """Take all rounds of these turns."""
         for number in range(self._settings.rounds):
             for (contestant, name, route), level in self._order.sample(turns, len(turns)):
                 what = f"{connections} connections, round {number + 1}: {contestant.name} {name}"
                 told = f"{what}, {level}" if level != CLOSED else what
                 self._watch(told, self._part())
-                self._take(contestant, name, route, connections, running, by_openloop, level)
+                self._take(contestant, name, route, connections, by_openloop, level)
 
-    def _go_at_shares(self, connections: int, running: dict[str, Running]) -> None:
+    def _go_at_shares(self, connections: int) -> None:
         """Drive everybody at shares of the peaks that were found, and at one equal rate."""
         if self._settings.finds_peaks:
             levels = self._ledger.open_shares(connections)
             loads = [(turn, level) for turn in self._own_turns() for level in levels[turn[1]]]
-            self._go_round(connections, running, loads)
+            self._go_round(connections, loads)
 
-    def _go_further(self, connections: int, running: dict[str, Running]) -> None:
+    def _go_further(self, connections: int) -> None:
         """Have wrk drive the cells where openloop was at its end, while there is time."""
-        bound = self._bound(connections) if self._settings.mode == "closed" else []
+        bound = self._bound(connections) if self._settings.for_wrk else []
         for _ in range(self._settings.rounds):
-            self._go_once(bound, f"{connections} connections, wrk", connections, running, by_wrk)
+            self._go_once(bound, f"{connections} connections, wrk", connections, by_wrk)
 
-    def _go_by_locust(self, connections: int, running: dict[str, Running]) -> None:
+    def _go_by_locust(self, connections: int) -> None:
         """Have locust drive every cell once, at one number of connections, while there is time."""
         if connections == self._settings.for_locust:
             what = f"{connections} users of locust"
-            self._go_once(self._own_turns(), what, connections, running, by_locust)
+            self._go_once(self._own_turns(), what, connections, by_locust)
 
     def _go_once(
         self,
         turns: list[TurnOf],
         what: str,
         connections: int,
-        running: dict[str, Running],
         drive: Drive,
     ) -> None:
         """Take these turns in an order drawn anew, as many as there is time for."""
@@ -171,7 +165,7 @@ class Session:
             if self._late():
                 return
             self._watch(f"{what}: {contestant.name} {name}", self._part())
-            self._take(contestant, name, route, connections, running, drive)
+            self._take(contestant, name, route, connections, drive)
 
     def _own_turns(self) -> list[TurnOf]:
         """Return the contestants' turns."""
@@ -183,7 +177,7 @@ class Session:
 
     def _null_turns(self) -> list[TurnOf]:
         """Return the null server's one turn; none where there is no null server."""
-        return [(self._null, "hello", _HELLO)] if self._null else []
+        return [(self._null, "hello", ROUTES["hello"])] if self._null else []
 
     def _first(self) -> list[tuple[TurnOf, Level]]:
         """Return the turns at the loads known beforehand, and the null server's."""
@@ -212,15 +206,10 @@ class Session:
         except _FAILURES as error:
             self._ledger.fail(contestant.name, connections, str(error))
 
-    def _open(self, contestant: Contestant, workers: int, stack: ExitStack) -> Running:
-        self._instances += 1
-        run_dir = RunDir(self._folder / str(self._instances))
-        with on(self.cores.servers):
-            running = contestant.start(run_dir, workers, stack)
-        routes = self._settings.routes if contestant is not self._null else {"hello": _HELLO}
-        for route in routes.values():
-            driver.warm(Turn(running.url + route.path, route.body, workers, WARM))
-        return running
+    def _routes(self, contestant: Contestant) -> list[Route]:
+        """Return what it is asked."""
+        hello = contestant is self._null
+        return [ROUTES["hello"]] if hello else list(self._settings.routes.values())
 
     # One turn
 
@@ -230,7 +219,6 @@ class Session:
         name: str,
         route: Route,
         connections: int,
-        running: dict[str, Running],
         drive: Drive,
         level: Level = CLOSED,
     ) -> None:
@@ -240,7 +228,7 @@ class Session:
 
         def step(one: Contestant) -> None:
             rate, seconds = taken.rate if taken else None, self._settings.duration
-            with self._instance(one, connections, running) as instance:
+            with self._instances.lend(one, route, connections) as instance:
                 found, histogram = take(
                     instance, route, connections, rate, seconds, self.cores, drive
                 )
@@ -249,19 +237,16 @@ class Session:
             else:
                 self._ledger.add(key, found, histogram)
 
-        if taken is None or not taken.failure:
-            self._attempt(contestant, step, connections)
-
-    @contextmanager
-    def _instance(
-        self, contestant: Contestant, connections: int, running: dict[str, Running]
-    ) -> Iterator[Running]:
-        """Lend the running instance, or one that lives for this turn."""
-        if contestant.resident:
-            yield running[contestant.name]
+        if taken and taken.failure:
             return
-        with ExitStack() as stack:
-            yield self._open(contestant, min(connections, WORKERS), stack)
+        if drive is by_openloop:
+            self._attempt(contestant, step, connections)
+            return
+        try:
+            step(contestant)
+        except _FAILURES as error:  # of a witness, without whom the cell is what it is
+            if taken and str(error) not in taken.remarks:
+                taken.remarks.append(str(error))
 
     def _count_calls(
         self,
@@ -269,7 +254,6 @@ class Session:
         name: str,
         route: Route,
         connections: int,
-        running: dict[str, Running],
     ) -> None:
         """Count in each of a route's cells: how many calls a request takes depends on the load."""
         for (who, where, number, _), taken in self._ledger.taken.items():
@@ -279,7 +263,7 @@ class Session:
                 taken.calls_missing = taken.failure or NO_TIME
                 continue
             try:
-                with self._instance(contestant, connections, running) as instance:
+                with self._instances.lend(contestant, route, connections) as instance:
                     turn = Turn(
                         instance.url + route.path, route.body, connections, DEEP, taken.rate
                     )
@@ -294,7 +278,9 @@ class Session:
             return {}, contestant.described.unavailable or NO_TIME
         try:
             with ExitStack() as stack:
-                return deep.idle_bytes(self._open(contestant, WORKERS, stack))
+                return deep.idle_bytes(
+                    self._instances.open(contestant, self._routes(contestant), WORKERS, stack)
+                )
         except _FAILURES as error:
             return {}, str(error)
 

@@ -12,7 +12,9 @@ from loadtest.compare.rules import ROUNDS
 
 CONNECTIONS: Final = (1, 8, 64, 512)
 _FEWER: Final = (CONNECTIONS, (1, 64), (64,))
-"""What is tried in turn where nobody says how many, and the time does not suffice for all."""
+_QUICKLY: Final = (CONNECTIONS, (8, 64), (8,))
+"""What is tried in turn where nobody says how many, and the time does not suffice for all; for a
+quick look with few workers, for each of the many that are started is a process."""
 MOST_USERS: Final = 64
 """Of one locust process; the more there are, the more they wait for each other."""
 WORKERS: Final = 64
@@ -87,7 +89,7 @@ class Settings:
     seed: int = 0
     command: str = ""
     deep: bool = True
-    """Whether system calls and idle connections are measured too."""
+    """Whether system calls and idle connections are measured too, and wrk and locust are asked."""
 
     @property
     def finds_peaks(self) -> bool:
@@ -95,11 +97,14 @@ class Settings:
         return self.mode == "open" and not self.rates
 
     @property
+    def for_wrk(self) -> bool:
+        """Whether wrk drives, too, where openloop is at its end."""
+        return self.mode == "closed" and self.deep
+
+    @property
     def for_locust(self) -> int | None:
         """At how many connections locust drives, too: the most that one process of it serves."""
-        if self.mode == "open" or not self.deep:
-            return None
-        return max((each for each in self.connections if each <= MOST_USERS), default=None)
+        return _for_locust(self.connections, self.mode, deep=self.deep)
 
     @property
     def levels(self) -> list[Level]:
@@ -110,6 +115,12 @@ class Settings:
     def loads(self) -> int:
         """How many loads each is put under."""
         return count_loads(self.mode, self.rates)
+
+
+def _for_locust(connections: tuple[int, ...], mode: Mode, *, deep: bool) -> int | None:
+    if mode == "open" or not deep:
+        return None
+    return max((each for each in connections if each <= MOST_USERS), default=None)
 
 
 def count_loads(mode: str, rates: tuple[float, ...]) -> int:
@@ -125,15 +136,26 @@ def decide(
     duration: float | None,
     *,
     quick: bool,
-    loads: int = 1,
+    mode: Mode = "closed",
+    rates: tuple[float, ...] = (),
     start: float = START,
 ) -> tuple[tuple[int, ...], int, float, float]:
     """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
     allowed = QUICK if quick else FULL
     rounds = rounds or ROUNDS
-    choices = (connections,) if connections else _FEWER
+    fewer = _QUICKLY if quick else _FEWER
+    choices = (connections,) if connections else fewer
     for chosen in choices:
-        budget = Budget(contestants, len(routes), len(chosen), rounds, not quick, loads, start)
+        budget = Budget(
+            contestants,
+            len(routes),
+            chosen,
+            rounds,
+            deep=not quick,
+            loads=count_loads(mode, rates),
+            locust=_for_locust(chosen, mode, deep=not quick) is not None,
+            start=start,
+        )
         if budget.fits(allowed):
             break
     seconds = duration or (budget.duration(allowed) if budget.fits(allowed) else SHORTEST)

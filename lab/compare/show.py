@@ -17,7 +17,6 @@ from loadtest.compare.diff import Change
 from loadtest.compare.levels import CLOSED, level_of
 from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Result, Standing, Summary
-from loadtest.compare.rules import VERDICTS
 
 _STYLES: Final = {
     "valid": "green", "noisy": "yellow", "generator-bound": "yellow", "errors": "bold red",
@@ -132,7 +131,7 @@ def _show_evidence(console: Console, result: Result) -> None:
             told.add((cell.architecture, check.name))
             where = "" if check.name == "available" else f", {cell.route} × {cell.connections}"
             where += f", {level_of(cell)}" if where and cell.mode == "open" else ""
-            style = _STYLES[VERDICTS.get(check.name, "unavailable")]
+            style = _STYLES[cell.verdict]
             console.print(
                 Text.assemble((f"{cell.architecture}{where}", style), ": ", check.evidence)
             )

@@ -1,7 +1,7 @@
 """`lab tour`: what the reader of the notes sets out to build, stage by stage, in the terminal.
 
 stage      what a stage, a step and a question are
-stages     all of them, in order; s1_s2 … s9_s11: their texts and measurements
+stages     all of them, in order; s1_s2_server … s9_s11: their texts and measurements
 workbench  what a stage starts, and stops at its end
 clients    bytes to and from a server, by hand
 walk       the walk: tell, ask, measure, say whether it was foreseen

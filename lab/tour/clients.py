@@ -56,7 +56,8 @@ class Answer:
 def read_answer(sock: socket.socket, rest: bytes = b"") -> Answer:
     """Send the `rest` of a request; read until the server closes, or resets, the connection."""
     begin, received = time.monotonic(), bytearray()
-    sock.sendall(rest)
+    if rest:  # to send nothing fails as well, where this half is closed
+        sock.sendall(rest)
     try:
         while piece := sock.recv(65536):
             received += piece

@@ -29,7 +29,7 @@ def _prefork_killed(bench: Workbench) -> Measured:
     part = bench.server("prefork", _WORKERS)
     before = children(part)
     idle = {each.pid: each.num_fds() for each in before}
-    with clients.together(part, _WORKERS, f"/wait?ms={2 * _MS}") as crowd:
+    with clients.together(part, _WORKERS, f"/wait?ms={3 * _MS}") as crowd:
         wait_until(lambda: all(each.num_fds() > idle[each.pid] for each in before),
                    "every child has a client")  # fmt: skip
         before[0].kill()

@@ -5,7 +5,8 @@ from typing import Final
 
 from lab.rundir import LabError
 from lab.tour.s1_s2_server import S1, S2
-from lab.tour.s3_s4_connection import S3, S4
+from lab.tour.s3_packets import S3
+from lab.tour.s4_connection import S4
 from lab.tour.s5_chain import S5
 from lab.tour.s6_s8_models import S6, S7, S8
 from lab.tour.s9_s11 import S9, S10, S11

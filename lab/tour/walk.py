@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from lab.rundir import LabError
 from lab.tour.stage import NotAnAnswer, Question, Stage, Step
 from lab.tour.workbench import Workbench
 
@@ -71,8 +72,11 @@ class Walk:
         for line in question.choices():
             self._say(f"  {line}")
         said = self._ask(question) if self._asks else _SKIPPED
-        with self._console.status("measuring"):
-            measured = step.measure(bench)
+        try:
+            with self._console.status("measuring"):
+                measured = step.measure(bench)
+        except OSError as error:  # a broken pipe, say, of which click would not speak
+            raise LabError(f"the step could not be measured: {error}") from error
         for line in measured.seen:
             self._say(f"│ {line}", "dim")
         if measured.found is None:

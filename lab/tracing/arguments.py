@@ -15,7 +15,7 @@ _DESCRIPTOR: Final = re.compile(r"(-?\d+)<(.*)>")
 _NOTED: Final = re.compile(r"\b(\d+|AT_FDCWD)<(?:->|[^<>])*>(?:\(deleted\))?")
 _TCP: Final = re.compile(r"TCP(?:v6)?:\[(.+)->(.+)\]")
 _UNIX: Final = re.compile(r'UNIX(?:-STREAM)?:\[(\d+)(?:->(\d+))?(?:,".*")?\]')
-_INODE: Final = re.compile(r"(?:TCP(?:v6)?|socket):\[(\d+)\]")
+_SOCKET: Final = re.compile(r"socket:\[(\d+)\]")
 _ADDRESS: Final = re.compile(
     r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]*)"'
 )
@@ -67,8 +67,8 @@ def descriptor(argument: str) -> Descriptor | None:
     if unix := _UNIX.fullmatch(target):
         peer = f"unix:{unix[2]}" if unix[2] and unix[2] != "0" else ""
         return Descriptor(number, target, f"unix:{unix[1]}", peer)
-    if inode := _INODE.fullmatch(target):
-        return Descriptor(number, f"socket {inode[1]}")
+    if inode := _SOCKET.fullmatch(target):  # of another network namespace: it may be a unix socket
+        return Descriptor(number, target, f"unix:{inode[1]}")
     return Descriptor(number, target)
 
 

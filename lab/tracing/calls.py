@@ -1,11 +1,9 @@
 """System calls, from strace's lines to what they mean for a connection.
 
-What a descriptor leads to stands in the line itself (`strace -yy`), but a socket that is not
-connected yet has one name only; its other end is known from a later call of the same thread on the
-same descriptor, and a unix socket's from any line that names both ends.
+What a descriptor leads to stands in the line itself (`strace -yy`), or in another line.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from lab.tracing.arguments import Descriptor, content, descriptor, readable, split
@@ -37,7 +35,6 @@ def understand(lane: LaneId, raw: Iterable[RawCall | RawNote]) -> tuple[list[Cal
             notes.append(Note(entry.time, lane, entry.tid, entry.text))
         else:
             calls.append(_call(lane, entry))
-    _complete_ends(calls)
     return calls, notes
 
 
@@ -69,14 +66,20 @@ def _data(raw: RawCall, role: Role, arguments: list[str]) -> bytes:
     return content(buffer, int(moved))
 
 
-def _complete_ends(calls: list[Call]) -> None:
-    peers = {call.local: call.remote for call in calls if call.remote}
-    peers |= {remote: local for local, remote in list(peers.items()) if remote.startswith("unix:")}
-    later: dict[tuple[int, int], tuple[str, str]] = {}
-    for call in reversed(calls):
+def complete_ends(calls: Sequence[Call]) -> None:
+    """Tell each call the end of its socket that its own line does not name.
+
+    A socket that is not connected yet has no other end; a later call of the same thread on the same
+    descriptor names it. A unix socket that was connected from another container is known to strace
+    by its number alone; the line of whoever connected it has both.
+    """
+    peers = {call.local: call.remote for call in calls if call.remote.startswith("unix:")}
+    peers |= {remote: local for local, remote in list(peers.items())}
+    later: dict[tuple[LaneId, int, int], tuple[str, str]] = {}
+    for call in sorted(calls, key=lambda call: call.start, reverse=True):
         if call.descriptor is None:
             continue
-        key = (call.tid, call.descriptor)
+        key = (call.lane, call.tid, call.descriptor)
         if call.name == "socket" or call.role == "accept":
             later.pop(key, None)
         if call.local.startswith("unix:") and not call.remote:

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -59,6 +61,7 @@ class Chosen:
 @click.option("--pcap", type=_file, metavar="FILE", help="The packets, for Wireshark.")
 @click.option("--perfetto", type=_file, metavar="FILE",
               help="For ui.perfetto.dev.")  # fmt: skip
+@click.option("--html", type=_file, metavar="FILE", help="A page with every call, to zoom into.")
 @click.option("--json", type=_file, metavar="FILE", help="Everything, for programs.")
 def trace(
     target: str, front: str | None, backend: str | None, compare: tuple[str, str] | None,
@@ -117,24 +120,37 @@ def _compared(chosen: Chosen, names: tuple[str, str]) -> list[Chosen]:
 
 
 def _take(console: Console, chosen: Chosen) -> Taken:
-    path, opens = _subject(chosen)
-    with console.status(f"tracing {path}"):
+    path = _path(chosen.target)
+    with console.status(f"tracing {path}"), _opening(chosen) as opens:
         return take(
             opens, path, count=chosen.count, reuse=chosen.reuse, client=chosen.client
         )  # fmt: skip
 
 
-def _subject(chosen: Chosen) -> tuple[str, Open]:
-    """Return the path to ask for, and what opens the chain for a run."""
-    if chosen.target.startswith("http://"):
-        parts = urlsplit(chosen.target)
-        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        return path, lambda: contextlib.nullcontext(subject.of_url(chosen.target))
-    if not (chosen.front or chosen.backend) and RunDir().load() is not None:
+def _path(target: str) -> str:
+    """Return what to ask for."""
+    if target.startswith("/"):
+        return target
+    parts = urlsplit(target)
+    return urlunsplit(("", "", parts.path or "/", parts.query, ""))
+
+
+@contextlib.contextmanager
+def _opening(chosen: Chosen) -> Iterator[Open]:
+    """Give what opens the chain for a run."""
+    if chosen.docker:
+        from lab.tracing import containers  # who has no Docker has no need of its SDK
+
+        with containers.beside() as chain:
+            yield lambda: contextlib.nullcontext(chain)
+    elif chosen.target.startswith("http://"):
+        yield lambda: contextlib.nullcontext(subject.of_url(chosen.target))
+    elif not (chosen.front or chosen.backend) and RunDir().load() is not None:
         state = require_state(RunDir())
-        return chosen.target, lambda: contextlib.nullcontext(subject.of_state(state))
-    front, backend = chosen.front or "gateway", chosen.backend or "fcgi-worker"
-    return chosen.target, lambda: subject.started(front, backend)
+        yield lambda: contextlib.nullcontext(subject.of_state(state))
+    else:
+        front, backend = chosen.front or "gateway", chosen.backend or "fcgi-worker"
+        yield lambda: subject.started(front, backend)
 
 
 def _write(taken: Sequence[Taken], paths: Mapping[str, Path | None]) -> list[str]:
@@ -144,6 +160,11 @@ def _write(taken: Sequence[Taken], paths: Mapping[str, Path | None]) -> list[str
     if path := paths["json"]:
         path.write_text(json.dumps(as_json(traces), indent=1) + "\n")
         told.append(f"{path}: everything, see lab/tracing/SCHEMA.md")
+    if path := paths["html"]:
+        from lab.tracing import page  # a page needs Jinja and Vega's package; a ladder does not
+
+        page.write(path, traces, shlex.join(["lab", *sys.argv[1:]]))
+        told.append(f"{path}: open it in a browser")
     if path := paths["perfetto"]:
         path.write_text(json.dumps(perfetto(traces[0])) + "\n")
         told.append(f"{path}: open it at https://ui.perfetto.dev, which reads it in the browser")

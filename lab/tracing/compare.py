@@ -9,15 +9,20 @@ from lab.tracing.model import Call, Packet, Trace
 from lab.tracing.wording import duration
 
 
-def differences(traces: Sequence[Trace]) -> Table:
-    """Return a table: a row for each thing that is counted, a column for each trace."""
+def differing(traces: Sequence[Trace]) -> list[list[str]]:
+    """Return what is counted in each trace: a head with their names, then a row for each thing."""
     counted = [figures(trace) for trace in traces]
-    table = Table("", *(trace.asked.backend for trace in traces), box=None, pad_edge=False)
     names = list(dict.fromkeys(name for each in counted for name in each))
-    for name in names:
-        values = [each.get(name, "") for each in counted]
-        style = "bold" if len(set(values)) > 1 else "dim"
-        table.add_row(name, *values, style=style)
+    head = ["", *(trace.asked.backend for trace in traces)]
+    return [head, *([name, *(each.get(name, "") for each in counted)] for name in names)]
+
+
+def differences(traces: Sequence[Trace]) -> Table:
+    """Return it as a table for a terminal; what differs stands out."""
+    head, *rows = differing(traces)
+    table = Table(*head, box=None, pad_edge=False)
+    for name, *values in rows:
+        table.add_row(name, *values, style="bold" if len(set(values)) > 1 else "dim")
     return table
 
 

@@ -4,7 +4,7 @@ A TCP connection is known by the port of the part that accepted it. A unix conne
 two sockets were used in two lanes; sockets between the processes of one part are that part's own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Literal
 
 from lab.tracing.model import Call, Connection, Lane, LaneId, Packet, Side
@@ -16,7 +16,12 @@ _ORDER: Sequence[LaneId] = ("client", "front", "backend")
 class Connections:
     """All of one run, numbered as they are found; calls find theirs by `of_call`."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[Lane], client_ports: Set[int]) -> None:
+        """Know the lanes; of those with the first part only the client's own, where it told them.
+
+        Others ask it, too: a health check, a load.
+        """
+        self._client_ports = client_ports
         self._ports = {lane.port: lane.id for lane in lanes if lane.port}
         self._lanes = [lane.id for lane in lanes]
         self._known: dict[frozenset[str], Connection] = {}
@@ -54,8 +59,12 @@ class Connections:
     def _tcp(self, one: str, another: str) -> tuple[str, str, LaneId] | None:
         for client, server in ((one, another), (another, one)):
             port = server.rpartition(":")[2]
-            if not server.startswith("unix:") and port.isdigit() and int(port) in self._ports:
-                return client, server, self._ports[int(port)]
+            lane = self._ports.get(int(port)) if port.isdigit() else None
+            if lane is None or server.startswith("unix:"):
+                continue
+            asks = int(client.rpartition(":")[2])
+            if self._before(lane) != "client" or asks in (self._client_ports or {asks}):
+                return client, server, lane
         return None
 
     def _unix(self, one: str, another: str) -> tuple[str, str, LaneId] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lab.tracing import skew, states
-from lab.tracing.calls import understand
+from lab.tracing.calls import complete_ends, understand
 from lab.tracing.connections import Connections, packets_of
 from lab.tracing.messages import decode
 from lab.tracing.model import (
@@ -27,7 +27,7 @@ from lab.tracing.model import (
     Skew,
     Span,
 )
-from lab.tracing.run import Seen
+from lab.tracing.run import Seen, client_ports
 from lab.tracing.streams import Streams, gather
 from lab.tracing.waits import find_waits, spans
 
@@ -55,7 +55,8 @@ def merge(lanes: Sequence[Lane], seen: Seen) -> Merged:
         own, said = understand(lane.id, seen.calls.get(lane.id, ()))
         calls += own
         notes += said
-    connections = Connections(lanes)
+    complete_ends(calls)
+    connections = Connections(lanes, client_ports(seen.answers))
     connections.note_owners(calls)
     packets = packets_of(seen.captured.segments if seen.captured else (), connections)
     connections.assign(calls)

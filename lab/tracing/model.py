@@ -113,8 +113,12 @@ class Call:
 
     @property
     def phases(self) -> tuple[int, int]:
-        """The two phases of a read, in ns: until its data were there, and until it had them."""
-        if self.role != "read" or self.end is None or not self.data:
+        """The two phases of a read, in ns: until its data were there, and until it had them.
+
+        Nothing is known of them (0, 0) when it slept and nobody was seen to wake it.
+        """
+        unknown = self.slept and self.ready is None
+        if self.role != "read" or self.end is None or not self.data or unknown:
             return 0, 0
         begin = self.start + self.slept
         return self.slept, self.end - begin

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lab.tracing import wording
-from lab.tracing.model import Call, Change, Event, LaneId, Message, Note, Packet, Trace, other
+from lab.tracing.model import Call, Change, Event, LaneId, Message, Note, Packet, Span, Trace, other
 
 
 @dataclass(slots=True)
@@ -26,13 +26,29 @@ class Row:
     events: Sequence[Event] = field(default_factory=list)
 
 
-def rows(trace: Trace) -> list[Row]:
-    """Return all rows of a trace."""
-    names = _names(trace)
+class Lives:
+    """What each lane does at a moment: it runs while one of its threads does."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._spans: dict[LaneId, list[Span]] = {}
+        for span in trace.spans:
+            self._spans.setdefault(span.lane, []).append(span)
+
+    def at(self, lane: LaneId, time: int) -> Literal["runs", "sleeps", "unknown"]:
+        """Return what a lane does; unknown where nothing was seen of its threads."""
+        doing = {span.doing for span in self._spans.get(lane, ()) if span.start <= time < span.end}
+        if "runs" in doing:
+            return "runs"
+        return "sleeps" if doing else "unknown"
+
+
+def rows(trace: Trace, *, together: bool = True) -> list[Row]:
+    """Return all rows of a trace; calls that set something up stand `together`, or each alone."""
+    names = {key: f"#{number} " for key, number in thread_numbers(trace).items()}
     found: list[Row] = []
     minor: list[Call] = []
     for event in trace.events:
-        if isinstance(event, Call) and _is_minor(event):
+        if together and isinstance(event, Call) and is_minor(event):
             if minor and (minor[0].tid, minor[0].lane) != (event.tid, event.lane):
                 found.append(_together(minor, names))
                 minor = []
@@ -45,30 +61,32 @@ def rows(trace: Trace) -> list[Row]:
     return [*found, _together(minor, names)] if minor else found
 
 
-def _names(trace: Trace) -> dict[tuple[LaneId, int], str]:
-    """Return a mark for each thread of the lanes in which more than one does something."""
+def thread_numbers(trace: Trace) -> dict[tuple[LaneId, int], int]:
+    """Return a number, from 1, for each thread of the lanes in which more than one makes a call."""
     seen: dict[LaneId, list[int]] = {}
     for event in trace.events:
         if isinstance(event, Call) and event.tid not in seen.setdefault(event.lane, []):
             seen[event.lane].append(event.tid)
     return {
-        (lane, tid): f"#{number} "
-        for lane, tids in seen.items() if len(tids) > 1
+        (lane, tid): number
+        for lane, tids in seen.items()
+        if len(tids) > 1
         for number, tid in enumerate(tids, 1)
-    }  # fmt: skip
+    }
 
 
 def threads(trace: Trace, lane: LaneId) -> list[str]:
-    """Return the threads of a lane that do something, with their marks."""
-    marks = _names(trace)
-    processes = {process.pid: process.name for process in trace.lane(lane).processes}
+    """Return the numbered threads of a lane, in words."""
+    names = {process.pid: process.name for process in trace.lane(lane).processes}
     return [
-        f"{mark}{tid} {processes.get(tid, '')}".strip()
-        for (of, tid), mark in marks.items() if of == lane
-    ]  # fmt: skip
+        f"#{number} {tid} {names.get(tid, '')}".strip()
+        for (of, tid), number in thread_numbers(trace).items()
+        if of == lane
+    ]
 
 
-def _is_minor(call: Call) -> bool:
+def is_minor(call: Call) -> bool:
+    """Tell whether a call moves nothing and waits for nothing."""
     return call.role == "other" or (call.failed and "EAGAIN" in call.result)
 
 

@@ -141,6 +141,11 @@ def _answers(text: str) -> list[Mapping[str, Any]]:
     return answers
 
 
+def client_ports(answers: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Return the ports that the client had, as ours or curl tells them."""
+    return {said.get("port", said.get("local_port")) for said in answers}
+
+
 def answer_of(said: Mapping[str, Any]) -> Answer:
     """Return one answer in the words of the model, from ours or from curl's."""
     if "times" not in said:  # curl counts seconds

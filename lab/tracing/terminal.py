@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from lab.tracing import rows, wording
-from lab.tracing.model import LaneId, Span, Trace
+from lab.tracing.model import LaneId, Trace
 from lab.tracing.rows import Row
 
 WIDTH: Final = 100
@@ -25,6 +25,8 @@ _STYLES: Final[Mapping[str, str]] = {
     "packet": "cyan", "message": "bold", "call": "", "state": "magenta", "note": "red",
     "fields": "green",
 }  # fmt: skip
+
+_LIVES: Final = {"runs": ("┃", "green"), "sleeps": ("┊", "dim"), "unknown": ("│", "dim")}
 
 
 def width_of(console: Console) -> int:
@@ -113,9 +115,7 @@ class _Ladder:
         self._width = width
         self._cell = (width - _TIMES) // len(trace.lanes)
         self._at = {lane.id: _TIMES + place * self._cell for place, lane in enumerate(trace.lanes)}
-        self._spans: dict[LaneId, list[Span]] = {}
-        for span in trace.spans:
-            self._spans.setdefault(span.lane, []).append(span)
+        self._lives = rows.Lives(trace)
 
     def head(self) -> Iterator[Text]:
         line = _Line(self._width)
@@ -131,7 +131,7 @@ class _Ladder:
         first = together[0]
         self._times(line, first)
         for lane_id, at in self._at.items():
-            line.put(at, *self._life(lane_id, first.time))
+            line.put(at, *_LIVES[self._lives.at(lane_id, first.time)])
         for row in together:
             self._put(line, row)
         return line.text()
@@ -161,12 +161,6 @@ class _Ladder:
     def _room(self, lane: LaneId) -> int:
         last = self._at[lane] + 2 * self._cell > self._width
         return self._width - self._at[lane] - 2 if last else self._cell - 2
-
-    def _life(self, lane: LaneId, time: int) -> tuple[str, str]:
-        doing = {span.doing for span in self._spans.get(lane, ()) if span.start <= time < span.end}
-        if "runs" in doing:
-            return "┃", "green"
-        return ("┊", "dim") if doing else ("│", "dim")
 
     def _arrow(self, line: _Line, row: Row) -> None:
         assert row.to is not None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
+from loadtest.compare.intervals import interval
 from loadtest.compare.result import Cell, Check, Interval, Round, Verdict
 
 CEILING_SHARE: Final = 0.8
@@ -29,6 +30,7 @@ RATE_SHARE: Final = 0.99
 VERDICTS: Final[dict[str, Verdict]] = {
     "answers": "wrong-answers",
     "errors": "errors",
+    "available": "errors",
     "generator": "generator-bound",
     "peak": "generator-bound",
     "rounds": "noisy",
@@ -40,12 +42,13 @@ VERDICTS: Final[dict[str, Verdict]] = {
 def answers(rounds: Sequence[Round]) -> Check:
     """Every answer was right: openloop compares status, framing and body, wrk the status alone."""
     total = sum(each.answered for each in rounds)
-    kinds = _add([each.wrong for each in rounds])
+    kinds = add([each.wrong for each in rounds])
     wrong = sum(kinds.values())
     evidence = f"all of {total:,} answers were right"
     if wrong:
         seen = [text for each in rounds for text in each.evidence][:1]
-        evidence = "; ".join([f"{wrong:,} of {total:,} answers were wrong ({_told(kinds)})", *seen])
+        told = f"{wrong:,} of {total:,} answers were wrong ({listed(kinds)})"
+        evidence = "; ".join([told, *seen])
     if any(each.driver == "wrk" for each in rounds):
         evidence += "; wrk looks at the status alone"
     return Check("answers", not wrong, evidence, {"answered": total, "wrong": wrong})
@@ -53,12 +56,12 @@ def answers(rounds: Sequence[Round]) -> Check:
 
 def errors(rounds: Sequence[Round]) -> Check:
     """Every request was answered, and there were some."""
-    kinds = _add([each.errors for each in rounds])
+    kinds = add([each.errors for each in rounds])
     failed = sum(kinds.values())
     total = sum(each.answered for each in rounds)
     evidence = "every request was answered"
     if failed:
-        evidence = f"{failed:,} of {failed + total:,} requests had no answer ({_told(kinds)})"
+        evidence = f"{failed:,} of {failed + total:,} requests had no answer ({listed(kinds)})"
     elif not total:
         evidence = "no request was answered"
     return Check("errors", not failed and total > 0, evidence, {"failed": failed})
@@ -122,12 +125,24 @@ def enough_rounds(rounds: Sequence[Round]) -> Check:
     return Check("rounds", count >= ROUNDS, evidence, {"rounds": count})
 
 
-def noise(throughput: Interval) -> Check:
-    """The median can be trusted: its interval is narrow."""
-    spread = throughput.high - throughput.low
-    width = spread / throughput.median if throughput.median else 1.0
-    evidence = f"the 95 % interval is {width:.0%} of the median wide"
+def noise(rounds: Sequence[Round], rate: float | None) -> Check:
+    """The median can be trusted: its interval is narrow.
+
+    In an open loop the rate is ours and always the same, so there it is the latency that is judged:
+    its median, for a tail varies by nature, by how much the interval of the p99 says.
+    """
+    what, figures = "throughput", [each.rate for each in rounds]
+    if rate is not None:
+        what, figures = "median latency", [each.latency.p50_ms for each in rounds]
+    found = interval(figures)
+    width = (found.high - found.low) / found.median if found.median else 1.0
+    evidence = f"the 95 % interval of the {what} is {width:.0%} of it wide"
     return Check("noise", width <= WIDTH, evidence, {"width": width})
+
+
+def available(failure: str) -> Check:
+    """It could be driven to the end; `failure` says why not."""
+    return Check("available", not failure, failure or "it could be driven to the end", {})
 
 
 def intended_rate(rounds: Sequence[Round], rate: float | None) -> Check:
@@ -165,12 +180,14 @@ def notes(checks: Sequence[Check]) -> list[str]:
     return [each.evidence for each in checks if not each.holds and each.name not in VERDICTS]
 
 
-def _add(counts: Sequence[dict[str, int]]) -> Counter[str]:
+def add(counts: Sequence[dict[str, int]]) -> Counter[str]:
+    """Return the sums by kind."""
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
     return total
 
 
-def _told(kinds: Counter[str]) -> str:
+def listed(kinds: Counter[str]) -> str:
+    """Return `2 timeout, 1 reset`."""
     return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())

@@ -30,6 +30,8 @@ class Taken:
     histograms: list[str] = field(default_factory=list)
     failure: str = ""
     """Why it was not measured, or not any longer."""
+    remarks: list[str] = field(default_factory=list)
+    """What else went wrong, without an effect on the rounds that count."""
     system_calls: dict[str, dict[str, float]] = field(default_factory=dict)
     calls_missing: str = ""
     """Why they were not counted."""
@@ -39,23 +41,36 @@ def counting(rounds: Sequence[Round]) -> list[Round]:
     """Return the rounds that count: never of two drivers, for they leave the servers other time.
 
     wrk drives only where openloop was at its end, and locust for a witness; what they get is told
-    beside the verdict.
+    beside the verdict, and what they find amiss, too: it is not theirs to judge.
     """
-    return [each for each in rounds if each.driver == OPENLOOP] or list(rounds)
+    for driver in (OPENLOOP, WRK):
+        if found := [each for each in rounds if each.driver == driver]:
+            return found
+    return list(rounds)
 
 
 def by_others(rounds: Sequence[Round]) -> list[str]:
-    """Return what those drivers got that give nobody a place: wrk beyond openloop, and locust."""
+    """Return what those drivers got whose rounds do not count: wrk beyond openloop, and locust."""
+    judging = {each.driver for each in counting(rounds)}
+    others = [each for each in rounds if each.driver not in judging]
     notes = []
-    rates = [each.rate for each in rounds if each.driver == WRK]
-    if rates and len(rates) < len(rounds):
-        found = interval(rates)
-        notes.append(f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})")
-    for each in rounds:
+    if by_wrk := [each for each in others if each.driver == WRK]:
+        found = interval([each.rate for each in by_wrk])
+        got = f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})"
+        notes.append(got + _amiss(by_wrk))
+    for each in others:
         if each.driver == LOCUST:
             end = ", at its end" if each.generator_busy >= rules.BUSY else ""
-            notes.append(f"by locust {each.rate:,.0f}/s, p99 {each.latency.p99_ms:.1f} ms{end}")
+            got = f"by locust {each.rate:,.0f}/s, p99 {each.latency.p99_ms:.1f} ms{end}"
+            notes.append(got + _amiss([each]))
     return notes
+
+
+def _amiss(rounds: Sequence[Round]) -> str:
+    wrong = rules.add([each.wrong for each in rounds])
+    failed = rules.add([each.errors for each in rounds])
+    told = f"; wrong: {rules.listed(wrong)}" if wrong else ""
+    return told + (f"; without an answer: {rules.listed(failed)}" if failed else "")
 
 
 def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None = None) -> Cell:
@@ -63,11 +78,12 @@ def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None =
 
     `closed` is the cell in which the peak was found, of which the rate is a share.
     """
-    checks = judge(taken.rounds, taken.rate, ceilings) if taken.rounds else []
+    counted = counting(taken.rounds)
+    checks = judge(counted, taken.rate, ceilings) if counted else []
     if checks and taken.of_peak is not None and closed and closed.summary:
         checks.append(rules.own_peak(closed, closed.summary.throughput, taken.of_peak))
     if taken.failure:
-        checks.append(Check("available", False, taken.failure, {}))
+        checks.append(rules.available(taken.failure))
     return Cell(
         architecture=taken.architecture,
         front=taken.front,
@@ -81,11 +97,16 @@ def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None =
         histogram=merge_histograms(taken.histograms) if taken.histograms else "",
         summary=summarise(taken.rounds),
         verdict=rules.verdict(checks) if taken.rounds else "unavailable",
-        notes=[*rules.notes(checks), *by_others(taken.rounds)],
+        notes=_notes(taken, checks),
         checks=checks,
         system_calls=taken.system_calls,
         calls_missing=taken.calls_missing,
     )
+
+
+def _notes(taken: Taken, checks: Sequence[Check]) -> list[str]:
+    failure = [taken.failure] if taken.failure else []
+    return [*failure, *rules.notes(checks), *by_others(taken.rounds), *taken.remarks]
 
 
 def summarise(rounds: Sequence[Round]) -> Summary | None:
@@ -108,18 +129,17 @@ def cpu_us(one: Round) -> float:
 
 
 def judge(
-    rounds: Sequence[Round], rate: float | None, ceilings: Mapping[str, float]
+    counted: Sequence[Round], rate: float | None, ceilings: Mapping[str, float]
 ) -> list[Check]:
-    """Return every rule's check. Answers and errors are judged in all rounds, whoever drove."""
-    counted = counting(rounds)
+    """Return every rule's check, of the rounds that count."""
     checks = [
-        rules.answers(rounds),
-        rules.errors(rounds),
+        rules.answers(counted),
+        rules.errors(counted),
         rules.generator(counted, ceilings.get(counted[0].driver)),
         rules.connections(counted),
         rules.settled(counted),
         rules.starvation(counted),
         rules.enough_rounds(counted),
-        rules.noise(interval([each.rate for each in counted])),
+        rules.noise(counted, rate),
     ]
     return [*checks, rules.intended_rate(counted, rate)] if rate is not None else checks

@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +68,29 @@ def test_every_container_is_hardened(chain: Compose) -> None:
         assert container["Config"]["Healthcheck"]["Test"], name
         for bindings in host["PortBindings"].values():
             assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}, name
+
+
+def test_a_request_is_traced_from_beside_the_parts(chain: Compose, tmp_path: Path) -> None:
+    before = chain.inspect(*chain.ids())
+    path = tmp_path / "trace.json"
+    chain.lab("trace", "--json", str(path))
+    (trace,) = json.loads(path.read_text())["traces"]
+    assert trace["missing"] == []
+    messages = [event for event in trace["events"] if event["kind"] == "message"]
+    names = [message["name"] for message in messages]
+    expected = ["request", "BEGIN_REQUEST", "PARAMS", "STDIN", "STDOUT", "END_REQUEST"]
+    places = [names.index(name) for name in expected]
+    assert places == sorted(places), names
+    assert names.index("response") > names.index("STDOUT")
+    kinds = {(each["kind"], each["lanes"]["server"]) for each in trace["connections"]}
+    assert kinds == {("tcp", "front"), ("unix", "backend")}
+    assert all(abs(skew["seconds"]) < 1e-3 for skew in trace["skew"])
+    assert len(trace["skew"]) == 3
+    after = chain.inspect(*chain.ids())
+    for key in ("Id", "RestartCount"):
+        assert [each[key] for each in after] == [each[key] for each in before]
+    left = ("ps", "--all", "--quiet", "--filter", f"name={chain.project}-trace")
+    assert chain.good("docker", *left) == ""
 
 
 def test_the_page_of_the_load_drives_the_chain(chain: Compose) -> None:

@@ -8,11 +8,13 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.backends import BACKENDS
+from lab.compare.containers import Containers
 from lab.compare.contestants import of_backend
 from lab.rundir import RunDir
 from loadtest.compare.result import Result, from_json
@@ -105,17 +107,29 @@ def test_an_interrupt_leaves_nothing(project: Compose, result: Result) -> None:
     assert "interrupted" in said
 
 
-def test_by_a_published_port_where_addresses_are_not_reached(
-    project: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lab.compare.containers import Containers
-
+@pytest.fixture
+def containers(project: Compose, monkeypatch: pytest.MonkeyPatch) -> Iterator[Containers]:
     for name, value in project.variables.items():
         monkeypatch.setenv(name, value)
-    with Containers("nginx") as containers, ExitStack() as stack:
-        contestant = of_backend(BACKENDS["select"], "nginx", containers)
-        containers.prepare([contestant])
-        containers.reached = "published-port"
+    with Containers("nginx") as found:
+        yield found
+
+
+def test_who_has_no_service_is_unavailable(containers: Containers) -> None:
+    select = BACKENDS["select"]
+    nameless = replace(select, spec=replace(select.spec, name="nonsense"))
+    assert of_backend(select, "none", containers).described.unavailable == ""
+    reason = of_backend(nameless, "none", containers).described.unavailable
+    assert reason.startswith("docker-compose.yml has no service nonsense")
+
+
+def test_by_a_published_port_where_addresses_are_not_reached(
+    containers: Containers, tmp_path: Path
+) -> None:
+    contestant = of_backend(BACKENDS["select"], "nginx", containers)
+    containers.prepare([contestant])
+    containers.reached = "published-port"
+    with ExitStack() as stack:
         running = contestant.start(RunDir(tmp_path), 4, stack)
         assert running.url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{running.url}/whoami", timeout=10) as answer:

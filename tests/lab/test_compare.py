@@ -24,7 +24,7 @@ from lab.compare.turn import Cores
 from lab.processes import free_port, start_part
 from lab.rundir import LabError, Part, RunDir
 from loadtest import report
-from loadtest.compare.budget import FULL, QUICK
+from loadtest.compare.budget import FULL, LOCUST_TURN, QUICK, SHORTEST, Budget
 from loadtest.compare.driver import NotDriven, Turn, drive, read_wrk
 from loadtest.compare.levels import CLOSED, SHARES, Level, level_of
 from loadtest.compare.locust import drive_locust
@@ -228,27 +228,40 @@ def test_all_of_it_fits_into_the_time() -> None:
         everything, ("hello",), None, None, None, quick=False
     )
     assert (numbers, rounds) == ((1, 8, 64, 512), 5)
-    assert duration >= 0.25
+    assert duration >= SHORTEST
     assert expected < FULL
     quick = decide(everything, ("hello",), None, None, None, quick=True)
-    assert quick[0] == (64,)
+    assert quick[:2] == ((8,), 5)
+    assert quick[2] >= SHORTEST
     assert quick[3] < QUICK
+    few = decide(4, ("hello",), None, None, None, quick=True)
+    assert few[0] == (1, 8, 64, 512)
+    assert few[3] < QUICK
     given = decide(everything, ("hello", "wait"), (1, 2), 7, 9.0, quick=True)
     assert given[:3] == ((1, 2), 7, 9.0), "what was asked for is done, and its time told"
     assert given[3] > QUICK
 
 
+def test_what_does_not_take_place_costs_no_time() -> None:
+    with_locust = decide(4, ("hello",), (64,), 5, 1.0, quick=False)[3]
+    open_loop = decide(4, ("hello",), (64,), 5, 1.0, quick=False, mode="open", rates=(9.0,))[3]
+    assert with_locust - open_loop == pytest.approx(3 * (1.0 + LOCUST_TURN))
+    many = decide(4, ("hello",), (512,), 5, 1.0, quick=False)[3]
+    assert many < with_locust, "no process of locust has so many users"
+    few = [Budget(4, 1, (number,), 5).seconds(1.0) for number in (1, 512)]
+    assert few[0] < few[1], "who has more connections takes longer to open them"
+
+
 def test_the_peaks_and_their_shares_fit_into_the_time() -> None:
     assert [count_loads("closed", ()), count_loads("open", (5.0, 6.0))] == [1, 2]
-    loads = count_loads("open", ())
-    assert loads == 1 + len(SHARES) + 1
+    assert count_loads("open", ()) == 1 + len(SHARES) + 1
     everything = len(BACKENDS) + 1
     numbers, rounds, _, expected = decide(
-        everything, ("hello",), None, None, None, quick=False, loads=loads
+        everything, ("hello",), None, None, None, quick=False, mode="open"
     )
     assert (numbers, rounds) == ((64,), 5), "fewer numbers of connections, not fewer rounds"
     assert expected < FULL
-    assert decide(7, ("hello",), None, None, None, quick=True, loads=loads)[3] < QUICK
+    assert decide(7, ("hello",), None, None, None, quick=True, mode="open")[3] < QUICK
 
 
 def test_the_time_of_the_last_answer_is_not_held_against_a_rate(tmp_path: Path) -> None:

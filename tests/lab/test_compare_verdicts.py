@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -129,10 +130,10 @@ def test_too_few_rounds_to_know_the_noise(tmp_path: Path) -> None:
 
 
 @contextmanager
-def neighbours(count: int) -> Iterator[Callable[[str, float], None]]:
+def neighbours(number: int) -> Iterator[Callable[[str, float], None]]:
     """Processes that want all of the CPU in every second round, told by what runs."""
     spin = [sys.executable, "-c", "while True: pass"]
-    hogs = [subprocess.Popen(spin) for _ in range(count)]
+    hogs = [subprocess.Popen(spin) for _ in range(number)]
 
     def watch(what: str, _part: float) -> None:
         found = re.search(r"round (\d+)", what)
@@ -159,6 +160,15 @@ def test_a_noisy_neighbour(tmp_path: Path) -> None:
     assert not check_of(cell, "noise").holds
     quiet, busy = ([each.rate for each in cell.rounds[first::2]] for first in (0, 1))
     assert median(quiet) > 2 * median(busy)
+
+
+def test_latency_that_is_another_in_each_round(tmp_path: Path) -> None:
+    plan = open_loop(50.0, rounds=6)
+    (cell,) = compare(tmp_path, plan, odd("ageing")).cells
+    first, *_, last = cell.rounds
+    assert last.latency.p50_ms > 2 * first.latency.p50_ms
+    assert cell.verdict == "noisy", cell.checks
+    assert "of the median latency" in check_of(cell, "noise").evidence
 
 
 def test_a_target_as_fast_as_the_null_server(tmp_path: Path, floor: Contestant) -> None:
@@ -199,6 +209,31 @@ def test_who_cannot_run_is_told_and_costs_nobody_else(tmp_path: Path) -> None:
         "it is not installed", "it fell over", "",
     ]  # fmt: skip
     assert cells["epoll-lt"].rounds
+
+
+def test_who_falls_over_after_five_good_rounds(tmp_path: Path) -> None:
+    able, starts = backend("epoll-lt"), count()
+
+    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Running:
+        if next(starts) == 5:
+            raise LabError("it fell over")
+        return able.start(run_dir, workers, stack)
+
+    tired = Contestant(able.described, start, resident=False)  # it is started for each round
+    (cell,) = compare(tmp_path, settings(rounds=7), tired).cells
+    assert len(cell.rounds) == 5
+    assert cell.verdict == "errors"
+    assert cell.notes[0] == "it fell over"
+
+
+def test_what_only_the_witness_sees(tmp_path: Path) -> None:
+    (cell,) = compare(tmp_path, settings(deeply=True), odd("fussy")).cells
+    own, witness = cell.rounds
+    assert own.wrong == {}
+    assert (witness.driver, witness.wrong) == ("locust", {"body": witness.answered})
+    assert cell.verdict not in ("wrong-answers", "errors")
+    told = [note for note in cell.notes if note.startswith("by locust ")]
+    assert f"; wrong: {witness.answered:,} body" in told[0]
 
 
 def test_the_null_server_is_no_measure_of_a_rate_that_all_keep(

@@ -3,7 +3,7 @@
 import pytest
 
 from lab.tracing.arguments import address, content, descriptor, readable, split
-from lab.tracing.calls import understand
+from lab.tracing.calls import complete_ends, understand
 from lab.tracing.model import Call, Note
 from lab.tracing.strace_lines import Note as RawNote
 from lab.tracing.strace_lines import RawCall, parse
@@ -79,7 +79,9 @@ def test_signals_and_ends(parsed: list[RawCall | RawNote]) -> None:
 
 @pytest.fixture
 def understood(parsed: list[RawCall | RawNote]) -> tuple[list[Call], list[Note]]:
-    return understand("backend", parsed)
+    calls, notes = understand("backend", parsed)
+    complete_ends(calls)
+    return calls, notes
 
 
 def test_the_bytes_that_a_call_moved(understood: tuple[list[Call], list[Note]]) -> None:
@@ -118,6 +120,7 @@ def test_what_strace_left_out_is_zeros() -> None:
         ("9<TCPv6:[[::ffff:10.0.0.1]:80->[::ffff:10.0.0.2]:9]>", "10.0.0.1:80", "10.0.0.2:9"),
         ("9<UNIX-STREAM:[12->0]>", "unix:12", ""),
         ("9<TCP:[4711]>", "", ""),
+        ("9<socket:[4711]>", "unix:4711", ""),
         ("9<pipe:[4711]>", "", ""),
     ],
 )

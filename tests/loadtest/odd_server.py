@@ -9,6 +9,8 @@ silent   never answers
 short    closes in the middle of every 10th answer
 drop     closes instead of giving every 10th answer
 idle     closes after every 10th answer, without having said so
+fussy    answers wrongly whoever says what program it is
+ageing   answers each request 1 ms later than the one before it
 full     has room for one client, and a queue that is no longer
 unfair   serves every fourth client at once, the others after 100 ms
 stall    answers at once, and stands still for 0.3 s in every 0.7 s
@@ -55,6 +57,12 @@ class Odd(asyncio.Protocol):
             return
         if self.way == "hello" and Odd.count == 200:
             say("served 200")
+        if self.way == "ageing":
+            asyncio.get_running_loop().call_later(Odd.count / 1000, self.respond, Odd.count)
+            return
+        if self.way == "fussy" and b"user-agent:" in data.lower():
+            self.transport.write(answer(BODY.upper()))
+            return
         if self.way == "unfair" and not self.favourite:
             asyncio.get_running_loop().call_later(0.1, self.respond, Odd.count)
             return

@@ -6,6 +6,7 @@ from base64 import b64decode
 from dataclasses import replace
 
 from loadtest.compare.result import Cell, Result, Standing, from_json
+from loadtest.compare.standings import standings
 from tests.loadtest.compare_sample import SAMPLE
 
 PACKED = re.compile(r'<script type="text/plain">([A-Za-z0-9+/=]*)</script>')
@@ -18,6 +19,22 @@ def unpacked(page: str) -> str:
 
 def sample() -> Result:
     return from_json(SAMPLE.read_text())
+
+
+def opened() -> Result:
+    """An open loop at 8 connections: one rate for all, and shares of each one's own peak."""
+    base = sample()
+    chosen = [
+        each
+        for each in base.cells
+        if each.verdict == "valid" and (each.route, each.connections) == ("hello", 8)
+    ]
+    cells = [replace(each, mode="open", rate=1000.0) for each in chosen] + [
+        replace(each, mode="open", rate=1000.0 * at * number, of_peak=at)
+        for number, each in enumerate(chosen, start=2)
+        for at in (0.5, 0.75, 0.9)
+    ]
+    return replace(base, cells=cells, standings=standings(cells), crossings=[])
 
 
 def many(times: int, routes: list[str]) -> Result:
@@ -35,7 +52,7 @@ def many(times: int, routes: list[str]) -> Result:
             for name in names(cell.architecture)
         ]
 
-    def standings(route: str) -> list[Standing]:
+    def placed(route: str) -> list[Standing]:
         return [
             replace(
                 each,
@@ -56,5 +73,5 @@ def many(times: int, routes: list[str]) -> Result:
             replace(each, name=name) for each in base.architectures for name in names(each.name)
         ],
         cells=[cell for route in routes for cell in cells(route)],
-        standings=[each for route in routes for each in standings(route)],
+        standings=[each for route in routes for each in placed(route)],
     )

@@ -7,7 +7,7 @@ import pytest
 from loadtest.compare import rules
 from loadtest.compare.intervals import interval
 from loadtest.compare.result import Check, Interval
-from loadtest.compare.summary import Taken, judge, make_cell
+from loadtest.compare.summary import Taken, counting, judge, make_cell
 from tests.loadtest.compare_rounds import GOOD, rounds
 
 ROOMY = {"openloop": 40_000.0, "wrk": 100_000.0}
@@ -88,7 +88,21 @@ def test_fewer_than_five_rounds(count: int, holds: bool) -> None:
 
 @pytest.mark.parametrize(("high", "holds"), [(1100.0, True), (1101.0, False)])
 def test_an_interval_wider_than_a_fifth(high: float, holds: bool) -> None:
-    assert rules.noise(Interval(1000.0, 900.0, high)).holds is holds
+    check = rules.noise(rounds(900, 1000, 1000, 1000, high), None)
+    assert check.holds is holds
+    assert check.evidence == "the 95 % interval of the throughput is 20% of it wide"
+
+
+@pytest.mark.parametrize(("high", "holds"), [(11.0, True), (11.1, False)])
+def test_in_an_open_loop_it_is_the_latency_that_is_noisy(high: float, holds: bool) -> None:
+    found = [
+        replace(GOOD, rate=rate, latency=replace(GOOD.latency, p50_ms=p50))
+        for rate, p50 in [(500.0, 9.0), (1000.0, 10.0), (1000.0, high)]
+    ]
+    check = rules.noise(found, 1000.0)
+    assert check.holds is holds
+    assert check.evidence.startswith("the 95 % interval of the median latency is 2")
+    assert not rules.noise(found, None).holds, "in a closed one it is the rate"
 
 
 @pytest.mark.parametrize(("rate", "holds"), [(1010.1, True), (1010.2, False), (None, True)])
@@ -163,6 +177,45 @@ def test_what_wrk_gets_where_openloop_was_at_its_end_is_told_and_not_mixed_in() 
     assert cell.notes == ["by wrk 70,000/s (70,000–70,000)"]
     assert cell.summary is not None
     assert (cell.summary.driver, cell.summary.throughput.median) == ("openloop", 36_000)
+
+
+def test_what_a_witness_finds_amiss_is_told_and_is_not_judged() -> None:
+    found = rounds(1000, 1000, 1000, 1000, 1000)
+    found += rounds(900, driver="locust", wrong={"body": 2}, errors={"Timeout": 1})
+    found += rounds(1100, 1200, driver="wrk", errors={"read": 3}, established=1)
+    cell = make_cell(Taken("go", "none", "hello", 8, 8, rounds=found), ROOMY)
+    assert cell.verdict == "valid"
+    assert cell.notes == [
+        "by wrk 1,150/s (1,100–1,200); without an answer: 6 read",
+        "by locust 900/s, p99 3.0 ms; wrong: 2 body; without an answer: 1 Timeout",
+    ]
+    assert {check.name for check in cell.checks if not check.holds} == set()
+
+
+def test_no_two_drivers_are_counted_together() -> None:
+    ours, wrks, locusts = (rounds(1, driver=name) for name in ("openloop", "wrk", "locust"))
+    assert counting([*locusts, *wrks, *ours]) == ours
+    assert counting([*locusts, *wrks]) == wrks
+    assert counting(locusts) == locusts
+    cell = make_cell(Taken("go", "none", "hello", 8, 8, rounds=[*wrks * 5, *locusts]), ROOMY)
+    assert cell.summary is not None
+    assert cell.summary.driver == "wrk"
+    assert [note.partition("/")[0] for note in cell.notes] == ["by locust 1"]
+
+
+def test_who_fails_after_good_rounds_is_not_valid() -> None:
+    taken = Taken("go", "none", "hello", 8, 8, rounds=rounds(), failure="it fell over")
+    cell = make_cell(taken, ROOMY)
+    assert cell.verdict == "errors"
+    assert cell.notes == ["it fell over"]
+    taken.rounds = rounds(wrong={"body": 1})
+    assert make_cell(taken, ROOMY).verdict == "wrong-answers"
+
+
+def test_what_went_wrong_beside_the_rounds_is_told() -> None:
+    taken = Taken("go", "none", "hello", 8, 8, rounds=rounds(), remarks=["locust did not end"])
+    cell = make_cell(taken, ROOMY)
+    assert (cell.verdict, cell.notes) == ("valid", ["locust did not end"])
 
 
 def test_a_back_end_that_died_has_no_cost_and_an_error() -> None:

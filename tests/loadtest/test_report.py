@@ -11,7 +11,6 @@ import pytest
 from loadtest import report
 from loadtest.compare.manifest import REACHED
 from loadtest.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
-from loadtest.compare.standings import standings
 from loadtest.report import LIMIT, TooLarge, render
 from loadtest.report.bars import stacked
 from loadtest.report.evidence import manifest
@@ -19,7 +18,7 @@ from loadtest.report.headline import stories, subtitle, title, warnings
 from loadtest.report.picks import picks
 from loadtest.report.words import number, with_names
 from tests.loadtest.compare_sample import SAMPLE
-from tests.loadtest.report_pages import PACKED, many, sample, unpacked
+from tests.loadtest.report_pages import PACKED, many, opened, sample, unpacked
 
 FIGURES = {"a": (900.0, 1000.0, 1100.0), "b": (850.0, 950.0, 1050.0), "c": (480.0, 500.0, 520.0)}
 
@@ -332,24 +331,13 @@ def test_an_open_loop_is_drawn_against_its_rates() -> None:
 
 
 def test_shares_of_each_ones_own_peak_have_a_figure_and_sentences_of_their_own() -> None:
-    base = sample()
-    chosen = [
-        each
-        for each in base.cells
-        if each.verdict == "valid" and (each.route, each.connections) == ("hello", 8)
-    ]
-    cells = [replace(each, mode="open", rate=1000.0) for each in chosen] + [
-        replace(each, mode="open", rate=1000.0 * at * number, of_peak=at)
-        for number, each in enumerate(chosen, start=2)
-        for at in (0.5, 0.75, 0.9)
-    ]
-    opened = replace(base, cells=cells, standings=standings(cells), crossings=[])
-    assert {each.metric for each in opened.standings if each.of_peak} >= {"p99"}
-    text = render(opened)
+    result = opened()
+    assert {each.metric for each in result.standings if each.of_peak} >= {"p99"}
+    text = render(result)
     assert "Latency against load on hello, open loop, 8 connections" in text
     for at in (50, 75, 90):
         assert f"<th>{at} % of its own peak</th>" in re.sub(r"<th[^>]*>", "<th>", text)
-    said = " ".join(told(opened))
+    said = " ".join(told(result))
     assert "At 8 connections and 1,000/s intended " in said
     assert "At 8 connections, each at 90 % of its own peak, " in said
 

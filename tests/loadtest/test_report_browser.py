@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from loadtest.report import write
 from tests.loadtest.report_pages import many, sample
+from tests.loadtest.report_pages import opened as opened_loop
 from tests.support.browser import Opened, needs_chromium, running_chromium
 
 pytestmark = needs_chromium
@@ -157,6 +158,28 @@ def test_a_result_in_which_nothing_is_valid_is_drawn(browser: Browser, tmp_path:
     write(replace(base, cells=cells, standings=[], crossings=[]), path)
     opened = Opened(browser, path)
     assert opened.page.locator(".chart svg").count() == 9
+    assert opened.said == []
+    opened.context.close()
+
+
+def test_an_open_loop_is_drawn(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "open.html"
+    write(opened_loop(), path)
+    opened = Opened(browser, path)
+    page = opened.page
+    charts = page.locator("figure:has(.chart)")
+    assert page.locator(".chart svg").count() == charts.count() == 6
+    for key, across in [
+        ("throughput-hello-open-8", "intended requests per second"),
+        ("latency-hello-open-8", "intended requests per second"),
+        ("latency-hello-share-8", "% of its own peak"),
+    ]:
+        drawing = page.locator(f"figure#{key} .chart")
+        assert across in drawing.inner_text()
+        assert drawing.locator(".mark-line path").count() > 0
+        assert "NaN" not in drawing.inner_text()
+    told = page.locator("#latency-hello-share-8 table").text_content() or ""
+    assert "50 % of its own peak" in told
     assert opened.said == []
     opened.context.close()
 

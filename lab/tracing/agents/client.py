@@ -52,6 +52,7 @@ class Exchange:
             "bytes": size,
             "fields": [[part.decode("latin-1") for part in field] for field in head.fields],
             "times": times,
+            "port": self._socket.getsockname()[1],
         }
 
     def _receive(self, times: dict[str, int]) -> tuple[ResponseHead, int]:

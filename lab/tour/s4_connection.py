@@ -1,94 +1,20 @@
-"""S3 and S4: looking at packets, and the life of a TCP connection."""
+"""S4: the life of a TCP connection, by the states of its two ends in /proc/net/tcp."""
 
-import re
-import shutil
 import socket
-import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from lab.rundir import LabError, Part
+from lab.rundir import Part
 from lab.tour import clients
-from lab.tour.stage import Measured, Number, Pick, Stage, Step
+from lab.tour.stage import Measured, Pick, Stage, Step
 from lab.tour.workbench import PATIENCE, Workbench, stopped, wait_until
 
-_STATES: Final = {"01": "ESTABLISHED", "06": "TIME_WAIT", "08": "CLOSE_WAIT"}
+_STATES: Final = {
+    "01": "ESTABLISHED", "05": "FIN_WAIT2", "06": "TIME_WAIT", "08": "CLOSE_WAIT"
+}  # fmt: skip
 """Of /proc/net/tcp (include/net/tcp_states.h); those that are looked for here."""
 
 _SIDES: Final = {"a": "the client's", "b": "the server's", "c": "both"}
-
-
-def _without_capture() -> str | None:
-    """Return why packets cannot be captured here, and what helps."""
-    if shutil.which("tcpdump") is None:
-        return "tcpdump is not installed: run sudo apt install tcpdump"
-    try:
-        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
-    except PermissionError:
-        return "capturing packets is root's: run it as root, or with CAP_NET_RAW"
-    except OSError as error:
-        return f"no capture here: {error}"
-    return None
-
-
-def _capture(bench: Workbench) -> Measured:
-    part = bench.server("iterative")
-    port = part.address.rpartition(":")[2]
-    command = ["tcpdump", "-i", "lo", "-nn", "-l", "-t", "--immediate-mode", f"tcp port {port}"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as tcpdump:
-        end = threading.Timer(PATIENCE, tcpdump.kill)
-        end.start()
-        try:
-            _await_listening(tcpdump)
-            with clients.connect(part) as sock:
-                ours = sock.getsockname()[1]
-                clients.read_answer(sock, clients.request("/hello"))
-            packets = [_shortened(line, port) for line in _whole_life(tcpdump, ours)]
-        finally:
-            end.cancel()
-            tcpdump.kill()
-    return Measured(float(len(packets)), packets)
-
-
-def _whole_life(tcpdump: "subprocess.Popen[str]", port: int) -> Iterator[str]:
-    """Yield the packets of a client's port, up to the acknowledgement of the second FIN."""
-    assert tcpdump.stdout is not None
-    ours = re.compile(rf"\.{port}\b")
-    fins = 0
-    for line in filter(ours.search, tcpdump.stdout):
-        yield line.rstrip()
-        if fins == 2:  # what is behind the second one acknowledges it
-            return
-        fins += "Flags [F" in line
-    raise LabError(f"tcpdump did not see the connection end within {PATIENCE:g} s")
-
-
-def _await_listening(tcpdump: "subprocess.Popen[str]") -> None:
-    assert tcpdump.stderr is not None
-    said = ""
-    for line in tcpdump.stderr:
-        if line.startswith("listening on"):
-            return
-        said = line
-    raise LabError(f"tcpdump did not start: {said.strip()}")
-
-
-def _shortened(line: str, port: str) -> str:
-    """Return what tcpdump says of a packet, with the two ends named."""
-    found = re.search(r"\.(\d+) > \S+: Flags \[(\S+?)\].*length (\d+)", line)
-    if found is None:
-        return line
-    sender, flags, length = found.groups()
-    way = "client <- server" if sender == port else "client -> server"
-    spelled = ", ".join(_FLAGS.get(flag, flag) for flag in flags)
-    return f"{way}  {spelled}" + (f", {length} bytes" if length != "0" else "")
-
-
-_FLAGS: Final = {"S": "SYN", ".": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
 
 
 def _states(server: str, client: int) -> dict[str, str]:
@@ -172,24 +98,20 @@ def _killed(bench: Workbench) -> Measured:
         return Measured("a", [f"recv(2) returned {len(said)} bytes"])
 
 
-S3 = Stage(
-    "S3",
-    "tcpdump",
-    "Below the calls are packets. tcpdump shows them; `lab trace` puts them beside the calls.",
-    [
-        Step(
-            look="One request, GET /hello with Connection: close, on the loopback, captured from "
-            "the first packet to the last, in both directions.",
-            by_hand="tcpdump -i lo -nn tcp port 8000",
-            question=Number("How many packets are that?", "packets", near=0.25),
-            measure=_capture,
-            why="Three to begin with (SYN, SYN-ACK, ACK), the request and the answer, each with "
-            "an acknowledgement, and a FIN each way with its own; some ride on others. 14 bytes "
-            "were wanted: what a kept connection saves is all but two or three.",
-            unavailable=_without_capture,
-        )
-    ],
-)
+def _half_close(bench: Workbench) -> Measured:
+    part = bench.server("iterative")
+    with clients.connect(part) as sock:
+        ours = sock.getsockname()[1]
+        sock.sendall(clients.request("/wait?ms=1000"))
+        sock.shutdown(socket.SHUT_WR)
+        port = part.address.rpartition(":")[2]
+        closed = {"client": "05", "server": "08"}
+        wait_until(lambda: _states(port, ours) == closed, "the server's kernel has the FIN")
+        ends = _named(_states(port, ours))
+        answer = clients.read_answer(sock)
+    got = f"{answer.status}, {len(answer.body)} bytes" if answer.status else "no answer"
+    return Measured("b" if answer.status == clients.CUT else "a", [ends, f"then: {got}"])
+
 
 S4 = Stage(
     "S4",
@@ -210,7 +132,7 @@ S4 = Stage(
         ),
         Step(
             look="A request with Connection: close: the server answers and closes first.",
-            by_hand="ss -tan | grep 8000",
+            by_hand="lab trace --front none --backend iterative",
             question=Pick("Whose end remains in TIME_WAIT?", _SIDES),
             measure=_server_closes,
             why="Who closes first waits, 60 s on Linux, so that a late packet finds nobody who "
@@ -223,6 +145,19 @@ S4 = Stage(
             measure=_client_closes,
             why="It is not about client and server but about first and second. A server that "
             "closes tens of thousands of connections itself holds as many in TIME_WAIT.",
+        ),
+        Step(
+            look="A client asks for what takes 1 second, and at once closes its half "
+            "(shutdown(2) with SHUT_WR): it will send no more.",
+            by_hand="lab trace --front none --backend iterative",
+            question=Pick(
+                "Does it get an answer?",
+                {"a": "yes", "b": "no: a client that closes has gone"},
+            ),
+            measure=_half_close,
+            why="A FIN ends one direction. The server's end is in CLOSE_WAIT: the peer has closed, "
+            "and it has yet to; the client's in FIN_WAIT2. Only a server that takes the end of the "
+            "input for the end of the client drops it.",
         ),
         Step(
             look="A connection is open; the server is held, a request is sent and lies unread in "

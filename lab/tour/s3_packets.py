@@ -1,0 +1,129 @@
+"""S3: looking at packets, with tcpdump and with `lab trace`."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from lab.rundir import LabError
+from lab.tour import clients
+from lab.tour.stage import Measured, Number, Stage, Step
+from lab.tour.workbench import PATIENCE, Workbench
+
+
+def _without_capture() -> str | None:
+    """Return why packets cannot be captured here, and what helps."""
+    if shutil.which("tcpdump") is None:
+        return "tcpdump is not installed: run sudo apt install tcpdump"
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
+    except PermissionError:
+        return "capturing packets is root's: run it as root, or with CAP_NET_RAW"
+    except OSError as error:
+        return f"no capture here: {error}"
+    return None
+
+
+def _capture(bench: Workbench) -> Measured:
+    part = bench.server("iterative")
+    port = part.address.rpartition(":")[2]
+    command = ["tcpdump", "-i", "lo", "-nn", "-l", "-t", "--immediate-mode", f"tcp port {port}"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as tcpdump:
+        end = threading.Timer(PATIENCE, tcpdump.kill)
+        end.start()
+        try:
+            _await_listening(tcpdump)
+            with clients.connect(part) as sock:
+                ours = sock.getsockname()[1]
+                clients.read_answer(sock, clients.request("/hello"))
+            packets = [_shortened(line, port) for line in _whole_life(tcpdump, ours)]
+        finally:
+            end.cancel()
+            tcpdump.kill()
+    return Measured(float(len(packets)), packets)
+
+
+def _whole_life(tcpdump: "subprocess.Popen[str]", port: int) -> Iterator[str]:
+    """Yield the packets of a client's port, up to the acknowledgement of the second FIN."""
+    assert tcpdump.stdout is not None
+    ours = re.compile(rf"\.{port}\b")
+    fins = 0
+    for line in filter(ours.search, tcpdump.stdout):
+        yield line.rstrip()
+        if fins == 2:  # what is behind the second one acknowledges it
+            return
+        fins += "Flags [F" in line
+    raise LabError(f"tcpdump did not see the connection end within {PATIENCE:g} s")
+
+
+def _records(bench: Workbench) -> Measured:
+    """Trace one request through the chain; count what FastCGI makes of it."""
+    file = bench.run_dir.path / "trace.json"
+    bench.run(["trace", "/hello", "--backend", "fcgi-worker", "--json", str(file)])
+    events = json.loads(file.read_text())["traces"][0]["events"]
+    records = [each for each in events if each.get("protocol") == "fastcgi"]
+    ways = {"client": "gateway -> worker", "server": "gateway <- worker"}
+    seen = [f"{ways[each['sender']]}  {each['name']}, {each['length']} bytes" for each in records]
+    return Measured(float(len(records)), seen)
+
+
+def _await_listening(tcpdump: "subprocess.Popen[str]") -> None:
+    assert tcpdump.stderr is not None
+    said = ""
+    for line in tcpdump.stderr:
+        if line.startswith("listening on"):
+            return
+        said = line
+    raise LabError(f"tcpdump did not start: {said.strip()}")
+
+
+def _shortened(line: str, port: str) -> str:
+    """Return what tcpdump says of a packet, with the two ends named."""
+    found = re.search(r"\.(\d+) > \S+: Flags \[(\S+?)\].*length (\d+)", line)
+    if found is None:
+        return line
+    sender, flags, length = found.groups()
+    way = "client <- server" if sender == port else "client -> server"
+    spelled = ", ".join(_FLAGS.get(flag, flag) for flag in flags)
+    return f"{way}  {spelled}" + (f", {length} bytes" if length != "0" else "")
+
+
+_FLAGS: Final = {"S": "SYN", ".": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
+
+
+S3 = Stage(
+    "S3",
+    "tcpdump",
+    "Below the calls are packets. tcpdump shows them; `lab trace` puts them beside the calls.",
+    [
+        Step(
+            look="One request, GET /hello with Connection: close, on the loopback, captured from "
+            "the first packet to the last, in both directions.",
+            by_hand="tcpdump -i lo -nn tcp port 8000",
+            question=Number("How many packets are that?", "packets", near=0.25),
+            measure=_capture,
+            why="Three to begin with (SYN, SYN-ACK, ACK), the request and the answer, each with "
+            "an acknowledgement, and a FIN each way with its own; some ride on others. 14 bytes "
+            "were wanted: what a kept connection saves is all but two or three.",
+            unavailable=_without_capture,
+        ),
+        Step(
+            look="The same request through the chain. Between gateway and worker it is FastCGI, "
+            "in records: lab trace joins the packets with the system calls of all processes, and "
+            "decodes what they carry.",
+            by_hand="lab trace /hello",
+            question=Number("How many records pass, in both directions?", "records", near=0.25),
+            measure=_records,
+            why="BEGIN_REQUEST, the parameters and an empty PARAMS that ends them, an empty STDIN; "
+            "back come STDOUT, its end, and END_REQUEST (FastCGI 1.0, sections 3.3 and 5). All "
+            "of that in one segment each way. Read wire/fastcgi/.",
+            unavailable=_without_capture,
+        ),
+    ],
+)

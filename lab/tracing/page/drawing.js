@@ -1,0 +1,16 @@
+/* What both drawings share: SVG elements, and texts that are cut where their room ends. */
+"use strict";
+const CHARACTER = 7.25; // px of one, in the 12 px monospaced font
+
+function element(parent, name, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  parent.append(made);
+  return made;
+}
+
+function cut(text, room) {
+  const most = Math.max(1, Math.floor(room / CHARACTER));
+  return text.length <= most ? text : text.slice(0, most - 1) + "…";
+}

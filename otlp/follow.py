@@ -1,0 +1,84 @@
+"""Following a log as it grows: whole lines only, through rotations, never more than asked for.
+
+A log is rotated by being renamed; its writers go on in the old file until they are told to open
+the path again (SIGUSR1), and each does so in its own time. So the old file is read to its end
+until nothing has come for some seconds after a new one stands at the path. A file that has become
+shorter was emptied in place (copytruncate) and is read from its beginning.
+"""
+
+import os
+import time
+from io import BufferedReader
+from pathlib import Path
+from typing import Final
+
+_LATE: Final = 5.0  # seconds that the old file of a rotation may still be written to
+_BLOCK: Final = 65536  # bytes of one read
+_LONGEST: Final = 1 << 20  # bytes of a line; beyond, it is no access log
+
+
+class Follower:
+    """One log. It need not be there yet.
+
+    `from_start`: what it holds now is read too; else only what comes from now on.
+    """
+
+    def __init__(self, path: Path, *, from_start: bool) -> None:
+        self.path = path
+        self._file: BufferedReader | None = None
+        self._rest = b""  # a line whose end has not come
+        self._lines: list[str] = []  # read and not yet taken
+        self._grew_at = 0.0
+        self._open()
+        if self._file is not None and not from_start:
+            self._file.seek(0, os.SEEK_END)
+
+    def read(self, most: int) -> list[str]:
+        """Return up to `most` lines that have come, without their ends; none, when none has."""
+        if self._file is None:
+            self._open()
+        while self._file is not None and len(self._lines) < most and self._read_on(self._file):
+            pass
+        taken, self._lines = self._lines[:most], self._lines[most:]
+        return taken
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> None:
+        try:
+            self._file = self.path.open("rb")
+        except FileNotFoundError:
+            return
+        self._rest = b""
+        self._grew_at = time.monotonic()
+
+    def _read_on(self, file: BufferedReader) -> bool:
+        """Read a block, or go on to the next file; False when there is nothing for now."""
+        data = file.read1(_BLOCK)
+        if data:
+            self._grew_at = time.monotonic()
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._lines += [line.decode("utf-8", "replace") for line in lines]
+            if len(self._rest) > _LONGEST:
+                self._rest = b""
+            return True
+        here = os.fstat(file.fileno())
+        if here.st_size < file.tell():
+            file.seek(0)
+            self._rest = b""
+            return True
+        if time.monotonic() - self._grew_at < _LATE:
+            return False
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return False
+        if (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino):
+            return False
+        self.close()
+        self._open()
+        return self._file is not None
