@@ -160,8 +160,8 @@ def judge(numbers: Numbers) -> list[Finding]:
         Finding(
             "K5",
             verdict(apart),
-            f"number {two['number']} is the file {two['here']} here, and number "
-            f"{two['there_number']} is {two['there']} in another process",
+            f"number {two['number']} leads to the file “{two['here']}” here, and number "
+            f"{two['there_number']} to “{two['there']}” in another process",
             part="a table for each process",
         ),
         Finding(

@@ -44,6 +44,7 @@ KINDS: Final = {
     "other work": "var(--c2)",
     "woken, or told": "var(--c4)",
     "copying": "var(--c0)",
+    "copied by the kernel, seen when done": "var(--c3)",
     "woken, and copying: one call": "var(--c5)",
 }
 _PHASES: Final = ("phase 1, waiting", "phase 2, copying")
@@ -137,8 +138,8 @@ def _spans(model: str, each: Numbers) -> list[Span]:
             Span(model, "woken, and copying: one call", 0, done),
         ]
     if model == "asynchronous":  # it looked at `copy`, in vain; the kernel copied before `done`
-        begin = max(copy, 0)
-        return [Span(model, "other work", call, begin), Span(model, "copying", begin, done)]
+        copied, begin = "copied by the kernel, seen when done", max(copy, 0)
+        return [Span(model, "other work", call, begin), Span(model, copied, begin, done)]
     if model == "nonblocking":
         return [Span(model, "asks, in vain", call, copy), Span(model, "copying", copy, done)]
     wait = "asleep" if model == "multiplexing" else "other work"
