@@ -22,6 +22,7 @@ from servers.app import contract
 from tests.support.compose import Compose
 from tests.support.load import Load
 from tests.support.processes import wait_until
+from tests.support.timing import server_timing
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
@@ -45,6 +46,14 @@ def whoami(address: str) -> dict[str, Any]:
 
 def test_the_chain_keeps_the_contract(chain: Compose) -> None:
     assert [str(failure) for failure in contract.verify(f"http://{chain.address()}")] == []
+
+
+def test_gateway_and_worker_tell_where_the_time_went(chain: Compose) -> None:
+    with urllib.request.urlopen(f"http://{chain.address()}/hello", timeout=10) as answer:
+        assert list(server_timing(answer)) == [
+            "worker-wait", "worker-app", "gw-accept", "gw-queue", "gw-connect", "gw-first-byte",
+        ]  # fmt: skip
+    assert "traceparent" in whoami(chain.address())["headers"]
 
 
 def test_images_are_small_and_labelled(chain: Compose) -> None:
