@@ -74,6 +74,7 @@ def watch(question: Question, lanes: Sequence[Watched], *, strace: bool) -> Seen
         capture = _try(stack, seen, question.place, "capture", *_ports(lanes, question))
         traces: dict[LaneId, Agent] = {}
         if strace:
+            seen.missing += _unknown(lanes)
             for lane_id, place, leader in _leaders(lanes, question, client):
                 agent = _try(stack, seen, place, "system_calls", leader)
                 if agent is not None:
@@ -115,6 +116,17 @@ def _leaders(
     for watched in lanes:
         if watched.leader is not None:
             yield watched.lane.id, watched.place, watched.leader
+
+
+def _unknown(lanes: Sequence[Watched]) -> list[Missing]:
+    return [
+        Missing(
+            f"the system calls of {watched.lane.title}: whose process it is, is not known",
+            "run it as root, on the machine where that runs: sudo lab trace",
+        )
+        for watched in lanes
+        if watched.leader is None
+    ]
 
 
 def _try(stack: ExitStack, seen: Seen, place: Place, name: str, *arguments: object) -> Agent | None:

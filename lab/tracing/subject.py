@@ -6,6 +6,7 @@ same: its first request, with the connection between front and back end being ma
 """
 
 import contextlib
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,10 +89,14 @@ def of_url(url: str) -> Subject:
     if parts.scheme != "http" or not parts.hostname:
         raise LabError(f"{url}: give http://HOST:PORT/PATH; what is encrypted is not decoded")
     port = parts.port or 80
+    try:
+        host = str(socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise LabError(f"{url}: {parts.hostname} is not known ({error})") from None
     leader = _listener(port)
     title = psutil.Process(leader).name() if leader else parts.netloc
     watched = Watched(Lane("backend", title, port), Place(), leader)
-    return Subject(parts.hostname, port, [watched])
+    return Subject(host, port, [watched])
 
 
 def _listener(port: int) -> int | None:

@@ -5,10 +5,10 @@ of the run under strace. A part's line is thick while one of its processes runs,
 sleep, thin where nothing is known.
 """
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -36,10 +36,17 @@ def width_of(console: Console) -> int:
 
 def show(console: Console, told: Sequence[RenderableType]) -> None:
     """Print it all; through a pager where a terminal is not high enough."""
-    paged = console.is_terminal and len(told) > console.height
-    with console.pager(styles=True) if paged else contextlib.nullcontext():
-        for each in told:
-            console.print(each, highlight=False, soft_wrap=isinstance(each, Text))
+    if not console.is_terminal or len(told) <= console.height:
+        _print(console, told)
+        return
+    with console.capture() as captured:
+        _print(console, told)
+    click.echo_via_pager(captured.get())
+
+
+def _print(console: Console, told: Sequence[RenderableType]) -> None:
+    for each in told:
+        console.print(each, highlight=False, soft_wrap=isinstance(each, Text))
 
 
 def lines(trace: Trace, width: int = WIDTH) -> list[Text]:
