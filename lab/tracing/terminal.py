@@ -6,6 +6,8 @@ sleep, thin where nothing is known.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 import click
@@ -110,8 +112,9 @@ class _Line:
 
     def text(self) -> Text:
         told = Text()
-        for character, style in zip(self._characters, self._styles, strict=True):
-            told.append(character, style or None)
+        placed = zip(self._characters, self._styles, strict=True)
+        for style, run in groupby(placed, key=itemgetter(1)):
+            told.append("".join(character for character, _ in run), style or None)
         told.rstrip()
         return told
 
