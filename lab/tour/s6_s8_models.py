@@ -7,7 +7,7 @@ from lab.backends import find_backend
 from lab.rundir import LabError
 from lab.tour import clients
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
-from lab.tour.workbench import Workbench, children, threads, wait_until
+from lab.tour.workbench import Workbench, children, has_client, threads, wait_until
 
 _WORKERS: Final = 4
 _MS: Final = 1000
@@ -28,9 +28,8 @@ def _prefork_busy(bench: Workbench) -> Measured:
 def _prefork_killed(bench: Workbench) -> Measured:
     part = bench.server("prefork", _WORKERS)
     before = children(part)
-    idle = {each.pid: each.num_fds() for each in before}
     with clients.together(part, _WORKERS, f"/wait?ms={3 * _MS}") as crowd:
-        wait_until(lambda: all(each.num_fds() > idle[each.pid] for each in before),
+        wait_until(lambda: all(has_client(each, part) for each in before),
                    "every child has a client")  # fmt: skip
         before[0].kill()
         crowd.wait()

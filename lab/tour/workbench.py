@@ -18,7 +18,7 @@ from lab.backends import find_backend
 from lab.fronts import find_front
 from lab.processes import family_of, free_port, stop_part
 from lab.rundir import LabError, Part, RunDir
-from transport import Address
+from transport import Address, parse_address
 
 PATIENCE: Final = 20.0
 """Seconds until what must come counts as never."""
@@ -86,6 +86,16 @@ class Workbench:
 def children(part: Part) -> list[psutil.Process]:
     """Return the living processes that a part's leader has started."""
     return family_of(part)[1:]
+
+
+def has_client(process: psutil.Process, part: Part) -> bool:
+    """Return whether a process of a part holds a connection that was made to its address."""
+    address = parse_address(part.address)
+    if not address.path:
+        found = process.net_connections("tcp")
+        return any(each.status == psutil.CONN_ESTABLISHED for each in found)
+    sockets = [each for each in process.net_connections("unix") if each.laddr == address.path]
+    return len(sockets) > 1  # one listens
 
 
 def threads(part: Part) -> int:
