@@ -12,10 +12,13 @@ models     the five I/O models; reading: one read in each, seen from three sides
 echo       servers that count their calls and CPU time, blocking and multiplexing
 libc       select, poll and epoll by ctypes; pollers: what one call of each costs
 sockets    real connections, idle ones by the thousand, and the certainty that data came
+tcp_states the state of each end, and how to hold it; lives: whole lives of connections
+ladder     a figure of what two ends go through
 
 k1_… to k6_…   kernel, processes, descriptors
 m0_… to m6_…   the five I/O models
 e1_… to e14_…  select, poll, epoll
+s3_…, s4_…     packets, and the life of a TCP connection
 
 An experiment measures, and returns numbers; judges the numbers, by thresholds that are named and
 reasoned beside it, not taken from a run; and draws them. The last two are pure functions.

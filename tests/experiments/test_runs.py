@@ -18,6 +18,7 @@ PROMISED = {
     "K5": [CONFIRMED] * 4,
     "E5": [REFUTED],
     "E7": [CONFIRMED, REFUTED],
+    "S4": [CONFIRMED] * 4,
 }
 """What is found about claims that do not depend on time."""
 

@@ -1,0 +1,104 @@
+"""Verdicts on the stages from made-up numbers, on both sides of each threshold."""
+
+from typing import Any
+
+import pytest
+
+from experiments import s4_connection_life as s4
+from experiments.frame import CONFIRMED, REFUTED, Numbers
+from experiments.lives import LIVES
+from tests.experiments.test_e_verdicts import with_changes
+
+State = tuple[str, str]
+OPEN = ("ESTABLISHED", "ESTABLISHED")
+
+
+def life(*states: State, resets: int = -1, **noted: Any) -> Numbers:
+    """Numbers of a life whose ends go through these states; step `resets` does it by a reset."""
+    steps = [
+        {
+            "what": f"step {at}", "resets": at == resets, "client": client, "server": server,
+            "client_says": "CLOSED" if client == "TIME_WAIT" else client, "server_says": "",
+        }
+        for at, (client, server) in enumerate(states)
+    ]  # fmt: skip
+    return {"steps": steps, **noted}
+
+
+def lives(**changed: Any) -> Numbers:
+    """Numbers as a kernel that keeps to the RFC gives them, but for what is changed by a path."""
+    minute = {"left": 59.5, "since": 0.5}
+    found = [
+        life(
+            ("CLOSED", "CLOSED"), ("CLOSED", "LISTEN"), ("SYN_SENT", "LISTEN"),
+            ("ESTABLISHED", "SYN_RECV"), OPEN, ("FIN_WAIT1", "ESTABLISHED"),
+            ("FIN_WAIT2", "CLOSE_WAIT"), ("FIN_WAIT2", "LAST_ACK"), ("TIME_WAIT", "CLOSED"),
+            end_seen=True, late=[9, 9], client_send="EPIPE", time_wait=minute,
+        ),
+        life(OPEN, ("FIN_WAIT1", "FIN_WAIT1"), ("FIN_WAIT1", "CLOSING"), ("TIME_WAIT",) * 2),
+        life(
+            OPEN, ("ESTABLISHED", "FIN_WAIT1"), ("CLOSE_WAIT", "FIN_WAIT2"),
+            ("LAST_ACK", "FIN_WAIT2"), ("CLOSED", "TIME_WAIT"),
+            time_wait=minute, bind="EADDRINUSE", bind_reusing="EADDRINUSE",
+        ),
+        life(("CLOSED", "TIME_WAIT"), bind="EADDRINUSE", bind_reusing="None"),
+        life(OPEN, ("CLOSED", "CLOSED"), resets=1, recv="ECONNRESET"),
+        life(
+            OPEN, ("FIN_WAIT1", "ESTABLISHED"), ("FIN_WAIT2", "CLOSE_WAIT"), ("CLOSED", "CLOSED"),
+            resets=3, first="1", second="EPIPE",
+        ),
+    ]  # fmt: skip
+    whole = with_changes({"lives": found}, changed)
+    return {"lives": dict(zip(LIVES, whole["lives"], strict=True))}
+
+
+PARTS = ["the states", "half close", "reset", "TIME_WAIT"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "refuted"),
+    [
+        ("0.late", [9, 9], ()),
+        ("0.steps.5.client", "FIN_WAIT2", "the states"),  # a state was leapt over
+        ("1.steps.2.server", "CLOSE_WAIT", "the states"),  # no such arrow
+        ("1.steps.2.server", "FIN_WAIT1", "the states"),  # CLOSING was never seen
+        ("4.steps.1.resets", False, "the states"),  # closed, but nothing was reset
+        ("0.steps.4.client_says", "SYN_SENT", "the states"),  # the two words disagree
+        ("0.end_seen", False, "half close"),
+        ("0.late", [9, -1], "half close"),
+        ("0.client_send", "1", "half close"),
+        ("4.recv", "b''", "reset"),
+        ("5.first", "EPIPE", "reset"),
+        ("5.second", "1", "reset"),
+        ("5.second", "ECONNRESET", ()),
+        ("0.time_wait.left", 58.5, ()),
+        ("0.time_wait.left", 58.4, "TIME_WAIT"),
+        ("0.time_wait.left", 61.1, "TIME_WAIT"),
+        ("2.time_wait.left", None, "TIME_WAIT"),
+        ("2.bind", "None", "TIME_WAIT"),
+        ("3.bind_reusing", "EADDRINUSE", "TIME_WAIT"),
+    ],
+)
+def test_s4_the_life_is_the_rfc_s(path: str, value: Any, refuted: str) -> None:
+    numbers = lives(**{f"lives.{path}": value})
+    found = s4.judge(numbers)
+    assert [each.part for each in found] == PARTS
+    assert [each.part for each in found if each.verdict == REFUTED] == (
+        [refuted] if refuted else []
+    )
+    assert {each.verdict for each in found} <= {CONFIRMED, REFUTED}
+    assert all(each.key for each in found)
+    assert [chart.key for chart in s4.figures(numbers)] == ["s4-ladder", "s4-arrows"]
+
+
+def test_s4_a_time_wait_on_the_wrong_side_is_refuted() -> None:
+    numbers = lives(**{"lives.2.steps.4.client": "TIME_WAIT", "lives.2.steps.4.server": "CLOSED"})
+    assert {each.part: each.verdict for each in s4.judge(numbers)}["TIME_WAIT"] == REFUTED
+
+
+def test_s4_a_change_that_is_no_arrow_is_named_and_drawn() -> None:
+    numbers = lives(**{"lives.0.steps.5.client": "FIN_WAIT2"})
+    assert "ESTABLISHED to FIN_WAIT2" in s4.judge(numbers)[0].key
+    table = s4.figures(numbers)[1].table
+    row = next(row for row in table.rows if row[0] == "ESTABLISHED")
+    assert "seen, and no arrow of the RFC" in row
