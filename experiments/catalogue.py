@@ -33,6 +33,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "e12_notifications": ("E12",),
     "e13_oneshot": ("E13",),
     "e14_events": ("E14",),
+    "s3_tcpdump": ("S3",),
     "s4_connection_life": ("S4",),
 }
 """By module of this room: the claims that its EXPERIMENT shows."""

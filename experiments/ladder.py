@@ -7,7 +7,7 @@ from experiments.drawing import NAMES, wrapped
 from pages.charts import Chart, Table, View
 from pages.vega import COLOURS, spec, tooltip
 
-_ROW: Final = 46  # pixels
+_ROW: Final = 56  # pixels
 
 
 class Rung(NamedTuple):

@@ -145,7 +145,7 @@ def with_changes(numbers: Numbers, changed: Numbers) -> Numbers:
         place = whole
         for step in way:
             place = place[int(step) if isinstance(place, list) else step]
-        place[last] = value
+        place[int(last) if isinstance(place, list) else last] = value
     made: Numbers = whole
     return made
 

@@ -18,9 +18,13 @@ PROMISED = {
     "K5": [CONFIRMED] * 4,
     "E5": [REFUTED],
     "E7": [CONFIRMED, REFUTED],
+    "S3": [CONFIRMED] * 4,
     "S4": [CONFIRMED] * 4,
 }
 """What is found about claims that do not depend on time."""
+
+NEEDING_RIGHTS = "S3"
+"""What a machine may withhold: to capture packets, strace, tshark."""
 
 
 def run(claim: str) -> Outcome:
@@ -48,6 +52,9 @@ def marked(claim: str) -> Any:
 @pytest.mark.parametrize("claim", [marked(claims[0]) for claims in MODULES.values()])
 def test_it_ends_with_findings_of_its_own(claim: str) -> None:
     outcome = run(claim)
+    lacks = [each.key for each in outcome.findings if each.verdict == NOT_MEASURED]
+    if claim == NEEDING_RIGHTS and lacks:
+        pytest.skip(lacks[0])
     for each in find(claim).claims:
         if each in PROMISED:
             found = [finding.verdict for finding in outcome.findings if finding.claim == each]

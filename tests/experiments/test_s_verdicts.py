@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from experiments import s3_tcpdump as s3
 from experiments import s4_connection_life as s4
-from experiments.frame import CONFIRMED, REFUTED, Numbers
+from experiments.frame import CONFIRMED, NOT_MEASURED, REFUTED, Numbers
 from experiments.lives import LIVES
 from tests.experiments.test_e_verdicts import with_changes
 
@@ -102,3 +103,69 @@ def test_s4_a_change_that_is_no_arrow_is_named_and_drawn() -> None:
     table = s4.figures(numbers)[1].table
     row = next(row for row in table.rows if row[0] == "ESTABLISHED")
     assert "seen, and no arrow of the RFC" in row
+
+
+Told = list[Any]
+
+
+def said(chain: int) -> list[Told]:
+    """Events as one of the orders has them: packets have a length, messages none."""
+    return [[*each, None if each[2] in MESSAGES else 0] for each in s3.ORDER[chain]]
+
+
+MESSAGES = {*s3.TYPES, "request", "response"}
+
+
+def ways(kind: str, in_packets: int) -> list[Numbers]:
+    ends = [("client", "gateway", "tcp"), ("gateway", "fcgi-worker", kind)]
+    return [
+        {"kind": of, "from": sender, "to": to, "in_calls": 9,
+         "in_packets": 9 if of == "tcp" else in_packets}
+        for one, other, of in ends for sender, to in ((one, other), (other, one))
+    ]  # fmt: skip
+
+
+CAPTURED: Numbers = {
+    "tcp": {"lacks": [], "events": [*said(0), said(1)[1], said(2)[1]], "ways": ways("tcp", 9)},
+    "unix": {"lacks": [], "events": [*said(0), said(1)[1]], "ways": ways("unix", 0)},
+    "read": {"command": "tshark -r x", "exit": 0, "packets": 8, "records": [1, 4, 5, 6, 3]},
+}
+S3_PARTS = ["one request", "every byte", "a unix socket", "the file"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "verdicts"),
+    [
+        ("read.exit", 0, {}),
+        ("tcp.events.0.2", "ACK", {"one request": REFUTED}),  # no SYN
+        ("tcp.events.3.2", "response", {"one request": REFUTED}),  # answered before it was asked
+        ("tcp.events.13.2", "STDOUT", {"one request": REFUTED, "the file": REFUTED}),  # no end
+        ("tcp.events.14.2", "ACK", {"one request": REFUTED}),  # one FIN of two
+        ("tcp.ways.2.in_packets", 8, {"every byte": REFUTED}),
+        ("tcp.ways.2.in_calls", 8, {"every byte": REFUTED}),
+        ("tcp.ways.2.kind", "unix", {"every byte": REFUTED}),
+        ("unix.ways.2.in_packets", 1, {"a unix socket": REFUTED}),
+        ("unix.ways.3.in_calls", 0, {"a unix socket": REFUTED}),
+        ("unix.events.8.2", "BEGIN_REQUEST", {"a unix socket": REFUTED}),  # no PARAMS
+        ("read.exit", 1, {"the file": REFUTED}),
+        ("read.packets", 7, {"the file": REFUTED}),
+        ("read.records", [1, 4, 5, 6], {"the file": REFUTED}),
+        ("read.records", None, {}),  # tcpdump does not decode them
+        ("read", None, {"the file": NOT_MEASURED}),
+        ("tcp.lacks", ["no strace; install it"],
+         {"every byte": NOT_MEASURED, "a unix socket": NOT_MEASURED}),
+    ],
+)  # fmt: skip
+def test_s3_a_capture_holds_the_request(path: str, value: Any, verdicts: dict[str, str]) -> None:
+    numbers = with_changes(CAPTURED, {path: value})
+    found = {each.part: each.verdict for each in s3.judge(numbers)}
+    assert found == {**dict.fromkeys(S3_PARTS, CONFIRMED), **verdicts}
+    assert all(each.key for each in s3.judge(numbers))
+    assert s3.figures(numbers)[0].key == "s3-packets"
+
+
+def test_s3_without_strace_says_what_helps_and_draws_the_packets() -> None:
+    numbers = with_changes(CAPTURED, {"unix.lacks": ["no strace; install it"]})
+    assert s3.judge(numbers)[1].key == "no strace; install it"
+    assert len(s3.figures(numbers)) == 1
+    assert len(s3.figures(CAPTURED)) == 2

@@ -1,0 +1,132 @@
+"""One request traced over TCP and over a unix socket, and the capture as another program reads it.
+
+`lab trace` does it, from outside. Of its JSON (lab/tracing/SCHEMA.md) is kept who sent what to whom
+in which order, and for each direction of each connection how many bytes its packets carried, and
+how many its system calls wrote.
+"""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from experiments.frame import NotHere, Numbers
+from experiments.lab_process import LabFailed, LabProcess
+
+CLIENT, GATEWAY, WORKER = "client", "gateway", "fcgi-worker"
+
+ASKED: Final = ("trace", "/hello", "--front", GATEWAY, "--backend", WORKER)
+
+REMEDY: Final = "run it as root: sudo .venv/bin/lab experiment s3"
+
+Ways = dict[tuple[Any, Any], dict[str, Any]]
+"""By a connection's number and who sends: the two ends, and the bytes that went that way."""
+
+_READING: Final = 30.0  # seconds to read a file of some twenty packets
+
+
+def take() -> Numbers:
+    """Trace the request over TCP and over a unix socket; read the capture with another program."""
+    with tempfile.TemporaryDirectory(prefix="chainlab-s3-") as name:
+        folder = Path(name)
+        lab = LabProcess(folder)
+        pcap = folder / "hello.pcapng"
+        tcp = _traced(lab, *ASKED, "--pcap", str(pcap))
+        read = _read(pcap, tcp["ports"])
+        with lab.chain("--workers", "1"):
+            unix = _traced(lab, "trace", "/hello")
+    return {"tcp": tcp, "unix": unix, "read": read}
+
+
+def _traced(lab: LabProcess, *arguments: str) -> Numbers:
+    """Return what a trace saw; NotHere when no packets can be captured."""
+    path = lab.folder / "trace.json"
+    path.unlink(missing_ok=True)
+    try:
+        lab.run(*arguments, "--json", str(path))
+    except LabFailed:
+        if not path.exists():
+            raise
+    (trace,) = json.loads(path.read_text())["traces"]
+    missing = trace["missing"]
+    if not any(event["kind"] == "packet" for event in trace["events"]):
+        raise NotHere("; ".join(each["what"] for each in missing) or "no packets came", REMEDY)
+    lacks = [f"{each['what']}; {each['remedy']}" for each in missing]
+    return {"lacks": lacks, **_told(trace)}
+
+
+def _told(trace: Mapping[str, Any]) -> Numbers:
+    """Return the packets and messages in their order, and each direction's bytes by witness."""
+    titles = {lane["id"]: lane["title"] for lane in trace["lanes"]}
+    ways: Ways = {}
+    for each in trace["connections"]:
+        ends = {side: titles[lane] for side, lane in each["lanes"].items()}
+        for side, other in (("client", "server"), ("server", "client")):
+            ways[each["number"], side] = {
+                "kind": each["kind"], "from": ends[side], "to": ends[other],
+                "in_packets": 0, "in_calls": 0,
+            }  # fmt: skip
+    events = [told for event in trace["events"] if (told := _witnessed(ways, event))]
+    ports = [
+        int(each["ends"]["server"].rpartition(":")[2])
+        for each in trace["connections"]
+        if each["kind"] == "tcp" and titles[each["lanes"]["server"]] == WORKER
+    ]
+    return {"events": events, "ways": list(ways.values()), "ports": ports}
+
+
+def _witnessed(ways: Ways, event: Mapping[str, Any]) -> list[Any] | None:
+    """Count an event's bytes; return from, to, what, and the length: None of a message."""
+    side = event.get("sender") or event.get("side")
+    way = ways.get((event.get("connection"), side))
+    if way is None:
+        return None
+    if event["kind"] == "packet":
+        if event["length"]:
+            way["in_packets"] = max(way["in_packets"], event["seq"] + event["length"])
+        return [way["from"], way["to"], _kind(event), event["length"]]
+    if event["kind"] == "message":
+        return [way["from"], way["to"], event["name"], None]
+    if event["kind"] == "call" and event["role"] == "write":
+        way["in_calls"] += event["bytes"]
+    return None
+
+
+def _kind(packet: Mapping[str, Any]) -> str:
+    flags = packet["flags"]
+    if "RST" in flags:
+        return "RST"
+    if "SYN" in flags:
+        return "SYN-ACK" if "ACK" in flags else "SYN"
+    if "FIN" in flags:
+        return "FIN"
+    return "content" if packet["length"] else "ACK"
+
+
+def _read(pcap: Path, ports: Sequence[int]) -> Numbers | None:
+    """Return what tshark, else tcpdump, reads in the capture; None where there is neither."""
+    decode = [option for port in ports for option in ("-d", f"tcp.port=={port},fcgi")]
+    fields = ["-T", "fields", "-e", "frame.number", "-e", "fcgi.type"]
+    if shutil.which("tshark"):
+        shown = ["tshark", "-n", "-r", pcap.name, *decode]
+        command = [*shown, *fields]
+    elif shutil.which("tcpdump"):
+        shown = command = ["tcpdump", "-nn", "-r", pcap.name]
+    else:
+        return None
+    done = subprocess.run(
+        command, cwd=pcap.parent, capture_output=True, text=True, timeout=_READING, check=False
+    )
+    lines = done.stdout.splitlines()
+    decoded = [line.partition("\t")[2] for line in lines]
+    return {
+        "command": " ".join(shown),
+        "exit": done.returncode,
+        "packets": len(lines),
+        "records": [int(each) for types in decoded for each in types.split(",") if each]
+        if command != shown
+        else None,
+    }
