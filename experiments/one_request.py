@@ -20,7 +20,10 @@ CLIENT, GATEWAY, WORKER = "client", "gateway", "fcgi-worker"
 
 ASKED: Final = ("trace", "/hello", "--front", GATEWAY, "--backend", WORKER)
 
-REMEDY: Final = "run it as root: sudo .venv/bin/lab experiment s3"
+REMEDY: Final = (
+    "run it as root: sudo .venv/bin/lab experiment s3; in a container: docker compose run --rm "
+    "--user root --cap-add NET_RAW --entrypoint lab tests experiment s3"
+)
 
 Ways = dict[tuple[Any, Any], dict[str, Any]]
 """By a connection's number and who sends: the two ends, and the bytes that went that way."""
