@@ -77,6 +77,7 @@ def _programs() -> list[Finding]:
         ("go", shutil.which("go"), "the back ends go, go-fcgi", _APT + "golang-go"),
         ("php", shutil.which("php"), "php-select, php-coroutine", _APT + "php-cli"),
         ("strace", shutil.which("strace"), "lab trace, lab explain", _APT + "strace"),
+        ("tcpdump", shutil.which("tcpdump"), "lab tour S3", _APT + "tcpdump"),
         ("tshark", shutil.which("tshark"), "what lab trace --pcap writes", _APT + "tshark"),
         ("perf", shutil.which("perf"), "looking closer, by hand", _APT + "linux-perf"),
     )
