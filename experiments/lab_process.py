@@ -92,4 +92,5 @@ def _end(process: "subprocess.Popen[str]") -> None:
 
 
 def _last(said: str) -> str:
-    return (said.strip().splitlines() or ["it said nothing"])[-1]
+    last = (said.strip().splitlines() or ["it said nothing"])[-1]
+    return last.removeprefix("Error: ")
