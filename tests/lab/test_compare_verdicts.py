@@ -21,6 +21,7 @@ from lab.compare.settings import ROUTES
 from lab.processes import family_of
 from lab.rundir import LabError, RunDir
 from loadtest.compare.levels import CLOSED, SHARES, level_of
+from loadtest.compare.standings import standings
 from tests.lab.comparing import (
     backend,
     by_name,
@@ -34,9 +35,12 @@ from tests.lab.comparing import (
 
 
 def test_a_server_that_answers_wrongly_once_in_a_thousand(tmp_path: Path) -> None:
-    plan = settings(rounds=8)
-    cells = by_name(compare(tmp_path, plan, odd("wrong"), backend("epoll-lt")))
-    assert sum(each.answered for each in cells["wrong"].rounds) > 1000
+    for rounds in (8, 32, 128):  # as many as it takes: a busy machine has few answers in a round
+        folder = tmp_path / str(rounds)
+        folder.mkdir()
+        cells = by_name(compare(folder, settings(rounds=rounds), odd("wrong"), backend("epoll-lt")))
+        if sum(each.answered for each in cells["wrong"].rounds) > 1000:
+            break
     assert cells["wrong"].verdict == "wrong-answers"
     assert "Hellu" in check_of(cells["wrong"], "answers").evidence
     assert cells["epoll-lt"].verdict != "wrong-answers"
@@ -163,28 +167,31 @@ def test_a_noisy_neighbour(tmp_path: Path) -> None:
 
 
 def test_latency_that_is_another_in_each_round(tmp_path: Path) -> None:
-    plan = open_loop(50.0, rounds=6)
+    plan = open_loop(10.0, rounds=6, duration=0.5)
     (cell,) = compare(tmp_path, plan, odd("ageing")).cells
-    first, *_, last = cell.rounds
-    assert last.latency.p50_ms > 2 * first.latency.p50_ms
-    assert cell.verdict == "noisy", cell.checks
-    assert "of the median latency" in check_of(cell, "noise").evidence
+    check = check_of(cell, "noise")
+    assert not check.holds, "whatever the rate is, which is the same in all"
+    assert "of the median latency" in check.evidence
+    assert cell.verdict != "valid"
 
 
-def test_a_target_as_fast_as_the_null_server(tmp_path: Path, floor: Contestant) -> None:
-    # Of as many rounds each, the null server's own rate is its ceiling, give or take the noise: a
-    # ceiling that chance has put a quarter above the target needs another look.
+def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, floor: Contestant) -> None:
+    fast = Contestant(described("fast"), floor.start)
+    slow = replace(odd("delay"), described=described("slow"))  # in the null server's place
+    (cell,) = compare(tmp_path, settings(rounds=5), fast, null=slow).cells
+    check = check_of(cell, "generator")
+    assert check.numbers["share"] == check.numbers["rate"] / check.numbers["ceiling"] > 0.8
+    assert not check.holds
+    assert cell.verdict == "generator-bound"
+    assert [each.places for each in standings([cell]) if each.metric == "throughput"] == [[]]
+
+
+def test_the_null_server_is_its_own_ceiling(tmp_path: Path, floor: Contestant) -> None:
     target = Contestant(described("floor"), floor.start)
-    for attempt in range(3):
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        (cell,) = compare(folder, settings(rounds=5), target, null=floor).cells
-        check = check_of(cell, "generator")
-        assert check.numbers["ceiling"] > 0
-        if not check.holds:
-            assert cell.verdict == "generator-bound"
-            return
-    pytest.fail("three times the null server was four fifths slower than itself")
+    result = compare(tmp_path, settings(), target, null=floor)
+    check = check_of(result.cells[0], "generator")
+    assert check.numbers["ceiling"] == result.ceilings[0].rate.median > 0
+    assert check.holds == (check.numbers["share"] <= 0.8 and check.numbers["busy"] <= 0.9)
 
 
 def test_a_peak_that_is_the_generators_own(tmp_path: Path) -> None:

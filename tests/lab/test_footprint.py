@@ -2,16 +2,20 @@
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final
 
 import psutil
 import pytest
 
 from lab.compare import footprint
-from lab.rundir import Part
-from tests.support.processes import Process
+from lab.processes import start_part
+from lab.rundir import Part, RunDir
+from tests.support.processes import Process, wait_until
+from transport import Address
 
 CLIENTS: Final = 20
 
@@ -73,3 +77,40 @@ def test_nobody_waits_for_a_server_that_is_gone() -> None:
     assert part.process is None
     assert footprint.settle([part], port)
     assert footprint.used(part) is None
+
+
+@contextmanager
+def spinning(folder: Path) -> Iterator[Part]:
+    """A part that listens and burns CPU."""
+    path = folder / "spin.sock"
+    bind = f"l = s.socket(s.AF_UNIX); l.bind({str(path)!r}); l.listen()"
+    code = f"import socket as s; {bind}\nwhile 1: 0"
+    address = Address(path=str(path))
+    part = start_part("spin", [sys.executable, "-c", code], address, RunDir(folder))
+    try:
+        yield part
+    finally:
+        assert part.process is not None
+        part.process.kill()
+        wait_until(lambda: part.process is None, "it is gone")
+
+
+def test_a_footprint_grows_and_ends(tmp_path: Path) -> None:
+    with spinning(tmp_path) as part:
+        before = footprint.used(part)
+        deadline = time.monotonic() + 20
+        after = footprint.used(part)
+        while after and before and after.seconds < before.seconds + 0.05:
+            assert time.monotonic() < deadline
+            after = footprint.used(part)
+        assert before is not None
+        assert after is not None
+        cost = footprint.cost(before, after, 1000)
+        assert cost is not None
+        spent = (after.seconds - before.seconds) * 1000
+        assert cost.user_us + cost.kernel_us == pytest.approx(spent)
+        assert cost.threads == 1
+        assert footprint.cost(before, after, 0) is None
+        assert footprint.cost(after, before, 1000) is None
+    assert footprint.used(part) is None
+    assert footprint.cost(before, None, 1000) is None

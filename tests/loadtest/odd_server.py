@@ -10,7 +10,7 @@ short    closes in the middle of every 10th answer
 drop     closes instead of giving every 10th answer
 idle     closes after every 10th answer, without having said so
 fussy    answers wrongly whoever says what program it is
-ageing   answers each request 1 ms later than the one before it
+ageing   answers on each connection 8 ms later than on the one before it
 full     has room for one client, and a queue that is no longer
 unfair   serves every fourth client at once, the others after 100 ms
 stall    answers at once, and stands still for 0.3 s in every 0.7 s
@@ -42,8 +42,8 @@ class Odd(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         Odd.clients += 1
-        self.favourite = Odd.clients % 4 == 0
-        if self.way == "full" and Odd.clients == 1:
+        self.number = Odd.clients
+        if self.way == "full" and self.number == 1:
             asyncio.get_running_loop().remove_reader(Odd.listener)
 
     def data_received(self, data: bytes) -> None:
@@ -58,12 +58,12 @@ class Odd(asyncio.Protocol):
         if self.way == "hello" and Odd.count == 200:
             say("served 200")
         if self.way == "ageing":
-            asyncio.get_running_loop().call_later(Odd.count / 1000, self.respond, Odd.count)
+            asyncio.get_running_loop().call_later(self.number * 0.008, self.respond, Odd.count)
             return
         if self.way == "fussy" and b"user-agent:" in data.lower():
             self.transport.write(answer(BODY.upper()))
             return
-        if self.way == "unfair" and not self.favourite:
+        if self.way == "unfair" and self.number % 4:
             asyncio.get_running_loop().call_later(0.1, self.respond, Odd.count)
             return
         self.respond(Odd.count)
