@@ -12,7 +12,8 @@ models     the five I/O models; reading: one read in each, seen from three sides
 echo       servers that count their calls and CPU time, blocking and multiplexing
 libc       select, poll and epoll by ctypes; pollers: what one call of each costs
 sockets    real connections, idle ones by the thousand, and the certainty that data came
-tcp_states the state of each end, and how to hold it; lives: whole lives of connections
+tcp_states the states of both ends; lives: whole lives of connections, held in each state
+lab_process lab commands from outside; one_request: what lab trace saw of one
 ladder     a figure of what two ends go through
 
 k1_… to k6_…   kernel, processes, descriptors

@@ -1,24 +1,35 @@
 """Whole lives of TCP connections, each held still wherever its state changes.
 
+On the loopback a segment has arrived before the call that sent it returns, so that most states last
+for microseconds. Three things hold them, none of which needs a privilege:
+
+- a full queue of the listener drops a SYN; it is sent again after a second;
+- TCP_DEFER_ACCEPT (man tcp(7)) takes no notice of the handshake's last ACK until data come;
+- a FIN goes out behind the data before it, and those wait as long as the peer does not read.
+
 A life is a generator: it does something to a connection and yields what it did, with the states
 that the two ends ought to be in by then; `live` waits for them and notes what both ends really are
-in, by the kernel's table and by the sockets themselves. What a filter keeps out is sent again, by
-the kernel's own timers, once it is let in.
+in, by the kernel's table and by the sockets themselves.
 """
 
+import errno
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final, NamedTuple
 
 from experiments import sockets, tcp_states
 from experiments.frame import Numbers
-from experiments.tcp_states import keep_out, let_in, name_of
 
 PATIENCE: Final = 20.0
-"""Seconds for a state: what was kept out is sent again after 0.2 s, 0.4 s, 0.8 s, …"""
+"""Seconds for a state; a SYN is sent again after 1 s, and then less and less often."""
 
-LATE: Final = b"still sent after the other's FIN"
+ROOM: Final = 16 << 10
+"""Bytes asked for as each end's receive buffer (SO_RCVBUF); the kernel doubles it."""
+
+AHEAD: Final = 128 << 10
+"""Bytes before a FIN that is to wait: more than the receive buffer can ever hold."""
 
 
 class Step(NamedTuple):
@@ -35,15 +46,20 @@ class Connection:
     """One connection's two ends; the server's is None until it is accepted."""
 
     def __init__(self) -> None:
-        self.listener = socket.socket()
-        self.listener.bind(("127.0.0.1", 0))
-        self.client = socket.socket()
-        self.client.bind(("127.0.0.1", 0))
-        self.client.settimeout(PATIENCE)
+        self.listener, self.client = (self._bound() for _ in range(2))
         self.server: socket.socket | None = None
         self.ports = self.client.getsockname()[1], self.listener.getsockname()[1]
         self.noted: Numbers = {}
         self._arrived = False  # whether the server's end was ever more than the listener
+
+    @staticmethod
+    def _bound() -> socket.socket:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * AHEAD)
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(PATIENCE)
+        return sock
 
     def accept(self) -> socket.socket:
         """Return the server's end."""
@@ -54,7 +70,7 @@ class Connection:
     def open(self) -> socket.socket:
         """Listen and connect without holding anything; return the server's end."""
         self.listener.listen()
-        self.client.connect(("127.0.0.1", self.ports[1]))
+        self.client.connect(self.listener.getsockname())
         return self.accept()
 
     def look(self) -> dict[str, str]:
@@ -103,63 +119,58 @@ def _settled(connection: Connection, step: Step) -> Numbers:
 def one_after_the_other(at: Connection) -> Iterator[Step]:
     """The textbook's life: the client opens and closes first, the server sends a while longer."""
     yield Step("two sockets, each bound to a port", "CLOSED", "CLOSED")
-    at.listener.listen()
-    yield Step("the server listens", "CLOSED", "LISTEN")
-    keep_out(at.listener)
-    at.client.setblocking(False)
-    at.client.connect_ex(("127.0.0.1", at.ports[1]))
-    yield Step("the client connects; its SYN is lost", "SYN_SENT", "LISTEN")
-    keep_out(at.listener, all_but_syn=True)
-    yield Step("its SYN is sent again and arrives; the last ACK is lost", "ESTABLISHED", "SYN_RECV")
-    let_in(at.listener)
-    yield Step("the SYN-ACK is sent again, and the ACK arrives", "ESTABLISHED", "ESTABLISHED")
+    with _full(at.listener):
+        yield Step("the server listens, and its queue is full", "CLOSED", "LISTEN")
+        at.client.setblocking(False)
+        at.client.connect_ex(at.listener.getsockname())
+        yield Step("the client connects; its SYN is dropped", "SYN_SENT", "LISTEN")
+        at.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, int(PATIENCE))
+    yield Step("there is room: the SYN, sent again, is answered", "ESTABLISHED", "SYN_RECV")
     at.client.settimeout(PATIENCE)
+    at.client.sendall(b"x")
+    yield Step("the client sends a byte, and its ACK counts", "ESTABLISHED", "ESTABLISHED")
     server = at.accept()
-    keep_out(server)
-    at.client.shutdown(socket.SHUT_WR)
-    yield Step("the client closes its half; its FIN is lost", "FIN_WAIT1", "ESTABLISHED")
-    let_in(server)
-    yield Step("its FIN is sent again and arrives", "FIN_WAIT2", "CLOSE_WAIT")
-    at.noted |= _half_closed(at.client, server)
-    yield Step("the server still sends, the client reads", "FIN_WAIT2", "CLOSE_WAIT")
-    keep_out(at.client)
-    server.shutdown(socket.SHUT_WR)
-    yield Step("the server closes its half too; its FIN is lost", "FIN_WAIT2", "LAST_ACK")
-    let_in(at.client)
+    _close_behind_data(at.client)
+    yield Step("the client closes its half, behind data", "FIN_WAIT1", "ESTABLISHED")
+    _read_to_the_end(server)
+    yield Step("the server reads all, and the end", "FIN_WAIT2", "CLOSE_WAIT")
+    _close_behind_data(server)
+    yield Step("the server sends, and closes its half too", "FIN_WAIT2", "LAST_ACK")
+    at.noted["client_send"] = _said(lambda: at.client.send(b"x"))
     begin = time.monotonic()
-    yield Step("its FIN is sent again and arrives", "TIME_WAIT", "CLOSED")
+    at.noted["late"] = [AHEAD, _read_to_the_end(at.client)]
+    yield Step("the client reads all, and the end", "TIME_WAIT", "CLOSED")
     at.noted["time_wait"] = _time_wait(at.ports, begin)
 
 
-def _half_closed(client: socket.socket, server: socket.socket) -> Numbers:
-    """Return what each side may still do when the client has closed its half."""
-    end = server.recv(1)
-    server.sendall(LATE)
-    received = b""
-    while len(received) < len(LATE):
-        received += client.recv(len(LATE))
-    return {
-        "end_seen": end == b"",
-        "late": [len(LATE), len(received) if received == LATE else -1],
-        "client_send": _said(lambda: client.send(b"x")),
-    }
+@contextmanager
+def _full(listener: socket.socket) -> Iterator[None]:
+    """Have the queue of a listener full, inside the block, of connections that nobody needs."""
+    listener.listen(1)  # it holds one more than it is told (sk_acceptq_is_full)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(socket.create_connection(listener.getsockname(), PATIENCE))
+        deadline = time.monotonic() + PATIENCE
+        while tcp_states.queued(listener) < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        yield
+        for _ in range(2):
+            sockets.reset(listener.accept()[0])
 
 
 def server_first(at: Connection) -> Iterator[Step]:
     """The server closes first; then its port is wanted again."""
     server = at.open()
     yield Step("a connection", "ESTABLISHED", "ESTABLISHED")
-    keep_out(at.client)
-    server.shutdown(socket.SHUT_WR)
-    yield Step("the server closes its half; its FIN is lost", "ESTABLISHED", "FIN_WAIT1")
-    let_in(at.client)
-    yield Step("its FIN is sent again and arrives", "CLOSE_WAIT", "FIN_WAIT2")
-    keep_out(server)
-    at.client.close()
-    yield Step("the client closes; its FIN is lost", "LAST_ACK", "FIN_WAIT2")
-    let_in(server)
+    _close_behind_data(server)
+    yield Step("the server closes its half, behind data", "ESTABLISHED", "FIN_WAIT1")
+    _read_to_the_end(at.client)
+    yield Step("the client reads all, and the end", "CLOSE_WAIT", "FIN_WAIT2")
+    _close_behind_data(at.client)
+    yield Step("the client closes its half too, behind data", "LAST_ACK", "FIN_WAIT2")
     begin = time.monotonic()
-    yield Step("its FIN is sent again and arrives", "CLOSED", "TIME_WAIT")
+    _read_to_the_end(server)
+    yield Step("the server reads all, and the end", "CLOSED", "TIME_WAIT")
     server.close()
     at.listener.close()
     at.noted["time_wait"] = _time_wait(at.ports[::-1], begin)
@@ -183,15 +194,13 @@ def both_at_once(at: Connection) -> Iterator[Step]:
     """Both close before either has heard of it."""
     server = at.open()
     yield Step("a connection", "ESTABLISHED", "ESTABLISHED")
-    keep_out(server)
-    keep_out(at.client)
-    at.client.shutdown(socket.SHUT_WR)
-    server.shutdown(socket.SHUT_WR)
-    yield Step("both close their half; both FINs are lost", "FIN_WAIT1", "FIN_WAIT1")
-    let_in(server)
-    yield Step("the client's FIN is sent again and arrives", "FIN_WAIT1", "CLOSING")
-    let_in(at.client)
-    yield Step("the server's FIN is sent again and arrives", "TIME_WAIT", "TIME_WAIT")
+    _close_behind_data(at.client)
+    _close_behind_data(server)
+    yield Step("both close their half, behind data", "FIN_WAIT1", "FIN_WAIT1")
+    _read_to_the_end(at.client)
+    yield Step("the client reads all, and the end", "CLOSING", "FIN_WAIT2")
+    _read_to_the_end(server)
+    yield Step("the server reads all, and the end", "TIME_WAIT", "TIME_WAIT")
 
 
 def reset(at: Connection) -> Iterator[Step]:
@@ -207,14 +216,28 @@ def data_to_a_closed_socket(at: Connection) -> Iterator[Step]:
     """The client has closed both halves; the server sends all the same."""
     server = at.open()
     yield Step("a connection", "ESTABLISHED", "ESTABLISHED")
-    keep_out(server)
+    at.client.sendall(bytes(AHEAD))
     at.client.close()
-    yield Step("the client closes; its FIN is lost", "FIN_WAIT1", "ESTABLISHED")
-    let_in(server)
-    yield Step("its FIN is sent again and arrives", "FIN_WAIT2", "CLOSE_WAIT")
+    yield Step("the client closes both halves, behind data", "FIN_WAIT1", "ESTABLISHED")
+    _read_to_the_end(server)
+    yield Step("the server reads all, and the end", "FIN_WAIT2", "CLOSE_WAIT")
     at.noted["first"] = _said(lambda: server.send(b"x"))
     yield Step("the server sends to it", "CLOSED", "CLOSED", resets=True)
     at.noted["second"] = _said(lambda: server.send(b"x"))
+
+
+def _close_behind_data(sock: socket.socket) -> None:
+    """Send more than the peer has room for, and close this half: the FIN has to wait."""
+    sock.sendall(bytes(AHEAD))
+    sock.shutdown(socket.SHUT_WR)
+
+
+def _read_to_the_end(sock: socket.socket) -> int:
+    """Read until the peer's FIN; return how many bytes came before it."""
+    count = 0
+    while piece := sock.recv(1 << 16):
+        count += len(piece)
+    return count
 
 
 def _time_wait(ports: tuple[int, int], begin: float) -> Numbers:
@@ -235,7 +258,7 @@ def _said(call: Callable[[], Any]) -> str:
     try:
         return str(call())
     except OSError as error:
-        return name_of(error)
+        return errno.errorcode.get(error.errno or 0, str(error))
 
 
 LIVES: Final = {

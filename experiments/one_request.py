@@ -128,6 +128,7 @@ def _read(pcap: Path, ports: Sequence[int]) -> Numbers | None:
     return {
         "command": " ".join(shown),
         "exit": done.returncode,
+        "said": done.stderr.strip().splitlines()[-1:],
         "packets": len(lines),
         "records": [int(each) for types in decoded for each in types.split(",") if each]
         if command != shown

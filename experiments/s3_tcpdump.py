@@ -101,6 +101,8 @@ def _file(read: Numbers | None, events: Sequence[Sequence[Any]]) -> Finding:
     if read is None:
         why = "neither tshark nor tcpdump is installed; sudo apt install tshark"
         return _unmeasured("the file", why)
+    if read["exit"] and not read["packets"]:
+        return _unmeasured("the file", f"it did not run: {' '.join(read['said'])}")
     captured = sum(event[3] is not None for event in events)
     sent = [TYPES[event[2]] for event in events if event[2] in TYPES]
     holds = read["exit"] == 0 and read["packets"] == captured

@@ -1,7 +1,7 @@
 """S4: the whole life of a TCP connection, held still in each of its states.
 
-`lives` has what is done to the connections, `tcp_states` how they are held and looked at. What is
-judged here is the order: each change of an end's state must be an arrow of RFC 9293's figure 5, and
+`lives` has what is done to the connections, `tcp_states` how they are looked at. What is judged
+here is the order: each change of an end's state must be an arrow of RFC 9293's figure 5, and
 all its eleven states must have been there to be seen. Then what the states are for: one half may be
 closed alone, a reset skips all of it, and TIME_WAIT keeps the pair of ports of who closed first.
 """
@@ -98,9 +98,9 @@ def _states(numbers: Numbers) -> Finding:
         f"figure 5 ({len(arrows)} of its {sum(map(len, ARROWS.values()))} arrows) or by a reset"
     )
     scope = (
-        "Each state was held by losing the segment that ends it. CLOSING needs two FINs that cross "
-        "on their way: on the loopback, where a segment arrives before the call that sends it "
-        "returns, one does not see it without that."
+        "Without a hold most of them last for microseconds. CLOSING is said to need FINs that "
+        "cross on their way, which on the loopback they hardly do; here one waited behind data "
+        "that was not read while the other one arrived."
     )
     return Finding("S4", verdict(not wrong), "; ".join(wrong) or key, scope, part="the states")
 
@@ -111,12 +111,12 @@ def _of_a_socket(state: str) -> str:
 
 
 def _half_close(life: Numbers) -> Finding:
-    """The other side sees the end of the stream, still sends, and it all arrives."""
+    """One side may send no more, the other one still does, and it all arrives."""
     sent, received = life["late"]
-    holds = life["end_seen"] and sent == received > 0 and life["client_send"] == "EPIPE"
+    holds = sent == received > 0 and life["client_send"] == "EPIPE"
     key = (
-        f"after the client's FIN the server read the end of the stream and sent {sent} bytes; the "
-        f"client, who may send no more ({life['client_send']}), received {max(received, 0)}"
+        f"after the client's FIN the server sent {sent:,} bytes; the client, who may send no more "
+        f"({life['client_send']}), received {received:,}"
     )
     return Finding("S4", verdict(holds), key, part="half close")
 
@@ -213,9 +213,10 @@ EXPERIMENT = Experiment(
         "both ends, half close, teardown, TIME_WAIT, reset; RFC 9293 has them in order."
     },
     title="The life of a TCP connection",
-    method="Six connections are opened and ended, each in another way. Where a state would pass in "
-    "microseconds, a filter on the receiving socket loses the segment that ends it. After each "
-    "step both ends are looked up in /proc/net/tcp and asked by TCP_INFO.",
+    method="Six connections are opened and ended, each in another way. States that pass in "
+    "microseconds are held: a full queue drops the SYN, TCP_DEFER_ACCEPT takes no notice of the "
+    "last ACK, a FIN waits behind data that nobody reads. After each step both ends are looked up "
+    "in /proc/net/tcp and asked by TCP_INFO.",
     measure=measure,
     judge=judge,
     figures=figures,

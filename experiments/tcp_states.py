@@ -1,16 +1,9 @@
-"""The states of TCP sockets, by both of the kernel's words, and a way to hold a connection still.
+"""The states of TCP sockets, by both of the kernel's words.
 
 /proc/net/tcp (man proc_net(5)) has every socket of this network namespace, those too that no
 process holds any more; TCP_INFO (man tcp(7)) is what a socket that is held says of itself.
-
-On the loopback a segment has arrived before the call that sent it returns, so most states last for
-microseconds. A filter on the receiving socket (SO_ATTACH_FILTER, man socket(7); no privilege is
-needed) loses what arrives, as a bad network would: the sender keeps its state and sends again,
-until the filter is taken off.
 """
 
-import ctypes
-import errno
 import os
 import socket
 import struct
@@ -28,16 +21,7 @@ STATES: Final = {
 _TABLE: Final = Path("/proc/net/tcp")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _TIME_WAIT_TIMER: Final = "03"
-
-_SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27
-_SYN: Final = 2
-_EVERYTHING: Final = [(0x06, 0, 0, 0)]  # return 0: nothing of it is taken
-_WITHOUT_SYN: Final = [
-    (0x30, 0, 0, 13),  # A = the flags, the TCP header's byte 13
-    (0x45, 0, 1, _SYN),  # A & SYN?
-    (0x06, 0, 0, 1 << 18),  # return: all of it
-    (0x06, 0, 0, 0),
-]
+_UNACKED: Final = struct.Struct("@24xI")  # of struct tcp_info (linux/tcp.h)
 
 
 class Row(NamedTuple):
@@ -75,20 +59,9 @@ def told(sock: socket.socket | None) -> str:
     return STATES.get(state, str(state))
 
 
-def keep_out(sock: socket.socket, *, all_but_syn: bool = False) -> None:
-    """Lose what arrives at a socket from now on; with `all_but_syn` a SYN comes through."""
-    program = _WITHOUT_SYN if all_but_syn else _EVERYTHING
-    code = b"".join(struct.pack("HBBI", *each) for each in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    described = struct.pack("HP", len(program), ctypes.addressof(buffer))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
-
-
-def let_in(sock: socket.socket) -> None:
-    """Let everything in again."""
-    sock.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
-
-
-def name_of(error: OSError) -> str:
-    """Return an error's symbol: ECONNRESET."""
-    return errno.errorcode.get(error.errno or 0, str(error))
+def queued(listener: socket.socket) -> int:
+    """Return how many connections wait to be accepted: what a listener says as tcpi_unacked."""
+    told: int = _UNACKED.unpack_from(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))[
+        0
+    ]
+    return told
