@@ -149,7 +149,7 @@ def figures(numbers: Numbers) -> list[Chart]:
 
 EXPERIMENT = Experiment(
     claims={
-        "S3": "To be mastered is tcpdump: what goes over the network for one request can be "
+        "S3": "Master tcpdump: what goes over the network for one request can be "
         "captured, and read packet by packet."
     },
     title="One request, captured",

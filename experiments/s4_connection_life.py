@@ -209,7 +209,7 @@ def _diagram(numbers: Numbers) -> Chart:
 
 EXPERIMENT = Experiment(
     claims={
-        "S4": "To be understood is the whole life of a TCP connection: handshake, the states of "
+        "S4": "Understand the whole life of a TCP connection: handshake, the states of "
         "both ends, half close, teardown, TIME_WAIT, reset; RFC 9293 has them in order."
     },
     title="The life of a TCP connection",
