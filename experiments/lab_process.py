@@ -18,7 +18,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 
-SECONDS: Final = 60.0
+SECONDS: Final = 90.0
 """For one command; those used here take some seconds on an idle machine."""
 
 _PR_SET_PDEATHSIG: Final = 1

@@ -22,8 +22,10 @@ ASKED: Final = ("trace", "/hello", "--front", GATEWAY, "--backend", WORKER)
 
 REMEDY: Final = (
     "run it as root: sudo .venv/bin/lab experiment s3; in a container: docker compose run --rm "
-    "--user root --cap-add NET_RAW --entrypoint lab tests experiment s3"
+    "--user root --cap-add NET_RAW --cap-add SETUID --cap-add SETGID --entrypoint lab tests "
+    "experiment s3"
 )
+"""The last two are what tcpdump wants, to become somebody who may less."""
 
 Ways = dict[tuple[Any, Any], dict[str, Any]]
 """By a connection's number and who sends: the two ends, and the bytes that went that way."""

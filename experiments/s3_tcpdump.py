@@ -159,5 +159,5 @@ EXPERIMENT = Experiment(
     measure=measure,
     judge=judge,
     figures=figures,
-    limits=Limits(seconds=240, cpu_seconds=60, memory=2 << 30),
+    limits=Limits(seconds=330, cpu_seconds=60, memory=2 << 30),
 )
