@@ -49,6 +49,7 @@ def marked(claim: str) -> Any:
     return pytest.param(claim, marks=pytest.mark.slow if claim in SLOW else ())
 
 
+@pytest.mark.timeout(400)  # each bounds itself, S3 by the most
 @pytest.mark.parametrize("claim", [marked(claims[0]) for claims in MODULES.values()])
 def test_it_ends_with_findings_of_its_own(claim: str) -> None:
     outcome = run(claim)
