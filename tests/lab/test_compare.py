@@ -114,11 +114,12 @@ def test_what_was_left_out_says_so(tmp_path: Path) -> None:
 
 
 def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:
-    result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), backend("wsgiref"))
+    plan = replace(settings(deeply=True), duration=1.5)
+    result = compare(tmp_path, plan, backend("epoll-lt"), backend("wsgiref"))
     for cell in result.cells:
         (own, witness) = cell.rounds
         assert (own.driver, witness.driver) == ("openloop", "locust")
-        assert witness.answered > 10
+        assert witness.answered > 0
         assert witness.errors == witness.wrong == {}
         assert 0 < witness.latency.p50_ms <= witness.latency.p99_ms <= witness.latency.max_ms
         assert set(witness.cost) == {"back", "generator"}
