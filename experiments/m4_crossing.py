@@ -39,7 +39,7 @@ def measure(_limits: Limits) -> Numbers:
             for kind, found in runs.items():
                 found[count].append(_run(kind, count))
     return {
-        kind: {str(count): _medians(each) for count, each in found.items()}
+        kind: {str(count): _together(each) for count, each in found.items()}
         for kind, found in runs.items()
     }
 
@@ -62,8 +62,11 @@ def _run(kind: str, connections: int) -> Numbers:
     }
 
 
-def _medians(runs: list[Numbers]) -> Numbers:
-    return {name: round(statistics.median(each[name] for each in runs), 3) for name in runs[0]}
+def _together(runs: list[Numbers]) -> Numbers:
+    """Medians of the rounds; of the clock's time the least, for others only ever add to it."""
+    found = {name: statistics.median(each[name] for each in runs) for name in runs[0]}
+    found["round_us"] = min(each["round_us"] for each in runs)
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def judge(numbers: Numbers) -> list[Finding]:
