@@ -234,11 +234,12 @@ def test_who_falls_over_after_five_good_rounds(tmp_path: Path) -> None:
 
 
 def test_what_only_the_witness_sees(tmp_path: Path) -> None:
-    (cell,) = compare(tmp_path, settings(deeply=True), odd("fussy")).cells
+    plan = replace(settings(deeply=True), duration=1.5)
+    (cell,) = compare(tmp_path, plan, odd("fussy")).cells
     own, witness = cell.rounds
     assert own.wrong == {}
     assert (witness.driver, witness.wrong) == ("locust", {"body": witness.answered})
-    assert cell.verdict not in ("wrong-answers", "errors")
+    assert cell.verdict != "wrong-answers"
     told = [note for note in cell.notes if note.startswith("by locust ")]
     assert f"; wrong: {witness.answered:,} body" in told[0]
 
