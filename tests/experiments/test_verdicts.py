@@ -289,17 +289,19 @@ def test_m3_one_process_asleep_in_the_multiplexer(change: Change, verdict: str) 
     assert verdicts(m3.judge(numbers)) == [verdict]
 
 
-def m4_server(one: float, cpu: dict[int, float], calls: float) -> Numbers:
+def m4_server(one: float, cpu: dict[int, float], calls: float, spread: float = 1.0) -> Numbers:
     return {
         str(count): {"round_us": one, "calls": calls, "cpu_us": cpu.get(count, 10.0),
-                     "processes": 1}
+                     "processes": 1, "spread": spread}
         for count in m4.CONNECTIONS
     }  # fmt: skip
 
 
-def m4_numbers(multiplexed: float, calls: float, cpu: dict[int, float]) -> Numbers:
+def m4_numbers(
+    multiplexed: float, calls: float, cpu: dict[int, float], spread: float = 1.0
+) -> Numbers:
     return {
-        "blocking": m4_server(100.0, {}, 2.0),
+        "blocking": m4_server(100.0, {}, 2.0, spread),
         **{kind: m4_server(multiplexed, cpu, calls) for kind in m4.MULTIPLEXERS},
     }
 
@@ -310,6 +312,9 @@ def m4_numbers(multiplexed: float, calls: float, cpu: dict[int, float]) -> Numbe
         (m4_numbers(90.0, 3.0, {128: 9.9}), [CONFIRMED, CONFIRMED]),
         (m4_numbers(89.9, 3.0, {128: 9.9}), [REFUTED, CONFIRMED]),
         (m4_numbers(90.0, 2.0, {128: 9.9}), [REFUTED, CONFIRMED]),
+        (m4_numbers(89.9, 3.0, {128: 9.9}, 1.2), [REFUTED, CONFIRMED]),
+        (m4_numbers(89.9, 3.0, {128: 9.9}, 1.21), [NOT_MEASURED, CONFIRMED]),
+        (m4_numbers(89.9, 2.0, {128: 9.9}, 1.21), [REFUTED, CONFIRMED]),
         (m4_numbers(90.0, 3.0, {}), [CONFIRMED, REFUTED]),
         (m4_numbers(90.0, 3.0, {64: 9.9}), [CONFIRMED, REFUTED]),
     ],
