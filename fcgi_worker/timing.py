@@ -13,6 +13,7 @@ the rest before need not read it again. All of it is off unless asked for, and t
 the child makes plain exchanges.
 """
 
+import json
 import logging
 import re
 import sys
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from fcgi_worker.settings import Settings
 from fcgi_worker.wsgi import Exchange
-from transport.logfile import GatheredLog, LogError, quote, quote_id
+from transport.logfile import GatheredLog, LogError, format_time, quote_id
 from wire.fastcgi import Request, ServerConnection
 from wire.trace_context import parse_traceparent
 
@@ -36,8 +37,11 @@ log = logging.getLogger("fcgi_worker")
 _START: Final = re.compile(r"t=(?:([0-9]{16})|([0-9]{10}\.[0-9]{3}))")
 """Microseconds as Apache and our gateway write them, or seconds as nginx does."""
 
+_OUR_TRACEPARENT: Final = re.compile(r"00-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-0([01])")
+"""What nearly all are: read in a third of the time."""
+
 _LINE: Final = (
-    '{"time": "%s", "start": %.6f, "id": %s, %s, "status": %d, "bytes": %d, '
+    '{"time": "%s", "start": %s, "id": %s, %s, "status": %d, "bytes": %d, '
     '"milliseconds": {"wait": %s, "application": %.3f}, "pid": %d, "cut": %s%s}\n'
 )
 _STATUS: Final = slice(len(b"Status: "), len(b"Status: 200"))
@@ -140,38 +144,28 @@ class TimedExchange(Exchange):
 
     def _log(self, *, cut: bool) -> None:
         params = self._request.params.get
-        wait = self._wait
+        head, status, size = self._head, 0, 0
+        if self._failed:
+            status = 500
+        elif self._head_sent and head is not None:
+            status = int(head.encoded[_STATUS])
+            size = self._sent if self._wants_body and head.has_body else 0
         self._access_log.add(
             _LINE
             % (
                 _local(int(self._called_wall)),
-                self._called_wall,
+                format_time(self._called_wall),
                 quote_id(params("HTTP_X_REQUEST_ID", "")),
-                _asked(params("REMOTE_ADDR", ""), params("REQUEST_METHOD", ""),
-                       params("REQUEST_URI", "")),
-                self._status,
-                self._bytes,
-                "null" if wait is None else "%.3f" % (wait * 1000),
+                _asked(params("REMOTE_ADDR"), params("REQUEST_METHOD"), params("REQUEST_URI")),
+                status,
+                size,
+                "null" if self._wait is None else "%.3f" % (self._wait * 1000),
                 (time.monotonic() - self._called_at) * 1000,
                 getpid(),
                 "true" if cut else "false",
                 _trace_members(params("HTTP_TRACEPARENT")),
             )
-        )  # fmt: skip
-
-    @property
-    def _status(self) -> int:
-        """The status that was sent; 0: none was."""
-        if self._failed:
-            return 500
-        return int(self._head.encoded[_STATUS]) if self._head_sent and self._head else 0
-
-    @property
-    def _bytes(self) -> int:
-        """Bytes of content that were sent."""
-        if self._failed or not self._wants_body or not self._head or not self._head.has_body:
-            return 0
-        return self._sent
+        )
 
 
 def read_wait(start: str | None, now: float) -> float | None:
@@ -188,20 +182,26 @@ def read_wait(start: str | None, now: float) -> float | None:
 
 
 @lru_cache(1024)
-def _asked(remote: str, method: str, uri: str) -> str:
+def _asked(remote: str | None, method: str | None, uri: str | None) -> str:
     """Return what a line says of the request itself."""
-    return f'"remote": {quote(remote)}, "method": {quote(method)}, "path": {quote(uri)}'
+    told = {"remote": remote or "", "method": method or "", "path": uri or ""}
+    return json.dumps(told)[1:-1]
 
 
 def _trace_members(traceparent: str | None) -> str:
     """Return what a line says of the trace; nothing when there is none."""
-    trace = parse_traceparent(traceparent.encode("latin-1")) if traceparent else None
-    if trace is None:
+    if traceparent is None:
         return ""
-    return (
-        f', "trace": "{trace.trace_id.decode()}", "parent": "{trace.span_id.decode()}", '
-        f'"sampled": {"true" if trace.sampled else "false"}'
-    )
+    usual = _OUR_TRACEPARENT.fullmatch(traceparent)
+    if usual is not None:
+        trace_id, parent_id, sampled = usual[1], usual[2], usual[3] == "1"
+    else:
+        trace = parse_traceparent(traceparent.encode("latin-1"))
+        if trace is None:
+            return ""
+        trace_id, parent_id, sampled = trace[0].decode(), trace[1].decode(), trace[2]
+    told = "true" if sampled else "false"
+    return f', "trace": "{trace_id}", "parent": "{parent_id}", "sampled": {told}'
 
 
 @lru_cache(4)

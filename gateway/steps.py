@@ -9,7 +9,7 @@ reports, so a step costs a store, and what lies between two of one batch counts 
 
 from typing import TYPE_CHECKING, Final
 
-from transport.logfile import quote, quote_id
+from transport.logfile import format_time, quote, quote_id
 
 if TYPE_CHECKING:
     from gateway.loop import Loop
@@ -18,12 +18,18 @@ PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
 """What the time of a request is divided into, in this order."""
 
 _MEMBERS: Final = [
-    ', "start": %.6f, "id": %s, "upstream": %s, "milliseconds": {'
+    ', "start": %s, "id": %s, "upstream": %s, "milliseconds": {'
     + "".join(f'"{name}": {"%.3f" if n < reached else "null"}, ' for n, name in enumerate(PARTS))
     + '"total": %.3f}, "cut": %s'
     for reached in range(len(PARTS) + 1)
 ]
 """Of an access line as JSON, by how many of PARTS were reached."""
+
+_USUAL: Final = (
+    ', "start": %s, "id": %s, "upstream": %s, "milliseconds": {"accept": 0, "queue": 0, '
+    '"connect": 0, "first_byte": %s, "send": 0, "total": %s}, "cut": %s'
+)
+"""Where the head came in one read, a connection was free, and the answer came in one read."""
 
 
 class Steps:
@@ -69,12 +75,11 @@ class Steps:
     def members(self, loop: "Loop", request_id: bytes, upstream: str, *, cut: bool) -> str:
         """Return what an access line as JSON says beyond head and status."""
         total = loop.now - self.began_at
+        start = format_time(loop.wall - total)
+        told = start, quote_id(request_id.decode()), quote(upstream)
+        state = "true" if cut else "false"
+        if self.connected_at == self.began_at and self.first_byte_at == loop.now:
+            whole = "%.3f" % (total * 1000)
+            return _USUAL % (*told, whole, whole, state)
         spent = self.milliseconds(loop.now)
-        return _MEMBERS[len(spent)] % (
-            loop.wall - total,
-            quote_id(request_id.decode()),
-            quote(upstream),
-            *spent,
-            total * 1000,
-            "true" if cut else "false",
-        )
+        return _MEMBERS[len(spent)] % (*told, *spent, total * 1000, state)

@@ -110,3 +110,9 @@ def quote(text: str) -> str:
 def quote_id(text: str) -> str:
     """Return an id, which never comes again, as a JSON string."""
     return f'"{text}"' if text.isalnum() and text.isascii() else json.dumps(text)
+
+
+def format_time(seconds: float) -> str:
+    """Return seconds since the epoch with six decimals; a float's own way takes thrice as long."""
+    whole, rest = divmod(int(seconds * 1e6), 1_000_000)
+    return f"{whole}.{rest:06}"
