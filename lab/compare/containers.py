@@ -6,9 +6,10 @@ machine and connects to a container's own address, over the bridge of that netwo
 not reached (an engine without root has it elsewhere) to a published port, and the result says so.
 The null server is a container, too: it is the generator's ceiling on the same path.
 
-Three things differ from docker-compose.yml, for they would be measured in place of a server: no
-health check runs meanwhile; what a container may hold is what a process of this machine may; and
-it runs on the servers' cores, where the generator has some of its own.
+Four things differ from docker-compose.yml, for they would be measured in place of a server: no
+health check runs meanwhile; nobody tells where its time went; what a container may hold is what a
+process of this machine may; and it runs on the servers' cores, where the generator has some of its
+own.
 """
 
 import json
@@ -140,7 +141,7 @@ class Containers:
     def _run(
         self, stack: ExitStack, service: str, given: dict[str, str], publish: int | None = None
     ) -> Container:
-        variables = {"FRONT": self._front, **given}
+        variables = {"FRONT": self._front, "TIMING": "off", **given}
         container = run_service(self._project, service, variables=variables, publish=publish)
         stack.callback(remove, container)
         self._note(container)
