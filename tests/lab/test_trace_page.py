@@ -16,6 +16,7 @@ REFUSED = capture.refusal()
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: run sudo apt install chromium"),
     pytest.mark.skipif(REFUSED is not None, reason=REFUSED[0] if REFUSED else ""),
+    pytest.mark.timeout(300),
     pytest.mark.xdist_group("chromium"),
 ]
 
@@ -33,7 +34,8 @@ def browser() -> Iterator[Browser]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trace")
     with Lab(folder / "run") as lab:
-        lab.good("trace", "--compare", "epoll-lt", "thread", "--html", str(folder / "page.html"))
+        page = str(folder / "page.html")
+        lab.good("trace", "--compare", "epoll-lt", "thread", "--html", page, seconds=250)
     return folder / "page.html"
 
 
@@ -108,8 +110,8 @@ def test_kinds_are_filtered_and_the_picture_zooms(page: Page) -> None:
     page.get_by_label("larger").click()
     assert float(ladder.get_attribute("width") or 0) == pytest.approx(1.25 * width)
     timeline = page.locator(".timeline").first
-    ticks = timeline.locator(".tick").all_inner_texts()
+    ticks = timeline.locator(".tick").all_text_contents()
     page.get_by_role("button", name="zoom in").first.click()
-    assert timeline.locator(".tick").all_inner_texts() != ticks
+    assert timeline.locator(".tick").all_text_contents() != ticks
     page.get_by_role("button", name="the whole").first.click()
-    assert timeline.locator(".tick").all_inner_texts() == ticks
+    assert timeline.locator(".tick").all_text_contents() == ticks

@@ -30,9 +30,9 @@ for (const section of document.querySelectorAll(".trace")) {
   };
   ladder();
   const timeline = makeTimeline(section, data);
-  svg.addEventListener("pointerover", (event) => {
+  svg.addEventListener("pointermove", (event) => { // not pointerover: a page that scrolls under it
     const row = event.target.closest(".row");
-    if (row) point(section, data, Number(row.dataset.number));
+    if (row && !row.classList.contains("pointed")) point(section, data, Number(row.dataset.number));
   });
   svg.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
