@@ -16,9 +16,6 @@ _NOTED: Final = re.compile(r"\b(\d+|AT_FDCWD)<(?:->|[^<>])*>(?:\(deleted\))?")
 _TCP: Final = re.compile(r"TCP(?:v6)?:\[(.+)->(.+)\]")
 _UNIX: Final = re.compile(r'UNIX(?:-STREAM)?:\[(\d+)(?:->(\d+))?(?:,".*")?\]')
 _SOCKET: Final = re.compile(r"socket:\[(\d+)\]")
-_ADDRESS: Final = re.compile(
-    r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]*)"'
-)
 
 SHOWN: Final = 24
 """Characters of a string that are shown."""
@@ -70,12 +67,6 @@ def descriptor(argument: str) -> Descriptor | None:
     if inode := _SOCKET.fullmatch(target):  # of another network namespace: it may be a unix socket
         return Descriptor(number, target, f"unix:{inode[1]}")
     return Descriptor(number, target)
-
-
-def address(argument: str) -> str:
-    """Return `ADDRESS:PORT` of a socket address of TCP, "" when it is another."""
-    match = _ADDRESS.search(argument)
-    return normal(f"{plain(match[2])}:{match[1]}") if match else ""
 
 
 def normal(end: str) -> str:

@@ -39,7 +39,6 @@ class Segment:
     flags: frozenset[str]
     seq: int
     ack: int
-    window: int
     payload: bytes
 
 
@@ -91,5 +90,5 @@ def read_segment(frame: Frame) -> Segment | None:
     flags = frozenset(name for bit, name in _NAMES if tcp.flags & bit)
     payload = bytes(tcp.data)
     return Segment(
-        frame.time, source, destination, flags, tcp.seq, tcp.ack, tcp.win, payload
+        frame.time, source, destination, flags, tcp.seq, tcp.ack, payload
     )  # fmt: skip

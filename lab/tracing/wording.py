@@ -1,6 +1,5 @@
 """The words that the terminal and the page share: durations, packets, calls, what it all cost."""
 
-import shlex
 from collections.abc import Sequence
 
 from lab.tracing.model import Call, Packet, Trace
@@ -78,11 +77,6 @@ def clocks(trace: Trace) -> list[str]:
 def parts(trace: Trace) -> str:
     """Return the lanes as a chain."""
     return " → ".join(lane.title for lane in trace.lanes)
-
-
-def curl(trace: Trace) -> str:
-    """Return the request as a command."""
-    return shlex.join(["curl", "-i", trace.asked.url])
 
 
 def headers(fields: Sequence[tuple[str, str]]) -> list[str]:

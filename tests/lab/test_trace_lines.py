@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.tracing.arguments import address, content, descriptor, readable, split
+from lab.tracing.arguments import content, descriptor, readable, split
 from lab.tracing.calls import complete_ends, understand
 from lab.tracing.model import Call, Note
 from lab.tracing.strace_lines import Note as RawNote
@@ -128,10 +128,3 @@ def test_what_a_descriptor_leads_to(text: str, local: str, remote: str) -> None:
     found = descriptor(text)
     assert found is not None
     assert (found.number, found.local, found.remote) == (9, local, remote)
-
-
-def test_an_address() -> None:
-    digits = "".join(f"\\x{byte:02x}" for byte in b"127.0.0.1")
-    given = f'{{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("{digits}")}}'
-    assert address(given) == "127.0.0.1:80"
-    assert address('{sa_family=AF_UNIX, sun_path="\\x2f"}') == ""
