@@ -2,7 +2,8 @@
 
 A chain of its own has its back end at a TCP port, where a capture sees what `lab up`, with its unix
 socket, shows in the system calls alone; and it is started anew for each run, so that both see the
-same: its first request, with the connection between front and back end being made.
+same: its first request, with the connection between front and back end being made. Our own parts
+are told to say where the time goes (Server-Timing), as after `lab up`.
 """
 
 import contextlib
@@ -57,7 +58,8 @@ def started(front: str, backend: str) -> Iterator[Subject]:
         raise LabError(f"{backend} speaks FastCGI, not HTTP: give it a --front, gateway or nginx")
     with tempfile.TemporaryDirectory(prefix="chainlab-trace-") as folder:
         run_dir = RunDir(Path(folder))
-        part = chosen.start(run_dir, WORKERS, 1, address=Address("127.0.0.1", free_port()))
+        address = Address("127.0.0.1", free_port())
+        part = chosen.start(run_dir, WORKERS, 1, address=address, timed=True)
         try:
             if front == "none":
                 yield _straight(part)
@@ -71,7 +73,7 @@ def started(front: str, backend: str) -> Iterator[Subject]:
 @contextlib.contextmanager
 def _before(run_dir: RunDir, front: str, backend: Backend, part: Part) -> Iterator[Part]:
     listen = Address("127.0.0.1", free_port())
-    face = find_front(front).start(run_dir, listen, backend, part.address, WORKERS)
+    face = find_front(front).start(run_dir, listen, backend, part.address, WORKERS, timed=True)
     try:
         yield face
     finally:

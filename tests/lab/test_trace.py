@@ -116,6 +116,9 @@ def test_a_request_through_the_gateway(lab: Lab, tmp_path: Path, backend: str) -
     assert all(each["agrees"] for each in trace["kernel_states"]), trace["kernel_states"]
     assert_calls(trace)
     assert_drawn(printed)
+    fields = [[name.lower() for name, _ in answer["fields"]] for answer in trace["cost"]["alone"]]
+    assert {"server-timing", "x-request-id"} <= set(fields[0])
+    assert "server-timing: " in printed
 
 
 def assert_calls(trace: dict[str, Any]) -> None:

@@ -61,9 +61,9 @@ function drawRow(svg, data, row, y, x, lane, width, beside) {
     if (data.strace && row.alone !== null) element(group, "text", { x: 64, y: base, class: "time" }, row.alone.toFixed(3));
   }
   if (row.kind === "packet") return drawArrow(group, row, y + ROW / 2, x);
-  const left = row.to ? Math.min(x[row.lane], x[row.to]) : x[row.lane];
-  const space = row.kind === "fields" ? width - left - 30 : lane - 16 - beside[row.lane];
-  element(group, "text", { x: left + 7 + beside[row.lane], y: base, class: "text" }, cut(row.text, space));
+  const first = row.to && x[row.to] < x[row.lane] ? row.to : row.lane, left = x[first];
+  const space = row.kind === "fields" ? width - left - 30 : lane - 16 - beside[first];
+  element(group, "text", { x: left + 7 + beside[first], y: base, class: "text" }, cut(row.text, space));
 }
 
 function drawArrow(group, row, y, x) {
