@@ -1,5 +1,6 @@
 """What a stage starts: servers and chains in a folder of its own; all stopped at its end."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -16,7 +17,7 @@ import psutil
 
 from lab.backends import find_backend
 from lab.fronts import find_front
-from lab.processes import family_of, free_port, stop_part
+from lab.processes import family_of, free_port, interrupts_later, stop_part
 from lab.rundir import LabError, Part, RunDir
 from transport import Address, parse_address
 
@@ -31,6 +32,7 @@ class Workbench:
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
+        atexit.register(self._stack.close)  # an interrupt may come before __exit__ has begun
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="chainlab-tour-"))
         self.run_dir = RunDir(Path(folder))
         self._servers: dict[str, Part] = {}
@@ -38,7 +40,9 @@ class Workbench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        with interrupts_later():  # a closed terminal says so twice
+            self._stack.close()
+        atexit.unregister(self._stack.close)
 
     def server(self, name: str, workers: int = 4) -> Part:
         """Return an architecture that speaks HTTP, listening on 127.0.0.1; the same each time."""

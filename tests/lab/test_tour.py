@@ -52,13 +52,13 @@ def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def left_behind(folder: Path) -> list[str]:
-    """What lives and names the folder in which the tour made its own."""
-    lines = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if f"{folder}/" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            lines.append(line)
-    return lines
+    """What lives and was started by the tour: its environment names the folder."""
+    return [
+        " ".join(process.info["cmdline"] or [])
+        for process in psutil.process_iter(["cmdline", "environ", "status"])
+        if (process.info["environ"] or {}).get("TMPDIR") == str(folder)
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+    ]
 
 
 @pytest.mark.slow
@@ -137,6 +137,18 @@ def test_ctrl_c_leaves_nothing_behind(while_measuring: bool, folder: Path) -> No
             wait_until(lambda: list(folder.glob("*/*.log")), "a server is being started")
         terminal.type("\x03")
         assert terminal.end() == 128 + signal.SIGINT
+    assert left_behind(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_a_terminal_that_closes_leaves_nothing_behind(folder: Path) -> None:
+    with Terminal([*COMMAND, "S4"], {"TMPDIR": str(folder)}) as terminal:
+        terminal.expect("> ")
+        terminal.type("\n")
+        terminal.expect("q ends")
+        assert left_behind(folder), "a server runs"
+        terminal.close()  # the end of what is typed, and SIGHUP, at once
+        assert terminal.end() == 130
     assert left_behind(folder) == []
     assert list(folder.iterdir()) == []
 

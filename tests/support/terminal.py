@@ -55,10 +55,15 @@ class Terminal:
         self.shown += _ESCAPES.sub("", piece.decode(errors="replace"))
         return bool(piece)
 
+    def close(self) -> None:
+        """Close the window: the program reads the end, and gets SIGHUP."""
+        os.close(self._ours)
+        self._ours = -1
+
     def end(self, seconds: float = PATIENCE) -> int:
         """Return the exit code, once it has ended by itself and all it printed is read."""
         deadline = time.monotonic() + seconds
-        while self._read(deadline - time.monotonic()):
+        while self._ours >= 0 and self._read(deadline - time.monotonic()):
             pass
         return self.process.wait(max(0.1, deadline - time.monotonic()))
 
@@ -69,4 +74,5 @@ class Terminal:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(PATIENCE)
-        os.close(self._ours)
+        if self._ours >= 0:
+            self.close()
