@@ -4,11 +4,12 @@
 
 charts     what a figure is: views of which the reader picks one, and the same as a table
 vega       what drawings share: colours, axes, scales
-parts/     base.css: colours, light and dark, type, tables, print; figures.html: the macros `figure`
-           and `table`; figures.js: draws the figures, sorts the tables
+parts/     base.html: what every page begins and ends with; base.css: colours, light and dark, type,
+           tables, print; figures.html: the macros `figure` and `table`; charts.html: Vega and
+           figures.js, which draws the figures and sorts the tables
 
-A page's template includes base.css, puts `vega()` and `vega_config` before figures.js, and calls
-drawAll() at its end.
+A page's template extends base.html and fills its blocks title, style, body and script; one with
+figures includes charts.html in the last and calls drawAll().
 
 The charts are Vega-Lite's. Its JavaScript comes out of the vl-convert-python package and goes into
 the page whole, 0.9 MB: the reader's browser draws, so that a chart has the width of its screen, its

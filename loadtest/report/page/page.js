@@ -1,4 +1,5 @@
 // Keeps the figures' colours with what is picked.
+"use strict";
 
 const DASHES = ["1 0", "7 3", "2 3", "9 3 2 3", "4 4", "12 3", "1 4", "6 2 2 2 2 2"]; // as in slots.py
 const MARKERS = [
