@@ -7,10 +7,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from loadtest.report.slots import SHAPES
-from loadtest.report.words import number
-from pages.charts import Chart, Table, View
-from pages.vega import COLOURS, axis, from_zero, log_axis, spec, tooltip
+from chainlab.pages.charts import Chart, Table, View
+from chainlab.pages.formatting import number
+from chainlab.pages.vega import COLOURS, SHAPES, axis, from_zero, log_axis, spec, tooltip
 
 Points = Sequence[tuple[float, float]]
 

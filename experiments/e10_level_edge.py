@@ -9,10 +9,10 @@ report waits for ever, though 63 KiB lie ready: until something new comes, which
 import select
 from typing import Any, Final
 
-from experiments import marks
+from chainlab.pages.charts import Chart
+from experiments import symbols as marks
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import await_bytes, pair, unread
-from pages.charts import Chart
 
 ARRIVAL: Final = 64 * 1024
 STEP: Final = 1024

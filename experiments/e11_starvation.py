@@ -19,10 +19,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from chainlab.pages.charts import Chart
 from experiments import drawing
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import PATIENCE, await_bytes, pairs
-from pages.charts import Chart
 
 STEP: Final = 1024
 FLOOD: Final = 2 << 20

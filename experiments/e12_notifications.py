@@ -12,10 +12,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
+from chainlab.pages.charts import Chart
 from experiments import drawing
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import PATIENCE, pairs
-from pages.charts import Chart
 
 CONNECTIONS: Final = 16
 ROUNDS: Final = 40

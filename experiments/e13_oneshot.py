@@ -17,10 +17,10 @@ import time
 from contextlib import suppress
 from typing import Any, Final
 
+from chainlab.pages.charts import Chart
 from experiments import drawing
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import PATIENCE, await_bytes, pairs
-from pages.charts import Chart
 
 THREADS: Final = 4
 CONNECTIONS: Final = 4

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from experiments import marks
+from chainlab.pages.charts import Chart
+from experiments import symbols as marks
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import PATIENCE, pair, reset
-from pages.charts import Chart
 
 NAMES: Final = {
     "EPOLLIN": select.EPOLLIN,

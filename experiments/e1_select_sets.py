@@ -10,10 +10,10 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from chainlab.pages.charts import Chart
 from experiments import drawing, libc
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import pairs
-from pages.charts import Chart
 
 CONNECTIONS: Final = 100
 """Watched at a time; with both ends in this process, far below the 1,024 that a set holds."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pages.charts import Chart
+from chainlab.pages.charts import Chart
 
 Verdict = Literal["confirmed", "refuted", "not measured here"]
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from chainlab.pages.charts import Chart
 from experiments.drawing import bars
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.timing import ROUNDS, cost
-from pages.charts import Chart
 
 CROSSING_NS: Final = 20.0
 """What entering and leaving costs at least: SYSCALL and SYSRET with the registers saved take some

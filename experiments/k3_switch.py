@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
+from chainlab.pages.charts import Chart
 from experiments.drawing import bars
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
-from pages.charts import Chart
 
 TURNS: Final = 20_000
 """Of each of the two."""

@@ -15,10 +15,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from chainlab.pages.charts import Chart
 from experiments import proc
 from experiments.drawing import bars
 from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers, verdict
-from pages.charts import Chart
 
 WATCHED: Final = 2.0
 """Seconds: 200 ticks of CPU time."""

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from chainlab.pages.charts import Chart
 from experiments.drawing import bars
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
-from pages.charts import Chart
 
 SIZE: Final = 32 << 20
 """Bytes of the file: more than the caches of a core, much less than memory."""

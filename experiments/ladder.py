@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from chainlab.pages.charts import Chart, Table, View
+from chainlab.pages.vega import COLOURS, spec, tooltip
 from experiments.drawing import NAMES, wrapped
-from pages.charts import Chart, Table, View
-from pages.vega import COLOURS, spec, tooltip
 
 _ROW: Final = 56  # pixels
 

@@ -11,6 +11,8 @@ kept.
 from collections.abc import Sequence
 from typing import Final
 
+from chainlab.pages.charts import Chart, Table
+from chainlab.pages.formatting import number
 from experiments.frame import (
     NOT_MEASURED,
     Experiment,
@@ -23,8 +25,6 @@ from experiments.frame import (
 from experiments.models import MODELS
 from experiments.reading import SIZE, read_often
 from experiments.timeline import Span, Window, timeline
-from loadtest.report.words import number
-from pages.charts import Chart, Table
 
 DELAY: Final = 0.02
 """Seconds until the datagram is sent: a thousand times what it takes to copy it."""

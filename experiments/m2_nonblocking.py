@@ -7,10 +7,10 @@ a blocking call. How often was it told EAGAIN, what CPU did it take, against how
 from collections.abc import Sequence
 from typing import Final
 
+from chainlab.pages.charts import Chart
 from experiments.drawing import lines
 from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers, verdict
 from experiments.reading import read_once
-from pages.charts import Chart
 
 DELAYS: Final = (0.002, 0.005, 0.01, 0.02, 0.05)
 """Seconds."""

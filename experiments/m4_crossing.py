@@ -11,10 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from chainlab.pages.charts import Chart
 from experiments.drawing import bars, lines
 from experiments.echo import KINDS, Counts, ask, serving
 from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers, verdict
-from pages.charts import Chart
 
 CONNECTIONS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 REQUESTS: Final = 2_048

@@ -1,6 +1,6 @@
 """One request traced over TCP and over a unix socket, and the capture as another program reads it.
 
-`lab trace` does it, from outside. Of its JSON (lab/tracing/SCHEMA.md) is kept who sent what to whom
+`lab trace` does it, from outside. Of its JSON (lab/trace/SCHEMA.md) is kept who sent what to whom
 in which order, and for each direction of each connection how many bytes its packets carried, and
 how many its system calls wrote.
 """

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from math import exp, log
 from typing import Any, Final
 
+from chainlab.pages.charts import Chart
 from experiments import drawing, timing
 from experiments.frame import Finding, Numbers, verdict
-from experiments.marks import with_fits
-from pages.charts import Chart
+from experiments.symbols import with_fits
 
 EXPONENT: Final = 0.5
 """Of the set's size in the cost of a call, where the set outweighs the call itself: halfway between

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from experiments.frame import Experiment
 from experiments.outcome import Outcome
-from loadtest.compare import manifest
+from loadtest import manifest
 
 VERSION: Final = 1
 """Of the JSON: raised when a field changes its meaning."""

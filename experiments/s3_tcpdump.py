@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from experiments import drawing, marks, one_request
+from chainlab.pages.charts import Chart
+from experiments import drawing, one_request
+from experiments import symbols as marks
 from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers, verdict
 from experiments.one_request import ASKED, CLIENT, GATEWAY, WORKER
-from pages.charts import Chart
 
 ORDER: Final = (
     (

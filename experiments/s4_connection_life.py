@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 
-from experiments import marks
+from chainlab.pages.charts import Chart
+from experiments import symbols as marks
+from experiments.connection_lives import LIVES, live
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.ladder import Rung, ladder
-from experiments.lives import LIVES, live
-from pages.charts import Chart
 
 ARROWS: Final[dict[str, tuple[str, ...]]] = {
     "CLOSED": ("LISTEN", "SYN_SENT"),

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from chainlab.pages.charts import Chart, Table, View
+from chainlab.pages.vega import axis, spec, tooltip
 from experiments.drawing import NAMES
-from pages.charts import Chart, Table, View
-from pages.vega import axis, spec, tooltip
 
 _LANE: Final = 46  # pixels
 

@@ -25,11 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from fcgi_worker.parking import READY, Guest, Park, encode_message
-from fcgi_worker.peer import PeerGone, linger, write_all
-from fcgi_worker.settings import Settings
-from fcgi_worker.timing import AccessLog, choose_exchange
-from wire.fastcgi import (
+from chainlab.wire.fastcgi import (
     MAX_CONNS,
     MAX_REQS,
     MPXS_CONNS,
@@ -38,6 +34,10 @@ from wire.fastcgi import (
     Request,
     ServerConnection,
 )
+from fcgi_worker.idle_connections import READY, Guest, Park, encode_message
+from fcgi_worker.peer import PeerGone, linger, write_all
+from fcgi_worker.settings import Settings
+from fcgi_worker.timing import AccessLog, choose_exchange
 
 if TYPE_CHECKING:  # the module is there for type checkers only
     from _typeshed.wsgi import WSGIApplication

@@ -5,11 +5,11 @@ import sys
 
 import click
 
+from chainlab.transport import Address, ListenError
+from chainlab.transport.logfile import LogError
+from chainlab.transport.option import AddressType
 from fcgi_worker.master import Master
 from fcgi_worker.settings import Settings
-from transport import Address, ListenError
-from transport.logfile import LogError
-from transport.option import AddressType
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
 

@@ -25,11 +25,11 @@ from typing import Final, NoReturn
 
 import click
 
+from chainlab.transport import bind_listener, bound_address, remove_socket
 from fcgi_worker.child import EXIT_NO_APPLICATION, Child
-from fcgi_worker.parking import READY, Guest, Keeper, Park
+from fcgi_worker.idle_connections import READY, Guest, Keeper, Park
 from fcgi_worker.settings import Settings
 from fcgi_worker.timing import AccessLog
-from transport import bind_listener, bound_address, remove_socket
 
 log = logging.getLogger("fcgi_worker")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from transport import Address
+from chainlab.transport import Address
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ from functools import lru_cache, partial
 from os import getpid
 from typing import TYPE_CHECKING, Final
 
+from chainlab.transport.logfile import GatheredLog, LogError, format_time, quote_id
+from chainlab.wire.fastcgi import Request, ServerConnection
+from chainlab.wire.trace_context import parse_traceparent
 from fcgi_worker.settings import Settings
 from fcgi_worker.wsgi import Exchange
-from transport.logfile import GatheredLog, LogError, format_time, quote_id
-from wire.fastcgi import Request, ServerConnection
-from wire.trace_context import parse_traceparent
 
 if TYPE_CHECKING:  # the module is there for type checkers only
     from _typeshed.wsgi import WSGIApplication

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 from wsgiref.util import FileWrapper
 
+from chainlab.wire.fastcgi import NEED_DATA, Abort, Request, ServerConnection, Stdin
 from fcgi_worker.peer import READ_SIZE, PeerGone, read_some, write_all
 from fcgi_worker.settings import Settings
-from wire.fastcgi import NEED_DATA, Abort, Request, ServerConnection, Stdin
 
 if TYPE_CHECKING:  # the module is there for type checkers only
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from chainlab.transport import ListenError
+from chainlab.transport.logfile import LogError
+from chainlab.transport.option import AddressType
 from gateway.config import (
     Config,
     ConfigError,
@@ -18,9 +21,6 @@ from gateway.config import (
     simple_config,
 )
 from gateway.master import Master
-from transport import ListenError
-from transport.logfile import LogError
-from transport.option import AddressType
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
 TIMEOUTS = {

@@ -14,12 +14,8 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.body import HIGH
-from gateway.config import Config
-from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
-from gateway.params import REQUEST_ID, SOFTWARE, Peer
-from wire.fastcgi import encode_ending, encode_pair
-from wire.http1 import (
+from chainlab.wire.fastcgi import encode_ending, encode_pair
+from chainlab.wire.http1 import (
     CLOSED,
     NEED_DATA,
     PAUSED,
@@ -31,6 +27,10 @@ from wire.http1 import (
     ServerConnection,
     reason_phrase,
 )
+from gateway.body import HIGH
+from gateway.config import Config
+from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
+from gateway.params import REQUEST_ID, SOFTWARE, Peer
 
 if TYPE_CHECKING:
     from gateway.process import Process

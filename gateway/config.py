@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from transport import Address, AddressError, parse_address
-from wire.http1 import Limits
+from chainlab.transport import Address, AddressError, parse_address
+from chainlab.wire.http1 import Limits
 
 _LONGEST: Final = 86400.0  # seconds, of any timeout
 

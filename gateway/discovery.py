@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from transport import Address
+from chainlab.transport import Address
 
 _AGAIN: Final = 1.0  # seconds between two looks
 

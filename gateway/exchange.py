@@ -9,16 +9,16 @@ because half an answer must never pass for a whole one.
 
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 from gateway.body import Body
 from gateway.client import Client
 from gateway.params import Prepared
-from gateway.steps import Steps
-from wire.http1 import LocalProtocolError, RequestHead, ResponseHead
+from gateway.timeline import Steps
 
 if TYPE_CHECKING:
     from gateway.pool import Backend, Pool
     from gateway.process import Process
-    from gateway.upstream import UpstreamConnection
+    from gateway.upstream_connection import UpstreamConnection
 
 _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""

@@ -7,10 +7,8 @@ send. The same heads come again and again, so what was made of one is remembered
 
 from typing import TYPE_CHECKING, Final
 
-from gateway.params import to_client
-from gateway.upstream import UpstreamConnection
-from wire.cgi import find_end, parse_head
-from wire.fastcgi import (
+from chainlab.wire.cgi import find_end, parse_head
+from chainlab.wire.fastcgi import (
     NEED_DATA,
     OVERLOADED,
     REQUEST_COMPLETE,
@@ -22,8 +20,10 @@ from wire.fastcgi import (
     encode_pair,
     encode_pairs,
 )
-from wire.http1 import Fields, LocalProtocolError, RemoteProtocolError, ResponseHead
-from wire.http1.memo import Memo
+from chainlab.wire.http1 import Fields, LocalProtocolError, RemoteProtocolError, ResponseHead
+from chainlab.wire.http1.memo import Memo
+from gateway.params import to_client
+from gateway.upstream_connection import UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.exchange import ProxyExchange

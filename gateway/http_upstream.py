@@ -1,14 +1,13 @@
 """An HTTP/1.1 server behind the gateway.
 
-Its answer is read by `wire.http1` and framed anew for the client: what is forwarded never depends
-on the upstream's framing, so the two ends cannot disagree about where a response ends.
+`chainlab.wire.http1` parses its response, and the gateway frames the response anew for the
+client. What is forwarded never depends on the upstream's framing, so the two ends cannot disagree
+about where a response ends.
 """
 
 from typing import TYPE_CHECKING
 
-from gateway.params import to_client
-from gateway.upstream import UpstreamConnection
-from wire.http1 import (
+from chainlab.wire.http1 import (
     ClientConnection,
     Data,
     EndOfMessage,
@@ -17,6 +16,8 @@ from wire.http1 import (
     RemoteProtocolError,
     ResponseHead,
 )
+from gateway.params import to_client
+from gateway.upstream_connection import UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.exchange import ProxyExchange

@@ -9,10 +9,10 @@ import os
 import sys
 import time
 
+from chainlab.transport.logfile import GatheredLog, LogFile
+from chainlab.wire.http1 import RequestHead
 from gateway.config import Log
 from gateway.loop import Loop
-from transport.logfile import GatheredLog, LogFile
-from wire.http1 import RequestHead
 
 
 class AccessLog:

@@ -26,12 +26,12 @@ from typing import Final, NoReturn
 
 import click
 
+from chainlab.transport import Address, ListenError, bind_listener, bound_address, remove_socket
+from chainlab.transport.logfile import LogError, LogFile
 from gateway.config import Config, ConfigError, parse_config, read_config
 from gateway.logs import ErrorLog
 from gateway.process import CONTROL_LIMIT, READY, Process
 from gateway.scoreboard import ROWS, Scoreboard
-from transport import Address, ListenError, bind_listener, bound_address, remove_socket
-from transport.logfile import LogError, LogFile
 
 _TICK: Final = 0.5  # seconds between two looks at what no event tells
 _YOUNG: Final = 1.0  # a process that lived shorter failed at its start

@@ -15,12 +15,12 @@ from collections.abc import Iterable, Set
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from chainlab.wire.fastcgi import encode_pairs, encode_start
+from chainlab.wire.http1 import Fields, RequestHead, ResponseHead
+from chainlab.wire.http1.fields import values
+from chainlab.wire.trace_context import TraceContext, parse_traceparent
 from gateway.config import Upstream
 from gateway.logs import LogHead
-from wire.fastcgi import encode_pairs, encode_start
-from wire.http1 import Fields, RequestHead, ResponseHead
-from wire.http1.fields import values
-from wire.trace_context import TraceContext, parse_traceparent
 
 HOP_BY_HOP: Final = frozenset(
     (

@@ -12,14 +12,21 @@ The back ends may come and go (`discovery`): one that is gone finishes what it r
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from chainlab.transport import Address
+from chainlab.wire.fastcgi import (
+    MAX_CONNS,
+    MAX_REQS,
+    NEED_DATA,
+    ClientConnection,
+    ProtocolError,
+    Values,
+)
 from gateway.config import Config, Upstream
 from gateway.discovery import Discovery
 from gateway.fastcgi_upstream import FastCGIConnection
 from gateway.http_upstream import HttpConnection
 from gateway.loop import READ, WRITE, Loop
-from gateway.upstream import UpstreamConnection, open_connection
-from transport import Address
-from wire.fastcgi import MAX_CONNS, MAX_REQS, NEED_DATA, ClientConnection, ProtocolError, Values
+from gateway.upstream_connection import UpstreamConnection, open_connection
 
 if TYPE_CHECKING:
     from gateway.exchange import ProxyExchange

@@ -23,6 +23,8 @@ from itertools import count
 from types import FrameType
 from typing import Final
 
+from chainlab.transport.logfile import LogError
+from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
 from gateway.config import Config, ConfigError, parse_config
 from gateway.logs import AccessLog, ErrorLog, LogHead
@@ -31,9 +33,7 @@ from gateway.params import Peer, Prepared
 from gateway.pool import Pool
 from gateway.routing import Site
 from gateway.scoreboard import Scoreboard
-from gateway.upstream import UpstreamConnection
-from transport.logfile import LogError
-from wire.http1 import RequestHead
+from gateway.upstream_connection import UpstreamConnection
 
 _ACCEPTS: Final = 16  # connections taken per wake-up: the rest may be another process's
 _QUIET: Final = 10.0  # seconds between two complaints about too many clients

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
+from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
 from gateway.config import Config
 from gateway.exchange import ProxyExchange
@@ -17,7 +18,6 @@ from gateway.params import Peer, Prepared
 from gateway.pool import Pool
 from gateway.static import StaticRoute
 from gateway.tracing import TracedExchange
-from wire.http1 import RequestHead
 
 if TYPE_CHECKING:
     from gateway.process import Process

@@ -14,9 +14,9 @@ from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 from gateway.client import Client
 from gateway.params import SOFTWARE, Prepared
-from wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from gateway.process import Process

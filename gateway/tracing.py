@@ -22,12 +22,12 @@ from random import getrandbits
 from time import time_ns
 from typing import TYPE_CHECKING, Final
 
+from chainlab.wire.fastcgi import encode_ending
+from chainlab.wire.http1 import RequestHead
+from chainlab.wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
 from gateway.client import Client
 from gateway.exchange import ProxyExchange
 from gateway.params import REQUEST_ID, Prepared
-from wire.fastcgi import encode_ending
-from wire.http1 import RequestHead
-from wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
 
 if TYPE_CHECKING:
     from gateway.pool import Pool

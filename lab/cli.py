@@ -13,25 +13,25 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lab import bench as bench_module
-from lab import demo as demo_module
 from lab import explain as explain_module
 from lab import listing
-from lab.backends import BACKENDS, find_backend
-from lab.chain import require_state, start_chain, stop_chain, swap_backend
+from lab.chain import demo as demo_module
+from lab.chain.backends import BACKENDS, find_backend
+from lab.chain.display import draw_chain, draw_next
+from lab.chain.fronts import gateway_status
+from lab.chain.lifecycle import require_state, start_chain, stop_chain, swap_backend
+from lab.chain.load import ROUTES, SHAPES, locust_command, run_load
+from lab.chain.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
+from lab.chain.rundir import LabError, RunDir, State
+from lab.chain.verify import Verifier, choose
+from lab.chain.verify_table import result_row, watch
+from lab.compare import bench as bench_module
 from lab.compare.commands import compare, diff
-from lab.compare.standings import standings
-from lab.display import draw_chain, draw_next
+from lab.compare.judge.agreement import standings
 from lab.doctor import examine
 from lab.experiments import experiment
-from lab.fronts import gateway_status
-from lab.load import ROUTES, SHAPES, locust_command, run_load
-from lab.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
-from lab.rundir import LabError, RunDir, State
 from lab.tour.command import tour
-from lab.tracing.commands import trace
-from lab.verify import Verifier, choose
-from lab.verify_table import result_row, watch
+from lab.trace.commands import trace
 from loadtest.curves import CROWD
 
 console = Console()
@@ -90,7 +90,7 @@ def list_parts(as_json: bool) -> None:
 def up(front: str, backend: str, port: int, workers: int, detach: bool, docker: bool) -> None:
     """Start the chain and draw it. Ctrl-C stops it."""
     if docker:
-        from lab import docker_commands
+        from lab.chain.containers import commands as docker_commands
 
         sys.exit(docker_commands.up(console, front, backend, port, workers, detach))
     run_dir = RunDir()
@@ -145,7 +145,7 @@ def verify(name: str, as_json: bool, docker: bool) -> None:
     Exit code 1: one of them breaks it. What cannot run here is listed, not counted.
     """
     if docker:
-        from lab import docker_commands
+        from lab.chain.containers import commands as docker_commands
 
         backends = list(BACKENDS.values()) if name == "all" else [find_backend(name)]
         sys.exit(docker_commands.verify(console, backends, as_json=as_json))
@@ -171,7 +171,7 @@ def explain(name: str) -> None:
 def swap(backend: str, docker: bool) -> None:
     """Put another back end into the running chain; no request fails."""
     if docker:
-        from lab import docker_commands
+        from lab.chain.containers import commands as docker_commands
 
         docker_commands.swap(console, backend)
         return
@@ -187,7 +187,7 @@ def swap(backend: str, docker: bool) -> None:
 def status(as_json: bool, docker: bool) -> None:
     """Show what runs; exit code 1 when no chain does."""
     if docker:
-        from lab import docker_commands
+        from lab.chain.containers import commands as docker_commands
 
         docker_commands.status(console, as_json=as_json)
         return
@@ -222,7 +222,7 @@ def status(as_json: bool, docker: bool) -> None:
 def down(docker: bool) -> None:
     """Stop the chain; what runs is finished first."""
     if docker:
-        from lab import docker_commands
+        from lab.chain.containers import commands as docker_commands
 
         docker_commands.down()
         return

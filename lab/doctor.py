@@ -9,9 +9,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.fronts import find_nginx
-from lab.tracing.agents import capture, system_calls
-from servers.outside.php_fpm import find_php_fpm
+from lab.chain.fronts import find_nginx
+from lab.trace.agents import capture
+from lab.trace.agents import strace as system_calls
+from servers.php.php_fpm import find_php_fpm
 
 _APT = "sudo apt install "
 

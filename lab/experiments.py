@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from lab.rundir import LabError
+from lab.chain.rundir import LabError
 
 _INTERRUPTED = 130
 

@@ -7,9 +7,9 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from lab import system_calls
-from lab.backends import Backend
-from lab.rundir import LabError
+from lab.chain.backends import Backend
+from lab.chain.rundir import LabError
+from lab.trace import syscall_counts as system_calls
 
 WIDTH: Final = 100
 """Columns at most, on whatever terminal: a longer line is harder to read."""

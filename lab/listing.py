@@ -13,9 +13,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from lab.backends import BACKENDS, Backend
-from lab.fronts import FRONTS, Front
-from servers.spec import Family, Spec
+from lab.chain.backends import BACKENDS, Backend
+from lab.chain.fronts import FRONTS, Front
+from servers.common.spec import Family, Spec
 
 Row = dict[str, Any]
 

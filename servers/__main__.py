@@ -12,9 +12,7 @@ import sys
 
 import click
 
-from servers.outside.program import ProgramEnded
-from servers.registry import SPECS, Options, Server
-from transport import (
+from chainlab.transport import (
     Address,
     AddressError,
     ListenError,
@@ -23,6 +21,8 @@ from transport import (
     parse_address,
     remove_socket,
 )
+from servers.common.program import ProgramEnded
+from servers.common.registry import SPECS, Options, Server
 
 
 def _read_address(_context: click.Context, _parameter: click.Parameter, value: str) -> Address:

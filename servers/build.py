@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Final
 
-from servers.catalogue.go_programs import FOLDER, PROGRAMS, binary, unbuilt
+from servers.go.built import FOLDER, PROGRAMS, binary, unbuilt
 
 _SETTINGS: Final = {
     "CGO_ENABLED": "0",  # no C compiler, and the same program whether there is one or not

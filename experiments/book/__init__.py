@@ -11,10 +11,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from chainlab.pages import environment
 from experiments.frame import CONFIRMED, NOT_MEASURED, REFUTED
 from experiments.record import Entry, Record
 from experiments.show import MARKS
-from pages import environment
 
 PARTS: Final = {
     "K": "Kernel, processes, descriptors",

@@ -14,5 +14,5 @@
     show           places and verdicts in the terminal
     show_load      there, too: latency against load
 
-What needs no lab (rules, intervals, standings, the file) is in loadtest/compare.
+What needs no lab (rules, intervals, standings, the file) is in judge.
 """

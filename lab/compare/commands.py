@@ -14,19 +14,20 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lab.backends import BACKENDS
-from lab.compare import contestants, settings
-from lab.compare.contestants import STRAIGHT, Contestant, Where
+from lab.chain.backends import BACKENDS
+from lab.chain.fronts import FRONTS
+from lab.chain.rundir import LabError
+from lab.compare import settings
+from lab.compare.drive import targets as contestants
+from lab.compare.drive.budget import FULL, QUICK
+from lab.compare.drive.levels import SHARES
+from lab.compare.drive.session import Session
+from lab.compare.drive.targets import STRAIGHT, Contestant, Where
+from lab.compare.judge import diff as differences
 from lab.compare.outcome import make_result
-from lab.compare.session import Session
+from lab.compare.report.terminal import show_changes, show_result
+from lab.compare.result import Mode, Result, from_json, to_json
 from lab.compare.settings import PRESETS, ROUTES, Settings
-from lab.compare.show import show_changes, show_result
-from lab.fronts import FRONTS
-from lab.rundir import LabError
-from loadtest.compare import diff as differences
-from loadtest.compare.budget import FULL, QUICK
-from loadtest.compare.levels import SHARES
-from loadtest.compare.result import Mode, Result, from_json, to_json
 
 console = Console()
 _INTERRUPTED = 130
@@ -124,7 +125,7 @@ def _place(front: str, *, docker: bool) -> Iterator[Where]:
     if not docker:
         yield contestants.HERE
         return
-    from lab.compare.containers import Containers  # who has no Docker has no need of its SDK
+    from lab.compare.drive.containers import Containers  # who has no Docker has no need of its SDK
 
     with Containers(front) as containers:
         yield containers
@@ -136,7 +137,7 @@ def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> N
         json_file.write_text(to_json(result))
     show_result(console, result)
     if html_file:
-        from loadtest import report  # its packages take a second, and only a page needs them
+        from lab.compare import report
 
         try:
             report.write(result, html_file)

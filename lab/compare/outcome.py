@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Final
 
 import lab
-from lab.compare.contestants import Contestant
-from lab.compare.session import Session
+from lab.chain.fronts import find_nginx
+from lab.compare.drive.session import Session
+from lab.compare.drive.targets import Contestant
+from lab.compare.judge.ranking import crossings, standings
+from lab.compare.result import Architecture, Cell, Manifest, Result
 from lab.compare.settings import Settings
-from lab.fronts import find_nginx
-from loadtest.compare import manifest
-from loadtest.compare.result import Architecture, Cell, Manifest, Result
-from loadtest.compare.standings import crossings, standings
+from loadtest import manifest
 
 PACKAGES: Final = ["chainlab", "bjoern", "flup", "gevent", "gunicorn", "pyuwsgi", "uvloop"]
 """Whose versions matter."""

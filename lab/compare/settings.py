@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from lab.rundir import LabError
-from loadtest.compare.budget import FULL, QUICK, SHORTEST, START, Budget
-from loadtest.compare.levels import CLOSED, SHARES, Level
-from loadtest.compare.result import Mode
-from loadtest.compare.rules import ROUNDS
+from lab.chain.rundir import LabError
+from lab.compare.drive.budget import FULL, QUICK, SHORTEST, START, Budget
+from lab.compare.drive.levels import CLOSED, SHARES, Level
+from lab.compare.judge.rules import ROUNDS
+from lab.compare.result import Mode
 
 CONNECTIONS: Final = (1, 8, 64, 512)
 _FEWER: Final = (CONNECTIONS, (1, 64), (64,))

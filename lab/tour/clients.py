@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from lab.processes import cpu_seconds
-from lab.rundir import LabError, Part
-from lab.tour.workbench import threads
-from transport import parse_address
+from chainlab.transport import parse_address
+from lab.chain.processes import cpu_seconds
+from lab.chain.rundir import LabError, Part
+from lab.tour.sandbox import threads
 
 TIMEOUT: Final = 30.0
 """Seconds after which an answer does not come any more."""

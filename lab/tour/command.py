@@ -6,10 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lab.processes import ignore_interrupts
+from lab.chain.processes import ignore_interrupts
+from lab.tour.runner import Quit, Walk
 from lab.tour.stage import Stage
 from lab.tour.stages import choose
-from lab.tour.walk import Quit, Walk
 
 _INTERRUPTED = 130
 

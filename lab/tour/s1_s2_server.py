@@ -4,8 +4,8 @@ import time
 from typing import Final
 
 from lab.tour import clients
+from lab.tour.sandbox import Workbench
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
-from lab.tour.workbench import Workbench
 
 _SILENCE: Final = 1.0
 """Seconds that a client stays silent, or waits for what does not come."""
@@ -108,7 +108,7 @@ S2 = Stage(
             measure=_unfinished_head,
             why="A head ends with an empty line (RFC 9112, section 2.1); until then more fields "
             "may come that change what is asked. So a server keeps what it has, and goes on when "
-            "more comes: wire/http1/ takes bytes and returns events, and never reads by itself.",
+            "more comes: chainlab/wire/http1/ takes bytes and returns events; it never reads.",
         ),
         Step(
             look="A request says where its content ends in two ways that contradict each other: "
@@ -119,7 +119,7 @@ S2 = Stage(
             why="If a front believes one of them and the server behind it the other, an X of one "
             "client becomes the beginning of another's request: request smuggling. So it is "
             "refused, and the connection closed (RFC 9112, section 6.3). Read "
-            "wire/http1/framing.py.",
+            "chainlab/wire/http1/framing.py.",
         ),
     ],
 )  # fmt: skip

@@ -9,10 +9,10 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-from lab.rundir import LabError
+from lab.chain.rundir import LabError
 from lab.tour import clients
+from lab.tour.sandbox import PATIENCE, Workbench
 from lab.tour.stage import Measured, Number, Stage, Step
-from lab.tour.workbench import PATIENCE, Workbench
 
 
 def _without_capture() -> str | None:
@@ -122,7 +122,7 @@ S3 = Stage(
             measure=_records,
             why="BEGIN_REQUEST, the parameters and an empty PARAMS that ends them, an empty STDIN; "
             "back come STDOUT, its end, and END_REQUEST (FastCGI 1.0, sections 3.3 and 5). All "
-            "of that in one segment each way. Read wire/fastcgi/.",
+            "of that in one segment each way. Read chainlab/wire/fastcgi/.",
             unavailable=_without_capture,
         ),
     ],

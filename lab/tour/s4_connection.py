@@ -4,10 +4,10 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from lab.rundir import Part
+from lab.chain.rundir import Part
 from lab.tour import clients
+from lab.tour.sandbox import PATIENCE, Workbench, stopped, wait_until
 from lab.tour.stage import Measured, Pick, Stage, Step
-from lab.tour.workbench import PATIENCE, Workbench, stopped, wait_until
 
 _STATES: Final = {
     "01": "ESTABLISHED", "05": "FIN_WAIT2", "06": "TIME_WAIT", "08": "CLOSE_WAIT"

@@ -6,11 +6,11 @@ from typing import Final
 
 import psutil
 
-from lab.fronts import FRONTS
-from lab.managers import PHP_FPM
+from lab.chain.fronts import FRONTS
+from lab.chain.worker_managers import PHP_FPM
 from lab.tour import clients
+from lab.tour.sandbox import Workbench, children, has_client, wait_until
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
-from lab.tour.workbench import Workbench, children, has_client, wait_until
 
 _CHILDREN: Final = 2
 _AT_WORK: Final = 0.3

@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from lab import system_calls
-from lab.backends import find_backend
-from lab.rundir import LabError
+from lab.chain.backends import find_backend
+from lab.chain.rundir import LabError
 from lab.tour import clients
+from lab.tour.sandbox import Workbench, children, has_client, threads, wait_until
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
-from lab.tour.workbench import Workbench, children, has_client, threads, wait_until
+from lab.trace import syscall_counts as system_calls
 
 _WORKERS: Final = 4
 _MS: Final = 1000

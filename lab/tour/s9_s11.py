@@ -5,10 +5,10 @@ import os
 import statistics
 from typing import Any, Final
 
-from lab.backends import BACKENDS
+from lab.chain.backends import BACKENDS
 from lab.tour import clients
+from lab.tour.sandbox import Workbench
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
-from lab.tour.workbench import Workbench
 
 _PAIR: Final = ("epoll-lt", "coroutine")
 _COMPARE: Final = (

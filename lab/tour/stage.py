@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.tour.workbench import Workbench
+from lab.tour.sandbox import Workbench
 
 
 class NotAnAnswer(Exception):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from lab.rundir import LabError
+from lab.chain.rundir import LabError
 from lab.tour.s1_s2_server import S1, S2
 from lab.tour.s3_packets import S3
 from lab.tour.s4_connection import S4

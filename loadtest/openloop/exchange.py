@@ -12,10 +12,10 @@ import select
 from typing import Final
 
 from loadtest.openloop.answer import Broken, Reader, judge
-from loadtest.openloop.places import IN, Places, clock
+from loadtest.openloop.connection import Slot, kind_of
+from loadtest.openloop.connection_pool import IN, Places, clock
 from loadtest.openloop.plan import Plan
 from loadtest.openloop.record import Record
-from loadtest.openloop.slot import Slot, kind_of
 
 OUT: Final = select.EPOLLOUT
 _RECEIVE: Final = 65536

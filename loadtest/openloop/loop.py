@@ -20,8 +20,8 @@ import select
 from typing import Final
 
 from loadtest.openloop import schedule
+from loadtest.openloop.connection_pool import clock
 from loadtest.openloop.exchange import OUT, Exchanges
-from loadtest.openloop.places import clock
 from loadtest.openloop.plan import Plan
 
 EVENTS: Final = 16

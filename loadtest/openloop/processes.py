@@ -1,7 +1,7 @@
 """Several driver processes, one result.
 
-Each is a fresh interpreter, `python -m loadtest.openloop.part FD`, spoken to over a socket pair: a
-fork would copy the caller's threads' locks, and would share its CPU time. They connect, say so,
+Each is a fresh interpreter, `python -m loadtest.openloop.worker FD`, at the end of a socket pair:
+a fork would copy the caller's threads' locks, and would share its CPU time. They connect, say so,
 and start together at a time of the monotonic clock, which is one for the whole machine.
 """
 
@@ -54,7 +54,7 @@ class _Part:
         self._name = f"process {number + 1} of {plan.processes} of the driver"
         self._pipe: Connection
         self._pipe, theirs = Pipe()
-        command = [sys.executable, "-m", "loadtest.openloop.part", str(theirs.fileno())]
+        command = [sys.executable, "-m", "loadtest.openloop.worker", str(theirs.fileno())]
         path = os.pathsep.join(filter(None, sys.path))
         with theirs:
             self._process = subprocess.Popen(

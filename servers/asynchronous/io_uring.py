@@ -13,12 +13,56 @@ import os
 import socket
 import time
 from collections import deque
+from pathlib import Path
+from typing import Final
 
 from servers.asynchronous import uring
 from servers.asynchronous.uring import Completion, Ring
-from servers.connection import Connection
-from servers.event_server import EventServer
-from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE
+from servers.common.connection import Connection
+from servers.common.event_server import EventServer
+from servers.common.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE
+from servers.common.spec import Spec
+
+
+def _without_io_uring() -> str | None:
+    """Tell by what the kernel says of itself; a sandbox that forbids it shows at the start."""
+    release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+    if release < (6, 0):
+        return f"Linux {os.uname().release} has no multishot receive: it takes Linux 6.0 or newer"
+    try:
+        disabled = Path("/proc/sys/kernel/io_uring_disabled").read_text().strip()
+    except OSError:
+        disabled = "0"
+    if disabled == "2" or (disabled == "1" and os.geteuid() != 0):
+        return "io_uring is disabled: run sudo sysctl kernel.io_uring_disabled=0"
+    return None
+
+
+SPEC: Final = Spec(
+    name="io-uring",
+    title="completion by io_uring",
+    family="asynchronous",
+    processes="one",
+    threads="one",
+    multiplexer="io_uring_enter",
+    mode="completion, multishot",
+    model=(
+        "Requests are written into a ring of shared memory: one accept for all",
+        "connections, one receive for all that a connection will send.",
+        "One call hands over what was asked and sleeps for what is done; the bytes",
+        "are in our memory by then.",
+    ),
+    sleeps=("in io_uring_enter(2), for all connections at once", "nowhere: it is done"),
+    good="many small operations: several for one system call",
+    bad="sandboxes: container runtimes forbid it by default",
+    neighbours=("epoll-et", "posix-aio"),
+    source="servers/asynchronous/io_uring.py",
+    limits=("a handler that computes holds up everybody", "Linux 6.0 or newer"),
+    claims=("M6",),
+    target="servers.asynchronous.io_uring:IoUring",
+    probe=_without_io_uring,
+)
+
 
 _RECEIVED, _SENT, _ACCEPTED, _WOKEN, _CANCELLED = range(5)  # the low bits of a token
 _AHEAD = 65536  # bytes of one connection that may wait for its session

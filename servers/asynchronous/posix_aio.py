@@ -11,14 +11,39 @@ import socket
 import threading
 import time
 from collections import deque
+from typing import Final
 
 from servers.asynchronous import aio
 from servers.asynchronous.aio import Operation
 from servers.blocking.serve import accept, make_blocking
-from servers.connection import Connection
-from servers.event_server import EventServer
-from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE
-from servers.spec import Options
+from servers.common.connection import Connection
+from servers.common.event_server import EventServer
+from servers.common.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE
+from servers.common.spec import Options, Spec
+
+SPEC: Final = Spec(
+    name="posix-aio",
+    title="aio_read and aio_write, by threads of the C library",
+    family="asynchronous",
+    processes="one",
+    threads="one, and the C library's: one for each operation under way",
+    multiplexer="aio_suspend",
+    mode="completion",
+    model=(
+        "aio_read returns at once; a thread of the C library sleeps in read for it.",
+        "aio_suspend sleeps until one of the operations is done, and the list is walked.",
+        "The interface is asynchronous, what is below it blocks.",
+    ),
+    sleeps=("in aio_suspend(3); a library thread sleeps in recv", "a library thread copies"),
+    good="showing that an interface and a mechanism are two things",
+    bad="sockets: a thread for each silent client, and a switch for each read",
+    neighbours=("io-uring", "thread-pool"),
+    source="servers/asynchronous/posix_aio.py",
+    limits=("at most 256 connections: each waits in a thread",),
+    claims=("M6",),
+    target="servers.asynchronous.posix_aio:PosixAio",
+)
+
 
 _CONNECTIONS = 256
 _PIECE = 16384  # bytes of one read

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from servers.stopping import GRACE, die_with_parent
+from servers.common.stopping import GRACE, die_with_parent
 
 log = logging.getLogger("servers")
 

@@ -11,10 +11,34 @@ import logging
 import signal
 import socket
 import time
+from typing import Final
 
 from servers.blocking.children import Children
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.spec import Options
+from servers.common.spec import Options, Spec
+
+SPEC: Final = Spec(
+    name="fork",
+    title="a process for each connection",
+    family="blocking",
+    processes="a parent, and a child for each connection",
+    threads="one",
+    model=(
+        "The parent sleeps in accept and forks for each connection.",
+        "The child serves that one client, blocking, and ends.",
+        "The kernel sends SIGCHLD; the parent reaps in a loop, because",
+        "signals of one kind are not queued.",
+    ),
+    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
+    good="few, long connections; handlers that must not harm each other",
+    bad="many short connections: each pays for a fork and an exit",
+    neighbours=("iterative", "prefork", "thread"),
+    source="servers/blocking/fork.py",
+    limits=("at most 512 children at one time",),
+    claims=("S6", "M1", "K3"),
+    target="servers.blocking.fork:Fork",
+)
+
 
 log = logging.getLogger("servers")
 

@@ -5,9 +5,33 @@ that is slow, idle, or waits for the application, keeps all others in the backlo
 """
 
 import socket
+from typing import Final
 
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.spec import Options
+from servers.common.spec import Options, Spec
+
+SPEC: Final = Spec(
+    name="iterative",
+    title="one connection at a time",
+    family="blocking",
+    processes="one",
+    threads="one",
+    concurrency="one",
+    model=(
+        "accept a connection, serve it until it ends, accept the next.",
+        "Every call may put the process to sleep: recv until bytes are there,",
+        "send until the kernel has room, sleep while the application waits.",
+        "Whoever comes meanwhile waits in the kernel's backlog.",
+    ),
+    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
+    good="learning; one client; a program that is asked once a minute",
+    bad="two clients",
+    neighbours=("fork", "thread", "select"),
+    source="servers/blocking/iterative.py",
+    limits=("one connection at a time: the others wait, also while it waits or lies idle",),
+    claims=("S1", "M1", "M4", "K4"),
+    target="servers.blocking.iterative:Iterative",
+)
 
 
 class Iterative:

@@ -8,11 +8,38 @@ holds a child (for five seconds at most). A child that dies is replaced.
 import signal
 import socket
 from functools import partial
+from typing import Final
 
 from servers.blocking.children import Children
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.spec import Options
-from servers.stopping import Waker
+from servers.common.spec import Options, Spec
+from servers.common.stopping import Waker
+
+SPEC: Final = Spec(
+    name="prefork",
+    title="N processes in accept on one listener",
+    family="blocking",
+    processes="a master and N children",
+    threads="one",
+    concurrency="workers",
+    model=(
+        "N children, forked beforehand, sleep in accept on one listener.",
+        "The kernel wakes one for each connection; it serves, blocking, until that",
+        "ends, and sleeps in accept again. The master replaces those that die.",
+    ),
+    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
+    good="handlers that compute or crash; a bounded number of each",
+    bad="many clients that keep their connections: N idle ones stop the service",
+    neighbours=("fork", "prefork-reuseport", "thread-pool", "epoll-exclusive"),
+    source="servers/blocking/prefork.py",
+    limits=(
+        "N connections at one time",
+        "an idle kept connection holds its child for five seconds at most",
+    ),
+    claims=("S6", "S5", "M1"),
+    target="servers.blocking.prefork:Prefork",
+)
+
 
 _YOUNG = 1.0  # seconds: a child that ends earlier is not replaced at once, lest we fork in a loop
 

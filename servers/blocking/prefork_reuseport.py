@@ -7,9 +7,38 @@ listeners open, so that what is queued at a process that dies is served by its s
 """
 
 import socket
+from typing import Final
 
+from chainlab.transport import BACKLOG
 from servers.blocking.prefork import Prefork
-from transport import BACKLOG
+from servers.common.spec import Spec
+
+SPEC: Final = Spec(
+    name="prefork-reuseport",
+    title="N processes, a listener each",
+    family="blocking",
+    processes="a master and N children",
+    threads="one",
+    concurrency="workers",
+    mode="SO_REUSEPORT",
+    model=(
+        "As prefork, but each child has its own listener on the same address.",
+        "The kernel spreads connections by a hash of the addresses: no queue is",
+        "shared, and nobody asks whether the chosen child is free.",
+    ),
+    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
+    good="very many short connections, where one accept queue is contended",
+    bad="uneven requests: clients wait for a busy child though others are idle",
+    neighbours=("prefork", "epoll-exclusive"),
+    source="servers/blocking/prefork_reuseport.py",
+    limits=(
+        "N connections at one time",
+        "an idle kept connection holds its child for five seconds at most",
+        "a unix socket has no SO_REUSEPORT: there it is prefork",
+    ),
+    claims=("S6", "M1"),
+    target="servers.blocking.prefork_reuseport:PreforkReuseport",
+)
 
 
 class PreforkReuseport(Prefork):

@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from servers.connection import client_of, reset
-from servers.session import (
+from servers.common.connection import client_of, reset
+from servers.common.session import (
     CLOSE,
     READ,
     RECEIVE,

@@ -7,10 +7,34 @@ their work. A thousand connections are a thousand stacks.
 
 import socket
 import threading
+from typing import Final
 
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.spec import Options
-from servers.stopping import GRACE, Running
+from servers.common.spec import Options, Spec
+from servers.common.stopping import GRACE, Running
+
+SPEC: Final = Spec(
+    name="thread",
+    title="a thread for each connection",
+    family="blocking",
+    processes="one",
+    threads="one for each connection, and one that accepts",
+    model=(
+        "The main thread sleeps in accept and starts a thread for each connection.",
+        "The thread serves that client, blocking, and ends.",
+        "The kernel switches between threads as between processes; in CPython",
+        "one of them at a time runs Python code (the GIL).",
+    ),
+    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
+    good="some hundred connections that mostly wait; shared state",
+    bad="computing in Python; thousands of connections",
+    neighbours=("fork", "thread-pool", "coroutine"),
+    source="servers/blocking/thread.py",
+    limits=("at most 512 threads", "Python code runs in one thread at a time (GIL)"),
+    claims=("M1", "K3"),
+    target="servers.blocking.thread:Thread",
+)
+
 
 _MOST = 512  # threads, where the option allows more
 

@@ -8,10 +8,38 @@ connection lives: N idle ones hold the pool, as N children are held in prefork.
 import queue
 import socket
 import threading
+from typing import Final
 
 from servers.blocking.serve import accept, make_blocking, serve
-from servers.spec import Options
-from servers.stopping import GRACE
+from servers.common.spec import Options, Spec
+from servers.common.stopping import GRACE
+
+SPEC: Final = Spec(
+    name="thread-pool",
+    title="a bounded pool of threads and a bounded queue",
+    family="blocking",
+    processes="one",
+    threads="N, and one that accepts",
+    concurrency="workers",
+    model=(
+        "The main thread accepts and queues connections; N threads take them from",
+        "the queue and serve them, blocking, until they end.",
+        "Pool and queue are bounded: load beyond them stays in the backlog.",
+    ),
+    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
+    good="bounding what a burst may cost",
+    bad="many clients that keep their connections: N idle ones stop the service",
+    neighbours=("thread", "prefork"),
+    source="servers/blocking/thread_pool.py",
+    limits=(
+        "N connections at one time",
+        "an idle kept connection holds its thread for five seconds at most",
+        "Python code runs in one thread at a time (GIL)",
+    ),
+    claims=("M1",),
+    target="servers.blocking.thread_pool:ThreadPool",
+)
+
 
 _QUEUED = 64  # connections for each thread that may wait in the queue; more stay in the backlog
 

@@ -1,6 +1,6 @@
 /* HTTP/1.1 requests: bytes in, facts or a refusal out. No Python, no sockets, no memory of its own.
  *
- * The rules and the statuses are those of wire/http1 (request.py, fields.py, framing.py), whose
+ * The rules and the statuses are those of chainlab/wire/http1 (request.py, fields.py, framing.py), whose
  * test cases this parser passes too. It is strict: what RFC 9112 lets a server repair, and another
  * server might repair differently, is refused.
  */

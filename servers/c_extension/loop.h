@@ -13,7 +13,7 @@
 struct app;
 struct conn;
 
-/* What the server is told; servers/session.py says why its numbers are what they are. */
+/* What the server is told; servers/common/session.py says why its numbers are what they are. */
 struct settings {
     size_t connections; /* open at one time */
     int64_t content;    /* bytes of a request's content */

@@ -8,13 +8,37 @@ its sendfile. uvloop is libuv in place of asyncio's selector loop: the same inte
 import asyncio
 import importlib
 import socket
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
-from servers.connection import client_of
-from servers.event_server import descriptor_limit, log
-from servers.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
-from servers.spec import Options
-from servers.stopping import GRACE, Waker
+from servers.common.connection import client_of
+from servers.common.event_server import descriptor_limit, log
+from servers.common.session import CLOSE, READ, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
+from servers.common.spec import Options, Spec
+from servers.common.stopping import GRACE, Waker
+
+SPEC: Final = Spec(
+    name="asyncio",
+    title="asyncio, the standard library's loop",
+    family="coroutine",
+    processes="one",
+    threads="one",
+    multiplexer="epoll",
+    mode="level",
+    model=(
+        "asyncio's selector loop calls a protocol object when bytes have come;",
+        "a transport buffers what is to be sent and says when that is too much.",
+        "Pauses are the loop's timers.",
+    ),
+    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: recv copies at once"),
+    good="the libraries of its world",
+    bad="a small request: transport, protocol and callbacks cost more than the work",
+    neighbours=("uvloop", "coroutine", "epoll-lt"),
+    source="servers/coroutine/asyncio_server.py",
+    limits=("a handler that computes holds up everybody",),
+    claims=("S8",),
+    target="servers.coroutine.asyncio_server:AsyncioServer",
+)
+
 
 _SWEEP = 0.5  # seconds between two looks at all deadlines
 
@@ -89,13 +113,6 @@ class AsyncioServer:
         """Close everything."""
         self._listener.close()
         self._waker.close()
-
-
-class UvloopServer(AsyncioServer):
-    """The server, on libuv."""
-
-    loop_module = "uvloop"
-    has_sendfile = False
 
 
 class _Client(asyncio.Protocol):

@@ -8,13 +8,41 @@ for each connection, and one switch for each wait.
 
 import socket
 import time
+from typing import Final
 
-from servers.connection import Connection
+from servers.common.connection import Connection
+from servers.common.event_server import descriptor_limit, log
+from servers.common.session import CLOSE, READ, SENDFILE, WAIT, WRITE
+from servers.common.spec import Options, Spec
+from servers.common.stopping import GRACE, Waker
 from servers.coroutine.scheduler import Coroutine, Readable, Scheduler, Sleep, Task, Writable
-from servers.event_server import descriptor_limit, log
-from servers.session import CLOSE, READ, SENDFILE, WAIT, WRITE
-from servers.spec import Options
-from servers.stopping import GRACE, Waker
+
+SPEC: Final = Spec(
+    name="coroutine",
+    title="generators: yield a wait",
+    family="coroutine",
+    processes="one",
+    threads="one",
+    multiplexer="epoll",
+    mode="level",
+    model=(
+        "Each connection is a generator, written like the blocking server;",
+        "before each call that could block it yields what it waits for.",
+        "A hand-written scheduler over epoll resumes it when the call will not block.",
+    ),
+    sleeps=(
+        "the process in epoll_wait(2); the coroutine in its yield",
+        "nowhere: recv copies at once",
+    ),
+    good="straight code for many connections; seeing what async/await is made of",
+    bad="computing; calling a library that blocks",
+    neighbours=("epoll-lt", "thread", "asyncio", "php-coroutine"),
+    source="servers/coroutine/generators.py",
+    limits=("a handler that computes holds up everybody",),
+    claims=("S8", "S9", "K3"),
+    target="servers.coroutine.generators:Generators",
+)
+
 
 _REST = 0.1  # seconds without accepting when there is no descriptor, or no room
 

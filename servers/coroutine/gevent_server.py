@@ -9,16 +9,43 @@ and switches that the source does not show.
 import os
 import socket
 import time
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-import gevent
-import gevent.socket
+from servers.common.connection import client_of, reset
+from servers.common.event_server import descriptor_limit, log
+from servers.common.packages import without_package
+from servers.common.session import CLOSE, READ, RECEIVE, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
+from servers.common.spec import Options, Spec
+from servers.common.stopping import GRACE, Waker
 
-from servers.connection import client_of, reset
-from servers.event_server import descriptor_limit, log
-from servers.session import CLOSE, READ, RECEIVE, SENDFILE, SHUTDOWN, WAIT, WRITE, Session
-from servers.spec import Options
-from servers.stopping import GRACE, Waker
+SPEC: Final = Spec(
+    name="gevent",
+    title="greenlets: coroutines with a stack",
+    family="coroutine",
+    processes="one",
+    threads="one, with a greenlet for each connection",
+    multiplexer="epoll",
+    mode="level",
+    model=(
+        "Code of the blocking server, without a yield in it: the socket's methods",
+        "switch to another greenlet where the kernel's would block,",
+        "from however deep in the calls.",
+    ),
+    sleeps=(
+        "the process in epoll_wait(2), by libev; the greenlet in recv",
+        "nowhere: recv copies at once",
+    ),
+    good="code that was written to block, and libraries that do",
+    bad="seeing where a switch may come",
+    neighbours=("coroutine", "thread", "go"),
+    source="servers/coroutine/gevent_server.py",
+    limits=("a handler that computes holds up everybody",),
+    claims=("S8",),
+    target="servers.coroutine.gevent_server:Gevent",
+    probe=partial(without_package, "gevent", "pip install gevent"),
+)
+
 
 _PIECE = 1 << 20  # bytes for one sendfile
 
@@ -35,20 +62,23 @@ class Gevent:
 
     def run(self) -> None:
         """Serve until stopped."""
+        import gevent.socket
+
+        self._gevent: Any = gevent
         self._waker.wake_on_signals()
-        acceptor = gevent.spawn(self._accept)
-        gevent.socket.wait_read(self._waker.fileno())
+        acceptor = self._gevent.spawn(self._accept)
+        self._gevent.socket.wait_read(self._waker.fileno())
         acceptor.kill()
         self._stopping = True
-        gevent.killall([g for g, session in self._clients.items() if session.idle])
-        gevent.joinall(list(self._clients), timeout=GRACE)
-        gevent.killall(list(self._clients))
+        self._gevent.killall([g for g, session in self._clients.items() if session.idle])
+        self._gevent.joinall(list(self._clients), timeout=GRACE)
+        self._gevent.killall(list(self._clients))
 
     def _accept(self) -> None:
         while True:
-            gevent.socket.wait_read(self._listener.fileno())
+            self._gevent.socket.wait_read(self._listener.fileno())
             if len(self._clients) >= self._limit:
-                gevent.sleep(0.1)  # the others wait in the backlog
+                self._gevent.sleep(0.1)  # the others wait in the backlog
                 continue
             try:
                 sock, _ = self._listener.accept()
@@ -56,15 +86,15 @@ class Gevent:
                 continue
             except OSError as error:  # EMFILE, ENFILE, ENOBUFS, ENOMEM
                 log.warning("cannot accept, trying again in 0.1 s: %s", error.strerror)
-                gevent.sleep(0.1)
+                self._gevent.sleep(0.1)
                 continue
             client = Session(client_of(sock), time.monotonic())
-            self._clients[gevent.spawn(self._serve, sock, client)] = client
+            self._clients[self._gevent.spawn(self._serve, sock, client)] = client
 
     def _serve(self, accepted: socket.socket, session: Session) -> None:
         """Serve one client until either side has had enough."""
         family = accepted.family
-        sock = gevent.socket.socket(family, socket.SOCK_STREAM, fileno=accepted.detach())
+        sock = self._gevent.socket.socket(family, socket.SOCK_STREAM, fileno=accepted.detach())
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -79,7 +109,7 @@ class Gevent:
                 reset(sock)
             session.close()
             sock.close()
-            del self._clients[gevent.getcurrent()]
+            del self._clients[self._gevent.getcurrent()]
 
     def _step(self, sock: Any, session: Session) -> None:
         need = session.need
@@ -92,7 +122,7 @@ class Gevent:
                 count = sock.send(session.output)
                 session.sent(count, time.monotonic())
             elif need == WAIT:
-                gevent.sleep(session.pause)
+                self._gevent.sleep(session.pause)
                 session.resume(time.monotonic())
             elif need == SENDFILE:
                 self._send_file(sock, session)
@@ -100,7 +130,7 @@ class Gevent:
                 sock.shutdown(socket.SHUT_WR)
                 session.shut(time.monotonic())
         except BlockingIOError:  # sendfile: somebody else's turn, then again
-            gevent.sleep(0)
+            self._gevent.sleep(0)
         except TimeoutError:
             session.expire(time.monotonic())
 
@@ -108,7 +138,7 @@ class Gevent:
         """Send a piece by sendfile, which gevent does not have: wait until it would not block."""
         file = session.file
         assert file is not None
-        gevent.socket.wait_write(sock.fileno(), timeout=10.0, timeout_exc=TimeoutError())
+        self._gevent.socket.wait_write(sock.fileno(), timeout=10.0, timeout_exc=TimeoutError())
         count = min(file.length, _PIECE)
         count = os.sendfile(sock.fileno(), file.descriptor, file.offset, count)
         session.sent(count, time.monotonic())

@@ -6,10 +6,35 @@ The first phase of a read does not block the process; it burns it.
 """
 
 import time
+from typing import Final
 
-from servers.connection import Connection
-from servers.event_server import EventServer
-from servers.session import READ, WAIT
+from servers.common.connection import Connection
+from servers.common.event_server import EventServer
+from servers.common.session import READ, WAIT
+from servers.common.spec import Spec
+
+SPEC: Final = Spec(
+    name="busy-poll",
+    title="nonblocking sockets asked in a loop",
+    family="multiplexing",
+    processes="one",
+    threads="one",
+    multiplexer="none",
+    mode="asking",
+    model=(
+        "Sockets do not block: recv returns at once, with bytes or with EAGAIN.",
+        "The process asks all of them, again and again, without ever sleeping.",
+        "It burns a core, busy or idle: on purpose, to show what waiting is for.",
+    ),
+    sleeps=("nowhere: it asks until the answer is not EAGAIN", "nowhere: recv copies at once"),
+    good="showing model M2; microseconds of latency where a core is free to burn",
+    bad="everything else",
+    neighbours=("iterative", "select"),
+    source="servers/multiplexing/busy_poll.py",
+    limits=("a core is always used up", "a handler that computes holds up everybody"),
+    claims=("M2", "K4"),
+    target="servers.multiplexing.busy_poll:BusyPoll",
+)
 
 
 class BusyPoll(EventServer):

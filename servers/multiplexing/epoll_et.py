@@ -10,10 +10,37 @@ queue of our own, which is served before the kernel is waited for.
 import select
 import time
 from collections import deque
+from typing import Final
 
-from servers.connection import Connection
-from servers.event_server import EventServer
-from servers.session import READ, RECEIVE
+from servers.common.connection import Connection
+from servers.common.event_server import EventServer
+from servers.common.session import READ, RECEIVE
+from servers.common.spec import Spec
+
+SPEC: Final = Spec(
+    name="epoll-et",
+    title="epoll, edge-triggered",
+    family="multiplexing",
+    processes="one",
+    threads="one",
+    multiplexer="epoll",
+    mode="edge",
+    model=(
+        "The kernel reports once that something has come.",
+        "The server notes it and reads until EAGAIN, a read a turn, so that nobody",
+        "starves; only when all it knows of is drained does it sleep again.",
+        "Interest is registered once, for reading and writing together.",
+    ),
+    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: recv copies at once"),
+    good="busy connections: fewer reports, no epoll_ctl between them",
+    bad="code that forgets to drain: the connection hangs for ever",
+    neighbours=("epoll-lt", "epoll-oneshot"),
+    source="servers/multiplexing/epoll_et.py",
+    limits=("a handler that computes holds up everybody",),
+    claims=("E10", "E11", "E12"),
+    target="servers.multiplexing.epoll_et:EpollEdge",
+)
+
 
 _CLOSED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET

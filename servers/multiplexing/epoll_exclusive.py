@@ -8,11 +8,35 @@ the flag does not do is share the load: a process that is quick to accept gets m
 
 import signal
 import socket
+from typing import Final
 
 from servers.blocking.prefork import Prefork
+from servers.common.spec import Options, Spec
+from servers.multiplexing.epoll_level import EpollServer
 from servers.multiplexing.pollers import EXCLUSIVE, READABLE
-from servers.multiplexing.readiness import EpollServer
-from servers.spec import Options
+
+SPEC: Final = Spec(
+    name="epoll-exclusive",
+    title="N processes, an epoll each, one listener",
+    family="multiplexing",
+    processes="a master and N children",
+    threads="one",
+    multiplexer="epoll",
+    mode="level, EPOLLEXCLUSIVE",
+    model=(
+        "N processes, each with the level-triggered loop and its own epoll.",
+        "The one listener is in all of them with EPOLLEXCLUSIVE: a client wakes",
+        "one process, not the herd. This is nginx's and our gateway's model.",
+    ),
+    sleeps=("in epoll_wait(2), each process", "nowhere: recv copies at once"),
+    good="many connections and more than one core",
+    bad="balance: who accepts quickly gets more connections, and keeps them",
+    neighbours=("epoll-lt", "prefork", "prefork-reuseport"),
+    source="servers/multiplexing/epoll_exclusive.py",
+    limits=("a handler that computes holds up the connections of its process",),
+    claims=("E4", "S6", "S7"),
+    target="servers.multiplexing.epoll_exclusive:EpollExclusive",
+)
 
 
 class EpollExclusive(Prefork):

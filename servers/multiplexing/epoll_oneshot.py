@@ -15,11 +15,36 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Final
 
-from servers.connection import AGAIN, Connection
-from servers.event_server import EventServer
-from servers.session import READ, WAIT, WRITE
-from servers.spec import Options
+from servers.common.connection import AGAIN, Connection
+from servers.common.event_server import EventServer
+from servers.common.session import READ, WAIT, WRITE
+from servers.common.spec import Options, Spec
+
+SPEC: Final = Spec(
+    name="epoll-oneshot",
+    title="several threads on one epoll, oneshot",
+    family="multiplexing",
+    processes="one",
+    threads="N that serve, one that keeps the time",
+    multiplexer="epoll",
+    mode="edge, oneshot",
+    model=(
+        "N threads sleep in epoll_wait on the same epoll.",
+        "A report disarms its descriptor, so one thread owns the connection",
+        "until it arms it again by epoll_ctl.",
+    ),
+    sleeps=("in epoll_wait(2), N threads", "nowhere: recv copies at once"),
+    good="languages whose threads run at the same time; handlers that release the GIL",
+    bad="CPython: the threads take turns, and each wait costs an epoll_ctl more",
+    neighbours=("epoll-et", "epoll-exclusive", "thread-pool"),
+    source="servers/multiplexing/epoll_oneshot.py",
+    limits=("Python code runs in one thread at a time (GIL)",),
+    claims=("E13",),
+    target="servers.multiplexing.epoll_oneshot:EpollOneshot",
+)
+
 
 _ONESHOT = select.EPOLLET | select.EPOLLONESHOT
 _ARMED = {

@@ -12,17 +12,10 @@ import socket
 import time
 from typing import ClassVar
 
-from servers.connection import Connection
-from servers.event_server import EventServer, log
-from servers.multiplexing.pollers import (
-    READABLE,
-    WRITABLE,
-    EpollPoller,
-    Poller,
-    PollPoller,
-    SelectPoller,
-)
-from servers.session import READ, WAIT, WRITE
+from servers.common.connection import Connection
+from servers.common.event_server import EventServer, log
+from servers.common.session import READ, WAIT, WRITE
+from servers.multiplexing.pollers import READABLE, WRITABLE, Poller
 
 _INTEREST = {READ: READABLE, WRITE: WRITABLE, WAIT: 0}
 
@@ -89,24 +82,6 @@ class Readiness(EventServer):
         super().close()
         if hasattr(self, "_poller"):
             self._poller.close()
-
-
-class SelectServer(Readiness):
-    """select(2)."""
-
-    poller = SelectPoller
-
-
-class PollServer(Readiness):
-    """poll(2)."""
-
-    poller = PollPoller
-
-
-class EpollServer(Readiness):
-    """epoll(7), level-triggered."""
-
-    poller = EpollPoller
 
 
 def refuse_busy(sock: socket.socket) -> None:

@@ -3,7 +3,7 @@
  *
  *     php select.php --fd N --connections M
  *
- * serves on the descriptor N, which servers/outside/php_cli.py has bound and made nonblocking, at
+ * serves on the descriptor N, which servers/php/command_line.py has bound and made nonblocking, at
  * most M connections at one time. php://fd/N is a socket's stream when N is a socket; it is one
  * more descriptor for the same listener. Exit code 2: the command line is wrong.
  */

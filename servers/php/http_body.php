@@ -8,7 +8,7 @@
  *     [$content, $used] = $framing->take($buffer)
  *
  * and is asked again when more has come, until it has `finished`. It keeps no bytes of its own.
- * The rules are those of wire/http1/framing.py, which has a case for each.
+ * The rules are those of chainlab/wire/http1/framing.py, which has a case for each.
  */
 
 declare(strict_types=1);

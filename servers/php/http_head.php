@@ -5,7 +5,7 @@
  * thrown as Refused with the status that fits, because a disagreement between two servers is a
  * smuggled request. refuse_early() looks at a head that is not here whole yet, so that a client
  * that speaks something else (TLS, HTTP/0.9, garbage) is answered now and not after a timeout.
- * The rules are those of wire/http1/request.py and fields.py, which have a case for each.
+ * The rules are those of chainlab/wire/http1/request.py and fields.py, which have a case for each.
  */
 
 declare(strict_types=1);

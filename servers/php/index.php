@@ -7,7 +7,7 @@
  * wait is usleep.
  *
  * The path is taken from REQUEST_URI, because PATH_INFO is rewritten by cgi.fix_pathinfo. What PHP
- * would add of its own (a charset, a buffer, a time limit) is off in servers/outside/php_fpm.py:
+ * would add of its own (a charset, a buffer, a time limit) is off in servers/php/php_fpm.py:
  * settings made here would be made again for each request.
  */
 

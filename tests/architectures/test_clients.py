@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from servers.registry import Spec
+from servers.common.registry import Spec
 from tests.support.architectures import HELLO, HTTP, each, running
 from tests.support.gateway import RawClient
 from tests.support.processes import wait_until
@@ -77,7 +77,7 @@ def test_a_client_that_leaves_at_any_moment_costs_nothing(spec: Spec) -> None:
                 moment(client)
                 leave(client)
             assert server.greets(), moment
-        slack = 0 if spec.family != "outside" else 2
+        slack = 0 if spec.family != "third-party" else 2
         wait_until(lambda: server.descriptors <= before + slack, "its descriptors are free again")
 
 

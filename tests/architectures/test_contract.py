@@ -1,7 +1,7 @@
 """The contract, straight. Through the gateway and through nginx it is asked in tests/chain."""
 
 from servers.app import contract
-from servers.registry import SPECS, Spec
+from servers.common.registry import SPECS, Spec
 from tests.support.architectures import each, running
 
 
@@ -19,4 +19,4 @@ def test_exceptions_name_checks_and_say_why() -> None:
         for name, why in spec.exceptions:
             assert name in names, spec.name
             assert why
-            assert spec.family == "outside", f"{spec.name} is ours: it keeps the whole contract"
+            assert spec.family == "third-party", f"{spec.name} is ours: it keeps the whole contract"

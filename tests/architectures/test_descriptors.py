@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from servers.registry import SPECS, Spec
+from servers.common.registry import SPECS, Spec
 from tests.support.architectures import HELLO, Running, each, running
 from tests.support.gateway import RawClient
 from tests.support.processes import wait_until

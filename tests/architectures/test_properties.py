@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from servers.registry import Spec
+from servers.common.registry import Spec
 from tests.support.architectures import HTTP, Running, running
 
 # Each example starts with a new connection, on one server that runs for all of them.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.registry import Spec
+from servers.common.registry import Spec
 from tests.support.architectures import connects, each, in_group, running, unix_address
 from tests.support.processes import wait_until
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from servers.registry import Spec
+from servers.common.registry import Spec
 from tests.support.architectures import HELLO, HTTP, Running, each, running
 from tests.support.gateway import RawClient
 

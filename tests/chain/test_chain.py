@@ -12,8 +12,8 @@ from typing import get_args
 
 import pytest
 
-from lab.backends import BACKENDS
-from servers.spec import Family
+from lab.chain.backends import BACKENDS
+from servers.common.spec import Family
 from tests.support.lab import Lab
 from tests.support.load import Load
 from tests.support.processes import is_alive, wait_until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.backends import BACKENDS
+from lab.chain.backends import BACKENDS
 from tests.support.gateway import running_gateway
 from tests.support.lab import Lab
 from tests.support.processes import running_worker

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from lab.backends import BACKENDS
+from lab.chain.backends import BACKENDS
 from servers.app import contract
 from tests.support.compose import Compose
 from tests.support.load import Load

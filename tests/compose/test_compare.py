@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.backends import BACKENDS
-from lab.compare.containers import Containers
-from lab.compare.contestants import of_backend
-from lab.rundir import RunDir
-from loadtest.compare.result import Result, from_json
+from lab.chain.backends import BACKENDS
+from lab.chain.rundir import RunDir
+from lab.compare.drive.containers import Containers
+from lab.compare.drive.targets import of_backend
+from lab.compare.result import Result, from_json
 from tests.support.compose import ROOT, Compose
 from tests.support.processes import wait_until
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lab.backends import BACKENDS
+from lab.chain.backends import BACKENDS
 from tests.support.compose import ROOT, Compose
 
 COMPOSE = (ROOT / "docker-compose.yml").read_text()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.processes import free_port
+from lab.chain.processes import free_port
 from tests.support.compose import ROOT, Compose
 from tests.support.load import Load
 from tests.support.processes import wait_until

@@ -6,8 +6,8 @@ import pytest
 
 from experiments import s3_tcpdump as s3
 from experiments import s4_connection_life as s4
+from experiments.connection_lives import LIVES
 from experiments.frame import CONFIRMED, NOT_MEASURED, REFUTED, Numbers
-from experiments.lives import LIVES
 from tests.experiments.test_e_verdicts import with_changes
 
 State = tuple[str, str]

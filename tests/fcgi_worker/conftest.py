@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
 from tests.support.fastcgi import Client
 from tests.support.processes import Process, running_worker
-from transport import Address
 
 ROOT = Path(__file__).parents[2]
 APPS = "tests.fcgi_worker.apps"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fcgi_worker.idle_connections import FETCH, decode_message, encode_message
 from fcgi_worker.master import respawn_delay
-from fcgi_worker.parking import FETCH, decode_message, encode_message
 from fcgi_worker.wsgi import encode_head
 
 

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fcgi_worker.conftest import APPS, ROOT
-from tests.support.fastcgi import Client, encode_params, make_params
-from tests.support.processes import Process, running_worker, wait_until
-from transport import Address
-from wire.fastcgi import (
+from chainlab.transport import Address
+from chainlab.wire.fastcgi import (
     CANT_MPX_CONN,
     MAX_CONNS,
     MAX_REQS,
@@ -21,7 +18,7 @@ from wire.fastcgi import (
     UNKNOWN_ROLE,
     EndRequest,
 )
-from wire.fastcgi.records import (
+from chainlab.wire.fastcgi.records import (
     AUTHORIZER,
     BEGIN_BODY,
     BEGIN_REQUEST,
@@ -39,6 +36,9 @@ from wire.fastcgi.records import (
     encode_record,
     encode_stream,
 )
+from tests.fcgi_worker.conftest import APPS, ROOT
+from tests.support.fastcgi import Client, encode_params, make_params
+from tests.support.processes import Process, running_worker, wait_until
 
 PARAMETERS = encode_params(make_params("/hello"))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
 from tests.fcgi_worker.conftest import APPS, ROOT
 from tests.support.fastcgi import Client
 from tests.support.processes import Process, running_worker, wait_until
-from transport import Address
 
 PIECE = 65536
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
+from chainlab.wire.http1 import Limits
 from gateway.config import (
     Config,
     ConfigError,
@@ -15,8 +17,6 @@ from gateway.config import (
     read_config,
     simple_config,
 )
-from transport import Address
-from wire.http1 import Limits
 
 WHOLE = """\
 listen = ["127.0.0.1:8080", "unix:/run/gateway.sock", "[::1]:8081"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from chainlab.transport import Address, parse_address
 from gateway.discovery import is_moving, look_up
 from tests.support.gateway import FastCGIPeer, fastcgi, running_gateway
 from tests.support.processes import wait_until
-from transport import Address, parse_address
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
+from chainlab.wire.fastcgi import OVERLOADED, UNKNOWN_ROLE, Abort
 from tests.support.gateway import (
     FastCGIPeer,
     Gateway,
@@ -21,8 +23,6 @@ from tests.support.gateway import (
     serve_always,
 )
 from tests.support.processes import child_pids, open_files, wait_until
-from transport import Address
-from wire.fastcgi import OVERLOADED, UNKNOWN_ROLE, Abort
 
 OK = b"Content-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 ANY = Address("127.0.0.1", 0)

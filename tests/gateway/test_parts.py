@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
+from chainlab.wire.http1 import Limits, LocalProtocolError, RequestHead, ServerConnection
 from gateway.body import HIGH, Body
 from gateway.config import Log, Upstream
 from gateway.logs import AccessLog, LogHead
@@ -13,8 +15,6 @@ from gateway.params import Peer, Prepared, make_fields, make_params, to_client
 from gateway.routing import resolve_path
 from gateway.scoreboard import Scoreboard
 from gateway.static import choose_range, is_fresh, read_date
-from transport import Address
-from wire.http1 import Limits, LocalProtocolError, RequestHead, ServerConnection
 
 PEER = Peer("192.0.2.7", "192.0.2.1", 8080)
 UPSTREAM = Upstream("app", "fastcgi", (Address(path="/a"),), params=(("EXTRA", "1"),))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
 from tests.support.gateway import (
     FastCGIPeer,
     Gateway,
@@ -17,7 +18,6 @@ from tests.support.gateway import (
     running_gateway,
 )
 from tests.support.processes import child_pids, peak_kib, running_worker, wait_until
-from transport import Address
 
 HELLO = b"Hello, world!\n"
 MIB = 1 << 20

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from chainlab.transport import Address
 from tests.support.gateway import (
     FastCGIPeer,
     Gateway,
@@ -21,7 +22,6 @@ from tests.support.gateway import (
     serve_always,
 )
 from tests.support.processes import child_pids, is_alive, wait_until
-from transport import Address
 
 STATUS = "/-/status"
 

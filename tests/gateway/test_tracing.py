@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from chainlab.transport import Address
+from chainlab.wire.trace_context import parse_traceparent
 from tests.support.gateway import (
     FastCGIPeer,
     Gateway,
@@ -23,8 +25,6 @@ from tests.support.gateway import (
 )
 from tests.support.processes import wait_until
 from tests.support.timing import log_lines, server_timing
-from transport import Address
-from wire.trace_context import parse_traceparent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GIVEN = f"00-{TRACE}-{SPAN}-00"

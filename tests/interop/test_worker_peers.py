@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
 from servers.app import contract
 from tests.fcgi_worker.conftest import APPS, ROOT
 from tests.support.peers import need, running_lighttpd, running_nginx
 from tests.support.processes import Process, running_worker
-from transport import Address
 
 NGINX_PARAMS = "".join(
     f"fastcgi_param {name.upper()} ${name};"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.compare.contestants import Contestant, null_server
+from lab.compare.drive.targets import Contestant, null_server
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import system_calls
-from lab.backends import BACKENDS, Backend
+from lab.chain.backends import BACKENDS, Backend
 from lab.explain import WIDTH, lines, measured_calls
+from lab.trace import syscall_counts as system_calls
 from tests.support.lab import Lab
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_without_strace_the_rest_is_shown(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_command(lab: Lab) -> None:
     shown = lab.good("explain", "epoll-lt")
     assert shown.startswith("epoll-lt: readiness by epoll")
-    assert "servers/multiplexing/readiness.py" in shown
+    assert "servers/multiplexing/epoll_level.py" in shown
     refused = lab.run("explain", "apache")
     assert refused.returncode == 1
     assert "choose from: fcgi-worker, " in refused.stderr

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
+from chainlab.transport import bind_listener, bound_address, parse_address
 from loadtest import floor
 from tests.support.gateway import RawClient
-from transport import bind_listener, bound_address, parse_address
 
 REQUEST: Final = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 BODY: Final = b"Hello, world!\n"

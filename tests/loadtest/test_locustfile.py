@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.load import LOCUSTFILE, ROUTES, locust_command
+from lab.chain.load import LOCUSTFILE, ROUTES, locust_command
 from tests.support.lab import Lab
 
 

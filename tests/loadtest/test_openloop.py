@@ -14,7 +14,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 
 from loadtest.openloop import Plan, Result, make_request, parse_target, run
-from servers.registry import SPECS
+from servers.common.registry import SPECS
 from tests.loadtest import odd_server
 from tests.support.architectures import running, unix_address
 from tests.support.processes import Process, is_alive, wait_until

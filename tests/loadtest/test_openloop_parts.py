@@ -17,7 +17,7 @@ from loadtest.openloop.answer import Broken, Reader, judge
 from loadtest.openloop.record import Record, Times
 from loadtest.openloop.result import merge_histograms
 from loadtest.openloop.schedule import constant, poisson, times
-from servers.registry import SPECS
+from servers.common.registry import SPECS
 from tests.support.architectures import running
 
 TARGET = parse_target("http://127.0.0.1:8080/hello")

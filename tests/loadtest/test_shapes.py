@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.load import SHAPES
+from lab.chain.load import SHAPES
 from loadtest.curves import CURVES, Course, drawn
 from tests.support.lab import Lab
 
@@ -121,6 +121,6 @@ def test_what_cannot_be_is_said(lab: Lab, options: tuple[str, ...], wanted: str)
 
 
 def test_lab_does_not_import_locust_which_patches_the_whole_process() -> None:
-    code = "import lab.cli, loadtest.compare.locust, sys; print('locust' in sys.modules)"
+    code = "import lab.cli, lab.compare.drive.locust_driver, sys; print('locust' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

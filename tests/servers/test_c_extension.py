@@ -1,7 +1,7 @@
 """What is special to the server in C: its parser, its memory, the GIL, what it does with mistakes.
 
 Its loop runs here in a thread, with an application of the test's own, so that what the parser read
-is at hand; the wire cases are those of wire.http1, which they were written for. What it shares
+is at hand; the wire cases are those of chainlab.wire.http1. What it shares
 with the other architectures is tested with them (tests/architectures).
 """
 
@@ -19,14 +19,14 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
+from chainlab.transport import bind_listener, bound_address, parse_address
 from servers.app import routes
 from servers.app.messages import Request, Response, Steps, Wait, text
-from servers.catalogue import multiplexing
-from servers.registry import SPECS
+from servers.c_extension import server as c_extension
+from servers.common.registry import SPECS
 from tests.support.architectures import running
 from tests.support.gateway import RawClient
 from tests.support.processes import resident_kib, wait_until
-from transport import bind_listener, bound_address, parse_address
 
 if TYPE_CHECKING:
     from servers.c_extension._server import Loop
@@ -35,7 +35,7 @@ else:
         pytest.skip(f"c-extension: {reason}", allow_module_level=True)
     from servers.c_extension._server import Loop
 
-CASES: Final = Path(__file__).parents[1] / "wire/http1/cases/server"
+CASES: Final = Path(__file__).parents[1] / "chainlab/wire/http1/cases/server"
 OK: Final = text(200, "fine")
 LOG: Final = logging.getLogger("servers")
 
@@ -354,7 +354,7 @@ def test_memory_is_flat_over_20000_requests() -> None:
 
 
 def test_what_is_not_built_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiplexing, "EXTENSION_SUFFIXES", [])
+    monkeypatch.setattr(c_extension, "EXTENSION_SUFFIXES", [])
     assert SPECS["c-extension"].unavailable() == (
         "not built: install gcc and python3-dev, then run make setup"
     )

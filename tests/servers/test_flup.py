@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from servers.registry import SPECS
-from servers.stopping import GRACE
+from chainlab.transport import Address
+from servers.common.registry import SPECS
+from servers.common.stopping import GRACE
 from tests.support.fastcgi import Client
 from tests.support.processes import Process, child_pids, is_alive, wait_until
-from transport import Address
 
 pytestmark = [
     pytest.mark.skipif(

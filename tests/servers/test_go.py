@@ -17,8 +17,8 @@ import pytest
 
 from servers import build
 from servers.app import contract
-from servers.catalogue import go_programs
-from servers.registry import SPECS
+from servers.common.registry import SPECS
+from servers.go import built as go_programs
 from tests.support.architectures import Running, in_group, running, unix_address
 from tests.support.fastcgi import Client
 from tests.support.gateway import running_gateway

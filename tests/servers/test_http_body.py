@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from servers.outside.http_body import ChunkedBody, LengthBody
+from servers.third_party.http_body import ChunkedBody, LengthBody
 
 
 def read(body: io.RawIOBase) -> bytes:

@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 import pytest
 
-from servers.outside.php_fpm import INDEX, READY, find_php_fpm, make_command, write_config
+from chainlab.transport import Address
+from servers.php.php_fpm import INDEX, READY, find_php_fpm, make_command, write_config
 from tests.support.fastcgi import Answer, Client, encode_params, make_params
 from tests.support.processes import Process, is_alive, wait_until
-from transport import Address
 
 PHP_FPM = find_php_fpm()
 needs_php_fpm = pytest.mark.skipif(

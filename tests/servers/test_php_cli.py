@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from servers.registry import SPECS
+from servers.common.registry import SPECS
 from tests.support.architectures import Running, running
 from tests.support.processes import PATIENCE
 
-CASES = Path(__file__).parents[1] / "wire/http1/cases/server"
+CASES = Path(__file__).parents[1] / "chainlab/wire/http1/cases/server"
 SCRIPTS = Path(__file__).parents[2] / "servers/php"
 LIMIT = 1000  # bytes of content
 PROBE = b"GET /whoami HTTP/1.1\r\nHost: probe\r\n\r\n"

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from servers.stopping import Running, Waker
+from servers.common.stopping import Running, Waker
 from tests.support.processes import is_alive, wait_until
 
 
@@ -68,7 +68,7 @@ def test_running() -> None:
 
 def test_die_with_parent() -> None:
     program = (
-        "import os, time; from servers.stopping import die_with_parent\n"
+        "import os, time; from servers.common.stopping import die_with_parent\n"
         "parent = os.getpid(); child = os.fork()\n"
         "if not child: die_with_parent(parent); print(os.getpid(), flush=True)\n"
         "time.sleep(60)"

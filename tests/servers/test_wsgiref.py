@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from chainlab.transport import Address
 from servers.app.contract import fetch
-from servers.stopping import GRACE
+from servers.common.stopping import GRACE
 from tests.support.processes import Process
-from transport import Address
 
 OVER_LIMIT = (64 << 20) + 1
 

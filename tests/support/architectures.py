@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from servers.registry import SPECS, Spec
+from chainlab.transport import Address
+from servers.common.registry import SPECS, Spec
 from tests.support.gateway import RawClient
 from tests.support.processes import Process, wait_until
-from transport import Address
 
 HTTP = [spec for spec in SPECS.values() if spec.protocol == "http"]
 """Those that a client may ask straight."""

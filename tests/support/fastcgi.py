@@ -1,4 +1,4 @@
-"""A blocking FastCGI client: `wire.fastcgi.ClientConnection` on a real socket.
+"""A blocking FastCGI client: `chainlab.wire.fastcgi.ClientConnection` on a real socket.
 
 It does what the tests need and a web server would not: leaves a request half sent, reads an
 answer to its torn end, sends bytes that are no records.
@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from tests.support.processes import PATIENCE
-from transport import Address
-from wire.fastcgi import (
+from chainlab.transport import Address
+from chainlab.wire.fastcgi import (
     NEED_DATA,
     ClientConnection,
     EndRequest,
@@ -21,6 +20,7 @@ from wire.fastcgi import (
     Values,
     encode_pairs,
 )
+from tests.support.processes import PATIENCE
 
 _READ_SIZE: Final = 65536
 

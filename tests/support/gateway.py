@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from tests.support.processes import Process
-from transport import Address
-from wire.fastcgi import (
+from chainlab.transport import Address
+from chainlab.wire.fastcgi import (
     NEED_DATA,
     Abort,
     EndOfStdin,
@@ -24,6 +23,7 @@ from wire.fastcgi import (
     ServerConnection,
     Stdin,
 )
+from tests.support.processes import Process
 
 PATIENCE = 20.0  # seconds a test's socket waits
 

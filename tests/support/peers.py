@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.processes import accepts, free_port
+from chainlab.transport import Address
+from lab.chain.processes import accepts, free_port
 from tests.support.processes import Process, wait_until
-from transport import Address
 
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
 

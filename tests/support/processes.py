@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from transport import Address, parse_address
+from chainlab.transport import Address, parse_address
 
 PATIENCE: Final = 30.0
 """Seconds until a condition that must come counts as never: generous, the machine is shared."""

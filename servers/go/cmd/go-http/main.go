@@ -22,7 +22,7 @@ import (
 	"chainlab/host"
 )
 
-// idle is how long a kept connection may lie idle, as in servers/session.py.
+// idle is how long a kept connection may lie idle, as in servers/common/session.py.
 const idle = 75 * time.Second
 
 func main() {

@@ -1,0 +1,1 @@
+"""What others import: protocols, addresses and listeners, HTML pages, spans."""

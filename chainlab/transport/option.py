@@ -1,0 +1,20 @@
+"""An address as an option of a command line; the one module here that needs click."""
+
+import click
+
+from chainlab.transport.address import Address, AddressError, parse_address
+
+
+class AddressType(click.ParamType[Address]):
+    """An address on the command line."""
+
+    name = "address"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Address:
+        """Return the address; a usage error tells what is wrong with it."""
+        try:
+            return value if isinstance(value, Address) else parse_address(str(value))
+        except AddressError as error:
+            self.fail(str(error), param, ctx)

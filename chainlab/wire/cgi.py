@@ -1,0 +1,54 @@
+"""The head of a CGI response (RFC 3875 section 6): field lines, an empty line, then the content.
+
+What a FastCGI application writes to STDOUT begins with it. Unlike HTTP it has no status line: the
+field `Status` carries it, 200 when there is none and 302 when there is a `Location` (section
+6.2). Scripts end their lines as their system does, so a bare LF is as good as CRLF here; what is
+made of the head is written as strict HTTP again.
+"""
+
+import re
+from typing import Final
+
+from chainlab.wire.http1 import Fields, RemoteProtocolError
+
+_END: Final = re.compile(rb"\r?\n\r?\n")
+_LINE: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\r?\n"
+)
+_STATUS: Final = re.compile(rb"([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+
+
+def find_end(data: bytes) -> int:
+    """Return where the content begins; -1 when the head has not come whole."""
+    end = data.find(b"\r\n\r\n")
+    if end >= 0 and b"\n\n" not in data[:end] and b"\n\r\n" not in data[:end]:
+        return end + 4
+    match = _END.search(data)
+    return match.end() if match else -1
+
+
+def parse_head(head: bytes) -> tuple[int, bytes | None, Fields]:
+    """Return (status, reason or None, fields without Status) of a whole head.
+
+    Names are as the application wrote them. Raises RemoteProtocolError (502) on a line that is no
+    field, an invalid Status, or a head without any field.
+    """
+    at = 0
+    fields: list[tuple[bytes, bytes]] = []
+    status: tuple[int, bytes | None] | None = None
+    while line := _LINE.match(head, at):
+        at = line.end()
+        name, value = line.groups()
+        if name.lower() != b"status":
+            fields.append((name, value))
+            continue
+        parts = _STATUS.fullmatch(value)
+        if status or not parts:
+            raise RemoteProtocolError(502, f"an invalid Status: {value[:40]!r}")
+        status = int(parts[1]), parts[2]
+    if head[at:] not in (b"\r\n", b"\n") or not at:
+        raise RemoteProtocolError(502, f"no CGI header line: {head[at : at + 40]!r}")
+    if status is None:
+        redirects = any(name.lower() == b"location" for name, _ in fields)
+        status = (302 if redirects else 200), None
+    return status[0], status[1], tuple(fields)

@@ -1,0 +1,107 @@
+"""Name-value pairs: how parameters and management variables travel (section 3.4).
+
+A pair is two lengths and two strings; a length under 128 takes one byte, any other takes four
+with the top bit set. Pairs run on across records and may be cut anywhere, so the reader takes
+what is whole and says how far it came. Names and values become `str` by way of Latin-1, one
+character for each byte, which is what PEP 3333 asks of an environ; the block is decoded once
+and sliced, which costs half of decoding each string by itself.
+
+Web servers repeat themselves: the parameters of two requests for one page differ in a port
+number or a request id, or not at all. `read_repeated_pairs` remembers the blocks it has read,
+one record each; a block seen before costs a hash of its bytes, a tenth of reading it.
+"""
+
+import functools
+from collections.abc import Iterable
+from typing import Final
+
+from chainlab.wire.fastcgi.records import ProtocolError
+
+_LONG: Final = 0x80  # the first byte of a length in four bytes has its top bit set
+
+_REMEMBERED_BLOCKS: Final = 512
+_REMEMBERED_BYTES: Final = 4096  # a longer block is read anew: at most 2 MiB are held
+
+
+def _encode_length(length: int) -> bytes:
+    if length < _LONG:
+        return bytes((length,))
+    if length > 0x7FFFFFFF:
+        raise ProtocolError(f"a name or value of {length} bytes does not fit into 31 bits")
+    return (length | 0x80000000).to_bytes(4, "big")
+
+
+def encode_pair(name: bytes, value: bytes) -> bytes:
+    """Return one encoded pair."""
+    return _encode_length(len(name)) + _encode_length(len(value)) + name + value
+
+
+def encode_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the encoded pairs, one after the other."""
+    return b"".join(encode_pair(name, value) for name, value in pairs)
+
+
+def read_pairs(block: bytes, into: dict[str, str], limit: int) -> int:
+    """Put every whole pair of `block` into `into`; return how many bytes they took.
+
+    A pair cut short stays unread, for the next call. One that claims more than `limit` bytes
+    raises ProtocolError as soon as its lengths are there.
+    """
+    text = block.decode("latin-1")
+    at, end = 0, len(block)
+    try:
+        while at < end:
+            name_length = block[at]
+            value_length = block[at + 1]
+            if name_length | value_length < _LONG:
+                name_at = at + 2
+            else:
+                name_length, value_length, name_at = _read_long_lengths(block, at)
+            value_at = name_at + name_length
+            next_at = value_at + value_length
+            if next_at > end:
+                if next_at - at > limit:
+                    raise ProtocolError(f"a name-value pair of {next_at - at} bytes")
+                break
+            into[text[name_at:value_at]] = text[value_at:next_at]
+            at = next_at
+    except IndexError:  # the lengths themselves are cut
+        pass
+    return at
+
+
+@functools.lru_cache(_REMEMBERED_BLOCKS)
+def _remember(block: bytes, limit: int) -> tuple[dict[str, str], int]:
+    pairs: dict[str, str] = {}
+    return pairs, read_pairs(block, pairs, limit)
+
+
+def read_repeated_pairs(block: bytes, into: dict[str, str], limit: int) -> int:
+    """Do what read_pairs does, faster for a block that came before."""
+    if len(block) > _REMEMBERED_BYTES:
+        return read_pairs(block, into, limit)
+    pairs, taken = _remember(block, limit)
+    into.update(pairs)
+    return taken
+
+
+def _read_long_lengths(block: bytes, at: int) -> tuple[int, int, int]:
+    """Return name length, value length and where the name starts; IndexError when cut."""
+    lengths = []
+    for _ in range(2):
+        if block[at] < _LONG:
+            lengths.append(block[at])
+            at += 1
+        else:
+            block[at + 3]  # IndexError unless all four bytes are here
+            lengths.append(int.from_bytes(block[at : at + 4], "big") & 0x7FFFFFFF)
+            at += 4
+    return lengths[0], lengths[1], at
+
+
+def decode_pairs(block: bytes) -> dict[str, str]:
+    """Return the pairs of a complete block; ProtocolError when its end cuts one."""
+    pairs: dict[str, str] = {}
+    if read_pairs(block, pairs, limit=1 << 31) != len(block):
+        raise ProtocolError("a name-value pair is cut off")
+    return pairs

@@ -1,0 +1,1 @@
+"""Start, swap and verify the chain, as native processes or in containers."""

@@ -1,0 +1,124 @@
+"""The back ends that can stand at the end of the chain, and how each is started.
+
+Our own worker, every architecture of `servers`, and php-fpm where it is installed. All serve the
+one application and get the same number of workers. In the chain they listen on a unix socket in
+the run folder; who asks one straight names an address.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from chainlab.transport import Address
+from lab.chain.processes import start_part
+from lab.chain.rundir import LabError, Part, RunDir
+from lab.chain.worker_managers import FCGI_WORKER, PHP_FPM
+from servers.app import contract
+from servers.common.registry import SPECS, Spec
+from servers.php import php_fpm
+
+Commands = Callable[[Address, int, Path], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One back end: what it is, and the command that starts it."""
+
+    spec: Spec
+    command: Commands
+    timing: tuple[str, ...] = ()  # options that have it tell where the time goes
+    access_log: str = ""  # the option that names its log, where that tells it, too
+    script: str = ""  # what FastCGI calls SCRIPT_FILENAME, where the back end needs one
+
+    @property
+    def name(self) -> str:
+        """The id."""
+        return self.spec.name
+
+    @property
+    def protocol(self) -> Literal["fastcgi", "http"]:
+        """What it speaks."""
+        return self.spec.protocol
+
+    @property
+    def pins(self) -> Literal["", "one", "workers"]:
+        """What a kept connection holds: a worker of "workers", the "one" there is, or nothing."""
+        return "" if self.spec.concurrency == "connections" else self.spec.concurrency
+
+    def unavailable(self) -> str | None:
+        """Return why it cannot run here and what helps; None: it can."""
+        return self.spec.unavailable()
+
+    def broken_rules(self, url: str, *, quick: bool) -> list[contract.Failure]:
+        """Ask it the contract, at `url`; return what fails without being an exception of its."""
+        excepted = dict(self.spec.exceptions)
+        failures = contract.verify(url, quick)
+        return [failure for failure in failures if failure.name not in excepted]
+
+    def start(
+        self,
+        run_dir: RunDir,
+        workers: int,
+        number: int,
+        *,
+        address: Address | None = None,
+        tracer: Sequence[str] = (),
+        timed: bool = False,
+    ) -> Part:
+        """Start it; LabError when this machine lacks something, or it does not listen.
+
+        `number` tells the sockets of one folder apart. A `tracer` is a command that runs it.
+        `timed`: have it tell where the time goes, as far as it can.
+        """
+        if reason := self.unavailable():
+            raise LabError(f"{self.name} cannot run here: {reason}")
+        address = address or Address(path=str(run_dir.path / f"backend-{number}.sock"))
+        folder = run_dir.path / f"backend-{number}"
+        folder.mkdir(exist_ok=True)
+        command = [*tracer, *self.command(address, workers, folder)]
+        if timed:
+            command += self.timing
+            if self.access_log:
+                command += [self.access_log, str(run_dir.path / f"{self.name}-access.log")]
+        environment = {"CHAINLAB_ARCHITECTURE": self.name}
+        return start_part(self.name, command, address, run_dir, environment)
+
+
+def _fcgi_worker(address: Address, workers: int, _folder: Path) -> list[str]:
+    application = "servers.app.wsgi:application"
+    options = ["--bind", str(address), "--workers", str(workers)]
+    return [sys.executable, "-m", "fcgi_worker", application, *options]
+
+
+def _php_fpm(address: Address, workers: int, folder: Path) -> list[str]:
+    program = php_fpm.find_php_fpm()
+    assert program is not None
+    return php_fpm.make_command(program, php_fpm.write_config(folder, address, workers))
+
+
+def of_spec(spec: Spec) -> Backend:
+    """Return the back end that an architecture of `servers` is."""
+
+    def command(address: Address, workers: int, _folder: Path) -> list[str]:
+        options = ["--listen", str(address), "--workers", str(workers)]
+        return [sys.executable, "-m", "servers", spec.name, *options]
+
+    return Backend(spec, command)
+
+
+_ALL = [
+    Backend(FCGI_WORKER, _fcgi_worker, ("--server-timing",), "--access-log"),
+    *map(of_spec, SPECS.values()),
+    Backend(PHP_FPM, _php_fpm, script=str(php_fpm.INDEX)),
+]
+
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
+
+
+def find_backend(name: str) -> Backend:
+    """Return the back end `name`; LabError with the names there are."""
+    if name not in BACKENDS:
+        raise LabError(f"no back end {name!r}; choose from: {', '.join(BACKENDS)}")
+    return BACKENDS[name]

@@ -1,0 +1,1 @@
+"""The chain in containers: docker compose, the Docker SDK, and what runs inside."""

@@ -1,0 +1,199 @@
+"""The chain in containers: up, swap, verify, status, down; what `--docker` means.
+
+The services `gateway` and `fcgi_worker` are places in the chain; FRONT and BACKEND say who stands
+there. A swap puts the new back end beside the old one, in the same place: compose is asked for
+more replicas and told to leave those alone that there are. The new ones are checked, the running
+front is told of them (SIGHUP), and when nothing runs on the old ones they are stopped. If anything
+fails before the switch, the old ones go on as if nothing had been asked.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Self
+from urllib.request import urlopen
+
+from docker.models.containers import Container
+
+from lab.chain.backends import Backend, find_backend
+from lab.chain.containers.engine import Project, execute, health_of, service_of
+from lab.chain.containers.entrypoint import HTTP_PORT
+from lab.chain.fronts import STATUS_PATH, SWITCH_PATIENCE, find_front
+from lab.chain.rundir import LabError
+from servers.app import contract
+
+Say = Callable[[str], None]
+
+PATIENCE: Final = 60.0  # seconds to be healthy
+GRACE: Final = 35  # seconds for a container to finish what runs, as docker-compose.yml says
+_PART: Final = ("python", "-m", "lab.chain.containers.entrypoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What runs: the containers of both places, and what they were started with."""
+
+    front: Container
+    backends: list[Container]
+    variables: dict[str, str]
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Return the chain of `project`; LabError when there is none."""
+        fronts, backends = project.containers("gateway"), project.containers("fcgi_worker")
+        if not fronts or not backends:
+            raise LabError("no chain is up in containers; start one by `lab up --docker`")
+        front, backend = fronts[0].attrs["Config"], backends[0].attrs["Config"]
+        given = dict(pair.split("=", 1) for pair in front["Env"])
+        variables = {
+            "FRONT": front["Cmd"][1],
+            "BACKEND": backend["Cmd"][1],
+            "LINK": given["CHAINLAB_LINK"],
+            "WORKERS": given["CHAINLAB_WORKERS"],
+            "TIMING": given["CHAINLAB_TIMING"],
+        }
+        return cls(fronts[0], backends, variables)
+
+    @property
+    def url(self) -> str:
+        """Where the front is reached from here; LabError when it is not published."""
+        self.front.reload()
+        published = self.front.ports.get(f"{HTTP_PORT}/tcp")
+        if not published:
+            raise LabError(f"{self.front.name} publishes no port")
+        host = published[0]["HostIp"]
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{published[0]['HostPort']}"
+
+
+def up(project: Project, front: str, backend: str, port: int, workers: int) -> Chain:
+    """Build what changed, start the chain and the load's page, and wait until all is healthy."""
+    find_front(front)
+    find_backend(backend)
+    variables = {
+        "FRONT": front, "BACKEND": backend, "LAB_PORT": str(port), "WORKERS": str(workers),
+    }  # fmt: skip
+    project.compose("up", "--detach", "--build", "--wait", variables=variables)
+    return Chain.of(project)
+
+
+def swap(project: Project, name: str, say: Say) -> Chain:
+    """Put back end `name` into the running chain; LabError leaves the old one in its place."""
+    chosen, chain = find_backend(name), Chain.of(project)
+    say(f"starting {name}")
+    fresh = _start_beside(project, chain, name)
+    try:
+        for container in fresh:
+            project.wait_until_healthy(container, PATIENCE)
+        say(f"checking {name} by the contract")
+        execute(fresh[0], *_PART, "check", name)
+        say(f"switching the {chain.variables['FRONT']}, draining {chain.variables['BACKEND']}")
+        _switch(chain, chosen)
+    except BaseException:
+        _remove(fresh)
+        raise
+    say(f"stopping {chain.variables['BACKEND']}")
+    _remove(chain.backends)
+    return Chain.of(project)
+
+
+def _start_beside(project: Project, chain: Chain, name: str) -> list[Container]:
+    """Start as many of the new as there are of the old, which are left alone."""
+    old = {container.id for container in chain.backends}
+    variables = {**chain.variables, "BACKEND": name}
+    try:
+        project.compose(
+            *("up", "--detach", "--build", "--no-deps", "--no-recreate"),
+            *("--scale", f"fcgi_worker={2 * len(old)}", "fcgi_worker"),
+            variables=variables,
+            quiet=True,
+        )
+    finally:
+        found = project.containers("fcgi_worker", stopped=True)
+        fresh = [container for container in found if container.id not in old]
+    return fresh
+
+
+def _switch(chain: Chain, backend: Backend) -> None:
+    """Have the front take `backend`, and wait until nothing runs on the old one."""
+    nginx = chain.variables["FRONT"] == "nginx"
+    before = _workers_of(chain.front) if nginx else _board(chain)["generation"]
+    execute(chain.front, *_PART, "switch", chain.variables["FRONT"], backend.name)
+    chain.front.kill(signal="HUP")  # to init, which hands it on
+    deadline = time.monotonic() + SWITCH_PATIENCE
+    while time.monotonic() < deadline:
+        if nginx:
+            if not _workers_of(chain.front) & before:
+                return
+        else:
+            board = _board(chain)
+            if board["generation"] > before and not any(
+                process["draining"] for process in board["processes"]
+            ):
+                return
+        time.sleep(0.1)
+    raise LabError(f"{chain.front.name} has not switched within {SWITCH_PATIENCE:g} s")
+
+
+def _workers_of(front: Container) -> set[str]:
+    """Return the pids of nginx's workers, as the host counts them."""
+    table = front.top()
+    pid = table["Titles"].index("PID")
+    return {row[pid] for row in table["Processes"] if "nginx: worker" in row[-1]}
+
+
+def _board(chain: Chain) -> dict[str, Any]:
+    with urlopen(chain.url + STATUS_PATH, timeout=10) as answer:
+        board: dict[str, Any] = json.load(answer)
+    return board
+
+
+def _remove(containers: list[Container]) -> None:
+    for container in containers:
+        container.stop(timeout=GRACE)
+        container.remove(force=True)
+
+
+def verify(project: Project, backend: str, front: str = "gateway") -> list[contract.Failure]:
+    """Ask `backend` the whole contract, through a front, in containers of their own."""
+    variables = {"FRONT": front, "BACKEND": backend, "LAB_PORT": "0"}
+    try:
+        up = ("up", "--detach", "--build", "--wait", "gateway")
+        project.compose(*up, variables=variables, quiet=True)
+        excepted = dict(find_backend(backend).spec.exceptions)
+        failures = contract.verify(Chain.of(project).url)
+        return [failure for failure in failures if failure.name not in excepted]
+    finally:
+        down(project, quiet=True)
+
+
+def down(project: Project, *, quiet: bool = False, grace: int = GRACE) -> None:
+    """Remove the project's containers, its network and its volume.
+
+    What runs is finished first, within `grace` seconds.
+    """
+    profiles = ("--profile", "all", "--profile", "compare", "--profile", "tests")
+    options = ("--volumes", "--remove-orphans", "--timeout", str(grace))
+    project.compose(*profiles, "down", *options, quiet=quiet, alone=quiet)
+
+
+def status(project: Project) -> list[dict[str, Any]]:
+    """Return a row for each container: its health, and what it uses now."""
+    return [_row(container) for container in project.containers()]
+
+
+def _row(container: Container) -> dict[str, Any]:
+    used = container.stats(stream=False)  # takes two looks, a second apart
+    cpu, before = used["cpu_stats"], used["precpu_stats"]
+    busy = cpu["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
+    passed = cpu["system_cpu_usage"] - before.get("system_cpu_usage", 0)
+    return {
+        "service": service_of(container),
+        "container": container.name,
+        "runs": " ".join(container.attrs["Config"]["Cmd"] or []),
+        "image": container.attrs["Config"]["Image"],
+        "health": health_of(container),
+        "cores": round(busy / passed * cpu.get("online_cpus", 1), 2) if passed else 0.0,
+        "memory_bytes": used["memory_stats"].get("usage", 0),
+        "processes": used["pids_stats"].get("current", 0),
+    }

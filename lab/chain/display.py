@@ -1,0 +1,82 @@
+"""What the terminal shows: the chain as a drawing, tables, and the machine in one line."""
+
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from lab.chain.backends import BACKENDS
+from lab.chain.processes import family_of
+from lab.chain.rundir import Part, State
+
+_NEXT = """\
+curl -i {url}/whoami       who answers, through what
+lab swap {other}{pad}another back end, no request fails
+lab load --duration 10     put locust on it
+lab status                 what runs; `lab down` stops it"""
+
+
+def draw_chain(console: Console, state: State) -> None:
+    """Draw the chain with addresses and pids."""
+    backend = BACKENDS[state.backend.name]
+    hop = "FastCGI" if backend.protocol == "fastcgi" else "HTTP"
+    boxes: list[RenderableType] = [
+        _box("client", ["curl", "locust"]),
+        _arrow("HTTP"),
+        _box(state.front.name, [state.front.address, _pids(state.front)]),
+        _arrow(hop),
+        _box(state.backend.name, [_socket(state.backend.address), _pids(state.backend)]),
+        _arrow("call"),
+        _box("app", ["servers/app" if not backend.script else "servers/php"]),
+    ]
+    grid = Table.grid(padding=0)
+    for _ in boxes:
+        grid.add_column(justify="center", vertical="middle")
+    grid.add_row(*boxes)
+    console.print(grid)
+
+
+def _box(title: str, lines: Iterable[str]) -> Panel:
+    return Panel(Text("\n".join(lines), justify="center"), title=f"[bold]{title}", expand=False)
+
+
+def _arrow(label: str) -> Text:
+    return Text(f"{label}\n──▶", justify="center")
+
+
+def _socket(address: str) -> str:
+    return Path(address).name if address.startswith("unix:") else address
+
+
+def _pids(part: Part) -> str:
+    family = family_of(part)
+    if not family:
+        return "not running"
+    children = len(family) - 1
+    return f"pid {part.pid}" + (f" +{children}" if children else "")
+
+
+def draw_next(console: Console, state: State) -> None:
+    """Say what to try next."""
+    usable = [name for name, b in BACKENDS.items() if not b.unavailable()]
+    other = next((name for name in usable if name != state.backend.name), "fcgi-worker")
+    console.print("Try next:", style="bold")
+    pad = " " * max(1, 18 - len(other))
+    console.print(_NEXT.format(url=state.url, other=other, pad=pad), highlight=False)
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    model = "an unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    cores = len(os.sched_getaffinity(0))
+    python = platform.python_version()
+    return f"{cores} cores of {model}, Linux {platform.release()}, Python {python}"

@@ -1,0 +1,246 @@
+"""Starting and stopping the parts of a chain, and what they cost.
+
+Each part leads a session of its own, so that Ctrl-C in the terminal reaches the lab alone, which
+then stops the parts in order; what a part writes goes to a log file in the run folder.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from chainlab.transport import Address, ListenError, bind_listener, parse_address
+from lab.chain.rundir import LabError, Part, RunDir
+
+PATIENCE = 15.0
+"""Seconds for a part to listen."""
+
+GRACE = 10.0
+"""Seconds for a part to finish what runs."""
+
+INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""All end a command the way Ctrl-C does: it stops what it started."""
+
+_PRIVILEGED: Final = 1024
+"""Ports below it belong to root."""
+
+_ATTEMPTS: Final = 1000
+"""Ports tried, before none is free."""
+
+_READINGS: Final = 50
+"""How often a family's CPU time is read again because one of it has just ended."""
+
+_started: list[subprocess.Popen[bytes]] = []
+_claims: list[socket.socket] = []
+
+
+def start_part(
+    name: str,
+    command: Sequence[str],
+    address: Address,
+    run_dir: RunDir,
+    environment: Mapping[str, str] | None = None,
+    bound: socket.socket | None = None,
+) -> Part:
+    """Start `command` and return it once `address` takes connections; LabError when it does not.
+
+    `bound` is a listener at that address already, which the command inherits.
+    """
+    if bound is None and not address.path:  # else a stranger's listener would pass for this part
+        try:
+            bind_listener(address).close()
+        except ListenError as error:
+            raise LabError(str(error)) from None
+    log_path = run_dir.log_path(name)
+    with log_path.open("ab") as log:
+        begin = log.tell()
+        popen = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+            pass_fds=() if bound is None else (bound.fileno(),),
+        )
+    _started.append(popen)
+    try:
+        if not _wait_until_accepting(address, popen):
+            said = log_path.read_bytes()[begin:].decode(errors="replace").strip()
+            last = said.splitlines()[-1] if said else "it said nothing"
+            raise LabError(f"{name} did not start: {last} (more in {log_path})")
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(popen.pid, signal.SIGKILL)
+        popen.wait()
+        raise
+    started = psutil.Process(popen.pid).create_time()
+    return Part(name, popen.pid, started, str(address))
+
+
+def _wait_until_accepting(address: Address, popen: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not accepts(address):
+        if popen.poll() is not None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def accepts(address: Address) -> bool:
+    """Tell whether somebody accepts connections at `address`."""
+    with socket.socket(address.family) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(address.sockaddr) == 0
+
+
+def ignore_interrupts() -> None:
+    """Let what is being stopped be stopped: one Ctrl-C is enough."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Let what is inside be done to its end; an interrupt that comes meanwhile is raised after it.
+
+    Those that are ignored stay ignored. For the main thread alone.
+    """
+    came: list[int] = []
+    heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
+    before = {each: signal.signal(each, lambda which, _: came.append(which)) for each in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            raise KeyboardInterrupt
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has now, below those that the kernel gives to clients.
+
+    One of the kernel's choice may be a client's by the time that a server binds it, under load; and
+    of two labs that choose at once the second would take the first one's server for its own. So a
+    port is claimed, by a name among abstract unix sockets, until this process ends (man unix(7)).
+    """
+    span = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    lowest = int(span[0])
+    chance = random.SystemRandom()  # a seeded one, as in a test, gives everybody the same ports
+    for _ in range(_ATTEMPTS):
+        port = chance.randrange(lowest // 2, lowest) if lowest > _PRIVILEGED * 2 else 0
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            port = int(probe.getsockname()[1])
+            if _claim(port):
+                return port
+    raise LabError("no port of 127.0.0.1 is free")
+
+
+def _claim(port: int) -> bool:
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0chainlab-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims.append(claim)
+    return True
+
+
+def stop_part(part: Part, grace: float = GRACE) -> None:
+    """Let `part` finish what runs (SIGQUIT), then insist; nothing of it is left afterwards."""
+    process = part.process
+    if process is None:
+        return
+    family = family_of(part)
+    for number, seconds in ((signal.SIGQUIT, grace), (signal.SIGTERM, 3.0)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+        if not _wait(family, seconds):
+            break
+    for left in _wait(family, 0):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    _wait(family, 3.0)
+    address = parse_address(part.address)
+    if address.path and not accepts(address):
+        Path(address.path).unlink(missing_ok=True)
+
+
+def _wait(family: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all are gone (a zombie is); return those that are not."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = [process for process in family if _lives(process)]
+        if not left or time.monotonic() >= deadline:
+            return left
+        _reap_ours()
+        time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _reap_ours() -> None:
+    """Collect what this very command started, so that it is not left as a zombie."""
+    for popen in _started:
+        popen.poll()
+
+
+def family_of(part: Part) -> list[psutil.Process]:
+    """Return the leading process and all that descend from it; empty when it is gone."""
+    process = part.process
+    if process is None:
+        return []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def cpu_times(part: Part) -> tuple[float, float]:
+    """Return the CPU seconds, user and kernel, that `part` has used in all its processes.
+
+    Children that have ended and were waited for are in their parent's account (proc_pid_stat(5):
+    cutime, cstime), so a family is added up only when none of it went meanwhile: else a child
+    would count twice, or not at all.
+    """
+    user = kernel = 0.0
+    for _ in range(_READINGS):
+        family = family_of(part)
+        user = kernel = 0.0
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                user += times.user + times.children_user
+                kernel += times.system + times.children_system
+        if family == family_of(part):
+            break
+    return user, kernel
+
+
+def cpu_seconds(part: Part) -> float:
+    """Return the CPU time, user and kernel together."""
+    return sum(cpu_times(part))
+
+
+def resident_bytes(part: Part) -> int:
+    """Return the resident memory of `part` in all its processes."""
+    total = 0
+    for process in family_of(part):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss
+    return total

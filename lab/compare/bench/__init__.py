@@ -1,0 +1,35 @@
+"""`make bench`: what a request costs, as a ratio to a real peer measured in the same run.
+
+CPU time per request, user and kernel, of the whole component, from /proc: throughput on a shared
+machine is noise, and so is a single absolute figure. The sides of a ratio take turns, round by
+round, so that whatever slows the machine slows all; the median of the rounds' ratios counts, the
+lowest and highest stand beside it.
+
+    peers            gateway ÷ nginx, worker ÷ php-fpm
+    memory           what 100,000 requests add to gateway and worker
+    architectures    every server ÷ a floor: epoll in C with a fixed answer
+"""
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from lab.chain.display import machine
+from lab.chain.rundir import LabError
+from lab.compare.bench import architectures, memory, peers
+from lab.compare.bench.stage import Stage
+
+
+def run(console: Console, seconds: float, rounds: int) -> int:
+    """Run the benchmark; return the exit code, 1 when a target is missed."""
+    if shutil.which("wrk") is None:
+        raise LabError("wrk is not installed: run sudo apt install wrk")
+    console.print(f"[bold]chainlab bench[/] on {machine()}")
+    met = []
+    for part in (peers.run, memory.run, architectures.run):
+        with tempfile.TemporaryDirectory(prefix="chainlab-bench-") as folder, ExitStack() as stack:
+            met.append(part(console, Stage(Path(folder), stack), seconds, rounds))
+    return 0 if all(met) else 1

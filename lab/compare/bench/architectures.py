@@ -1,0 +1,187 @@
+"""Every architecture beside a floor: what its I/O model adds to the least that a server can do.
+
+The floor is an epoll loop in C with a fixed answer. All are measured once in every round, in an
+order shuffled anew, and divided by the floor of the same round.
+
+Fairness. Eight connections and eight workers for all: where a kept connection pins a worker there
+is one for each, and who has no workers gets none. HTTP ones are asked straight, FastCGI ones
+through a gateway whose CPU does not count: what they save by not parsing HTTP is in their figure.
+Children that have ended count with their parent. What an architecture cannot do stands beside its
+figure: one that closes each connection pays for a handshake too, `iterative` serves one of the
+eight, `busy-poll` burns a core whatever comes, and runs only while it is measured.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from lab.chain.backends import BACKENDS
+from lab.chain.rundir import LabError
+from lab.compare.bench.stage import Cost, Side, Stage, cost, side
+from servers.app import contract
+from servers.common.spec import Spec
+
+CONNECTIONS: Final = 8
+WARM: Final = 0.1
+SHARE: Final = 0.3
+"""Of the seconds that a side of a ratio gets: there are some thirty of them."""
+
+FLOOR: Final = "floor"
+TARGETS: Final = {
+    **dict.fromkeys(("epoll-lt", "epoll-et", "epoll-oneshot", "epoll-exclusive"), 4.0),
+    "c-extension": 1.5,
+}
+
+_LEGEND: Final = f"""\
+FastCGI        behind the gateway, whose CPU is not counted
+closes each    a connection for each request: the handshake is in its figure
+serves 1 of {CONNECTIONS}  the other clients wait until that one goes
+burns a core   busy or idle: its figure is what it burns"""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One architecture, and what a request cost it in every round."""
+
+    name: str
+    note: str = ""
+    resident: bool = True  # else it is started for its turn only
+    side: Side | None = None
+    rounds: list[Cost] = field(default_factory=list)
+    failure: str = ""
+
+    def ratios(self, floor: "Entry") -> list[float]:
+        """Return its cost divided by the floor's, round by round, sorted."""
+        return sorted(
+            ours.total / least.total for ours, least in zip(self.rounds, floor.rounds, strict=False)
+        )
+
+    def met(self, floor: "Entry") -> bool:
+        """Whether it was measured, and the median is within the target, if it has one."""
+        if self.failure:
+            return False
+        target = TARGETS.get(self.name)
+        return target is None or median(self.ratios(floor)) <= target
+
+
+def run(console: Console, stage: Stage, seconds: float, rounds: int) -> bool:
+    """Measure every architecture that can run here; return whether all targets are met."""
+    names = [name for name, backend in BACKENDS.items() if not backend.unavailable()]
+    entries = measure(console, stage, names, seconds * SHARE, rounds)
+    show(console, entries)
+    lacking = [name for name in BACKENDS if name not in names]
+    if lacking:
+        console.print(f"not measured, lab list says why: {', '.join(lacking)}", style="yellow")
+    return all(entry.met(entries[0]) for entry in entries)
+
+
+def measure(
+    console: Console, stage: Stage, names: Sequence[str], seconds: float, rounds: int
+) -> list[Entry]:
+    """Return the floor and an entry for each of `names`, measured in `rounds` rounds."""
+    specs = [BACKENDS[name].spec for name in names]
+    entries = [Entry(FLOOR, "epoll in C"), *map(_entry, specs)]
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("starting every architecture", total=rounds * len(entries))
+        for entry in entries:
+            if entry.resident:
+                _attempt(entry, lambda entry: _open(entry, stage))
+        for number in range(rounds):
+            order = list(entries)
+            random.Random(number).shuffle(order)
+            for entry in order:
+                bar.update(task, description=f"round {number + 1}: {entry.name}")
+                _attempt(entry, lambda entry: _take_turn(entry, stage, seconds))
+                bar.advance(task)
+    if entries[0].failure:
+        raise LabError(f"the floor: {entries[0].failure}")
+    return entries
+
+
+def _entry(spec: Spec) -> Entry:
+    notes = (
+        ("FastCGI", spec.protocol == "fastcgi"),
+        ("closes each", not spec.keep_alive),
+        (f"serves 1 of {CONNECTIONS}", spec.concurrency == "one"),
+        ("burns a core", spec.mode == "asking"),
+    )
+    note = ", ".join(text for text, holds in notes if holds)
+    return Entry(spec.name, note, resident=spec.mode != "asking")
+
+
+def _attempt(entry: Entry, step: Callable[[Entry], None]) -> None:
+    """Take a step; one that fails costs its own architecture the measurement, not the others."""
+    if entry.failure:
+        return
+    try:
+        step(entry)
+    except (LabError, AssertionError, OSError) as error:
+        entry.failure = str(error)
+
+
+def _open(entry: Entry, stage: Stage) -> None:
+    if entry.name == FLOOR:
+        entry.side = stage.floor()
+    elif BACKENDS[entry.name].protocol == "http":
+        entry.side = stage.straight(entry.name, CONNECTIONS)
+    else:
+        part = stage.back(entry.name, CONNECTIONS)
+        entry.side = Side(part, side(stage.front("gateway", part, CONNECTIONS)).url)
+    # Verified before it is timed; the whole contract is `lab verify`'s.
+    contract.fetch(entry.side.url, "/hello").expect(200, b"Hello, world!\n")
+
+
+def _take_turn(entry: Entry, stage: Stage, seconds: float) -> None:
+    if not entry.resident:
+        _open(entry, stage)
+    assert entry.side is not None
+    entry.rounds.append(cost(entry.side, CONNECTIONS, seconds, WARM))
+    if not entry.resident:
+        stage.stop(entry.side.part)
+
+
+def show(console: Console, entries: list[Entry]) -> None:
+    """Print a row for each, the cheapest first, and what failed."""
+    floor = entries[0]
+    title = f"CPU µs per request, GET /hello, {CONNECTIONS} kept connections"
+    table = Table(box=SIMPLE_HEAD, title=title, padding=(0, 0, 0, 1))
+    table.add_column("", no_wrap=True)
+    for head in ("user", "kernel", "total", "× floor", "range"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("target, note")
+    measured = [entry for entry in entries if not entry.failure]
+    for entry in sorted(measured, key=lambda entry: median(c.total for c in entry.rounds)):
+        ratios = entry.ratios(floor)
+        table.add_row(
+            entry.name,
+            f"{median(cost.user for cost in entry.rounds):.1f}",
+            f"{median(cost.kernel for cost in entry.rounds):.1f}",
+            f"{median(cost.total for cost in entry.rounds):.1f}",
+            _ratio(median(ratios)),
+            f"{_ratio(ratios[0])}–{_ratio(ratios[-1])}",
+            _verdict(entry, floor) or entry.note,
+        )
+    console.print(table)
+    console.print(_LEGEND, style="dim", highlight=False)
+    for entry in entries:
+        if entry.failure:
+            console.print(Text.assemble((f"✗ {entry.name}", "bold red"), f": {entry.failure}"))
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+
+
+def _verdict(entry: Entry, floor: Entry) -> str:
+    target = TARGETS.get(entry.name)
+    if target is None:
+        return ""
+    return f"≤ {target:g} {'met' if entry.met(floor) else '[red]missed[/]'}"

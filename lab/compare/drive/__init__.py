@@ -1,0 +1,1 @@
+"""Start the targets and put load on them, round by round."""

@@ -1,0 +1,183 @@
+"""Who takes part: each back end with what stands before it, and the null server.
+
+HTTP is asked straight, or through the front that was chosen; FastCGI needs a front, and has the
+gateway where none was chosen. The null server is always asked straight: it is the generator's
+ceiling, not a competitor.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from chainlab.transport import Address, bind_listener, bound_address
+from lab.chain.backends import Backend
+from lab.chain.fronts import find_front
+from lab.chain.processes import free_port, start_part, stop_part
+from lab.chain.rundir import LabError, Part, RunDir
+from lab.compare.drive.budget import START
+from lab.compare.result import Architecture, Manifest
+from loadtest import floor
+
+STRAIGHT: Final = "none"
+NULL: Final = "null-server"
+NULL_SERVER: Final = Architecture(
+    NULL, "epoll in C with a fixed answer", "none", "http", STRAIGHT, True, "", "", {}
+)
+_GRACE: Final = 3.0  # seconds to end by itself; its clients have gone
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An instance: where it is asked, and whose cost counts."""
+
+    url: str
+    parts: dict[str, Part]  # "front", "back"
+
+
+Start = Callable[[RunDir, int, ExitStack], Running]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One that can be started; `start` gets a folder, workers, and a stack that stops it."""
+
+    described: Architecture
+    start: Start
+    resident: bool = True
+    """False: it burns CPU when idle, so it runs only while it is measured."""
+
+    @property
+    def name(self) -> str:
+        """The id."""
+        return self.described.name
+
+
+class Where(Protocol):
+    """Where the parts run: as processes of this machine, or in containers."""
+
+    seconds_to_start: float
+    """An instance, and to stop and warm it."""
+
+    def lacking(self, backend: Backend, front: str) -> str:
+        """Return why the two cannot run there; "": they can."""
+
+    def prepare(self, chosen: list[Contestant]) -> None:
+        """Get ready for these, before time counts."""
+
+    def start(
+        self, backend: Backend, front: str, run_dir: RunDir, workers: int, stack: ExitStack
+    ) -> Running:
+        """Start them; `stack` stops them. LabError when they do not start."""
+
+    def null_server(self, folder: Path) -> Contestant | None:
+        """Return the generator's ceiling; None where there can be none."""
+
+    def describe(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with what is otherwise there than natively."""
+
+
+class ThisMachine:
+    """As processes, on 127.0.0.1."""
+
+    seconds_to_start: float = START
+
+    def lacking(self, backend: Backend, front: str) -> str:
+        """Return what is not installed."""
+        lacking = backend.unavailable() or ""
+        if not lacking and front != STRAIGHT:
+            lacking = find_front(front).unavailable() or ""
+        return lacking
+
+    def prepare(self, chosen: list[Contestant]) -> None:
+        """Do nothing: what is installed is there."""
+
+    def start(
+        self, backend: Backend, front: str, run_dir: RunDir, workers: int, stack: ExitStack
+    ) -> Running:
+        """Start them in `run_dir`."""
+        listen = Address("127.0.0.1", free_port())
+        if front == STRAIGHT:
+            back = backend.start(run_dir, workers, 1, address=listen)
+            stack.callback(stop_part, back, _GRACE)
+            return Running(f"http://{listen}", {"back": back})
+        back = backend.start(run_dir, workers, 1)
+        stack.callback(stop_part, back, _GRACE)
+        before = find_front(front).start(run_dir, listen, backend, back.address, workers)
+        stack.callback(stop_part, before, _GRACE)  # first: its kept connections hold back ends
+        return Running(f"http://{listen}", {"front": before, "back": back})
+
+    def null_server(self, folder: Path) -> Contestant | None:
+        """Return the null server, compiled into `folder`; None where there is no compiler."""
+        return null_server(folder)
+
+    def describe(self, manifest: Manifest) -> Manifest:
+        """Return it as it is."""
+        return manifest
+
+
+HERE: Final = ThisMachine()
+
+
+def of_backend(backend: Backend, front: str, where: Where = HERE) -> Contestant:
+    """Return a back end as a contestant behind `front`; "none": straight, if it speaks HTTP."""
+    spec = backend.spec
+    before = "gateway" if front == STRAIGHT and backend.protocol == "fastcgi" else front
+    described = Architecture(
+        name=backend.name,
+        title=spec.title,
+        family=spec.family,
+        protocol=backend.protocol,
+        front=before,
+        keep_alive=spec.keep_alive,
+        note=_note(backend, before if before != front else ""),
+        unavailable=where.lacking(backend, before),
+        idle_bytes={},
+    )
+
+    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Running:
+        return where.start(backend, before, run_dir, workers, stack)
+
+    return Contestant(described, start, resident=spec.mode != "asking")
+
+
+def _note(backend: Backend, added: str) -> str:
+    spec = backend.spec
+    notes = (
+        (f"FastCGI: behind the {added}", bool(added)),
+        ("closes each connection: a handshake in each request", not spec.keep_alive),
+        ("serves one connection at a time", spec.concurrency == "one"),
+        ("a fixed number of workers", spec.concurrency == "workers"),
+        ("burns a core, busy or idle", spec.mode == "asking"),
+    )
+    return "; ".join(text for text, holds in notes if holds)
+
+
+def null_server(folder: Path) -> Contestant | None:
+    """Return the null server, compiled into `folder`; None where there is no compiler."""
+    try:
+        program = floor.build(folder)
+    except floor.NoCompiler:
+        return None
+
+    def start(run_dir: RunDir, _workers: int, stack: ExitStack) -> Running:
+        with bind_listener(Address("127.0.0.1", 0)) as listener:
+            command = [str(program), str(listener.fileno())]
+            address = bound_address(listener)
+            part = start_part(NULL, command, address, run_dir, bound=listener)
+        stack.callback(stop_part, part, 0)
+        return Running(f"http://{address}", {"back": part})
+
+    return Contestant(NULL_SERVER, start)
+
+
+def choose(
+    names: list[str], backends: dict[str, Backend], front: str, where: Where = HERE
+) -> list[Contestant]:
+    """Return contestants by id, `all` of them for "all"; LabError with the ids there are."""
+    unknown = [name for name in names if name not in backends and name != "all"]
+    if unknown:
+        raise LabError(f"no back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
+    chosen = list(backends) if "all" in names else list(dict.fromkeys(names))
+    return [of_backend(backends[name], front, where) for name in chosen]

@@ -1,0 +1,127 @@
+"""One turn: load on a running instance, and what that cost each of its parts.
+
+It begins when the server has taken its clients (footprint.settle), whatever its architecture is.
+openloop's are connected by then; wrk's and locust's come with their first request, so their
+figures, which give nobody a place, have the server's starting in them.
+
+Where there are cores enough the generator has some of its own; the servers have the rest.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from lab.compare.drive import drivers as driver
+from lab.compare.drive.drivers import Turn
+from lab.compare.drive.locust_driver import drive_locust
+from lab.compare.drive.targets import Running
+from lab.compare.measure import resource_usage as footprint
+from lab.compare.result import Round
+from lab.compare.settings import Route
+from loadtest import manifest
+
+APART: Final = 4
+"""Cores from which on the generator has some of its own: one of each four."""
+
+Drive = Callable[[Turn, driver.Mark], tuple[Round, str]]
+
+
+def by_openloop(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    """Drive it by openloop."""
+    return driver.drive(turn, mark)
+
+
+def by_wrk(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    """Drive it by wrk, which keeps no histogram."""
+    return driver.drive_wrk(turn, mark), ""
+
+
+def by_locust(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+    """Drive it by locust, whose times are in the round alone."""
+    return drive_locust(turn, mark), ""
+
+
+class Cores:
+    """Who runs where."""
+
+    def __init__(self, cores: list[int]) -> None:
+        count = len(cores) // APART
+        self.generator = cores[-count:] if count else cores
+        self.servers = cores[:-count] if count else cores
+
+    @classmethod
+    def here(cls) -> "Cores":
+        """Return those that this process may use, divided."""
+        return cls(manifest.cores())
+
+    @property
+    def processes(self) -> int:
+        """How many processes the generator has: one, or one for each core of its own."""
+        return 1 if self.generator == self.servers else len(self.generator)
+
+    def __str__(self) -> str:
+        if self.generator == self.servers:
+            return f"{len(self.servers)} cores: generator and servers share them"
+        return f"generator on cores {_told(self.generator)}, servers on {_told(self.servers)}"
+
+
+def _told(cores: list[int]) -> str:
+    return ", ".join(map(str, cores))
+
+
+@contextmanager
+def on(cores: list[int]) -> Iterator[None]:
+    """Have what is started meanwhile run on `cores`."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def take(
+    instance: Running,
+    route: Route,
+    connections: int,
+    rate: float | None,
+    seconds: float,
+    cores: Cores,
+    drive: Drive,
+) -> tuple[Round, str]:
+    """Put the load on an instance; return the round with what it cost, and its histogram."""
+    marks: list[dict[str, footprint.Used | None]] = []
+    settled = True
+
+    def mark() -> None:
+        nonlocal settled
+        if not marks:
+            settled = wait_until_settled(instance)
+        marks.append({name: footprint.used(part) for name, part in instance.parts.items()})
+
+    turn = Turn(
+        url=instance.url + route.path,
+        body=route.body,
+        connections=connections,
+        seconds=seconds,
+        rate=rate,
+        processes=cores.processes,
+    )
+    with on(cores.generator):
+        found, histogram = drive(turn, mark)
+    costs = {}
+    for name in instance.parts:
+        spent = footprint.cost(marks[0][name], marks[-1][name], found.answered)
+        if spent is not None:
+            costs[name] = spent
+    if len(costs) < len(instance.parts):
+        costs = {}  # one of them is gone: the rest would pass for the whole
+    return replace(found, cost={**costs, **found.cost}, settled=settled), histogram
+
+
+def wait_until_settled(instance: Running) -> bool:
+    """Wait until an instance has taken the clients that are connected; False: it has not."""
+    return footprint.settle(instance.parts.values(), urlsplit(instance.url).port or 0)

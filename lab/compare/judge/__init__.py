@@ -1,0 +1,1 @@
+"""Rules, verdicts, rankings, and the differences between two results."""

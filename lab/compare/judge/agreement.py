@@ -1,0 +1,60 @@
+"""`lab standings`: whether several runs of a comparison agree on who is ahead."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from lab.chain.rundir import LabError
+from lab.compare.commands import read_result
+from lab.compare.drive.levels import CLOSED
+from lab.compare.judge.rank_changes import Repeats, Turned, repeats
+
+console = Console()
+
+
+@click.command()
+@click.argument("files", metavar="FILE FILE…", nargs=-1, required=True,
+                type=click.Path(dir_okay=False, path_type=Path))  # fmt: skip
+def standings(files: tuple[Path, ...]) -> None:
+    """Say whether results of the same comparison agree: has a pair changed its order?
+
+    Two that share a place in a run are not told apart by it. Exit code 1: a pair stands one way
+    round in one file and the other way in another.
+    """
+    if len(files) < 2:
+        raise LabError("one result agrees with itself; name two files or more")
+    found = repeats([read_result(file) for file in files])
+    if not found.pairs:
+        raise LabError("no pair of architectures is told apart in two of the files")
+    show(console, found)
+    sys.exit(bool(found.turned))
+
+
+def show(console: Console, found: Repeats) -> None:
+    """Print what the runs agree on, and the pairs on which they do not."""
+    pairs = f"{found.pairs:,} pair{'s' if found.pairs > 1 else ''}"
+    console.print(
+        f"{found.runs} runs tell {pairs} apart; "
+        f"{len(found.turned) or 'none'} of them changed the order",
+        style="red" if found.turned else "green",
+        highlight=False,
+    )
+    if not found.turned:
+        return
+    table = Table(box=SIMPLE_HEAD)
+    for head in ("where", "", "ahead of", "runs", "behind in"):
+        table.add_column(head, no_wrap=True)
+    for each in found.turned:
+        pair = each.first, each.second
+        table.add_row(_told(each), *pair, str(each.ahead), str(each.behind))
+    console.print(table)
+
+
+def _told(each: Turned) -> str:
+    route, connections, level, metric = each.where
+    load = "" if level == CLOSED else f", {level}"
+    return f"{route} × {connections}{load}, by {metric}"

@@ -1,0 +1,105 @@
+"""Who is ahead, as far as the rounds can tell: tie groups in place of ranks, and crossings.
+
+Two whose intervals overlap cannot be told apart, so they share a place. Overlap is not transitive:
+a chain A–B–C of overlaps shares one place though A and C are apart. The other way, cutting at the
+leader's interval, would give B and C different places that the next run may turn round.
+
+Each load has places of its own: who is ahead at 1,000 requests per second, and who at 90 % of its
+own peak, are two questions.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from lab.compare.drive.levels import Level, level_of
+from lab.compare.judge.intervals import overlap
+from lab.compare.result import Cell, Crossing, Interval, Metric, Place, Standing
+
+
+def standings(cells: Sequence[Cell]) -> list[Standing]:
+    """Return the places by route, connections, load and metric, in the cells' own order."""
+    groups: dict[tuple[str, int, Level], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.route, cell.connections, level_of(cell)), []).append(cell)
+    found = []
+    for (route, connections, level), group in groups.items():
+        metrics: list[Metric] = ["throughput" if group[0].mode == "closed" else "p99", "cpu"]
+        for metric in metrics:
+            measured = {cell.architecture: figure(cell, metric) for cell in group}
+            placed = {name: each for name, each in measured.items() if each is not None}
+            unplaced = {c.architecture: c.verdict for c in group if c.architecture not in placed}
+            ranked = places(placed, more_is_better=metric == "throughput")
+            at = (route, connections, level.rate, level.of_peak)
+            found.append(Standing(*at, metric, ranked, dict(unplaced)))
+    return found
+
+
+def figure(cell: Cell, metric: Metric) -> Interval | None:
+    """Return what a cell is ranked by; None: its verdict gives it no place.
+
+    A generator that is at its end distorts rates and latencies, not what a request costs.
+    """
+    if cell.summary is None:
+        return None
+    if metric == "cpu":
+        return cell.summary.cpu_us if cell.verdict in ("valid", "generator-bound") else None
+    if cell.verdict != "valid":
+        return None
+    return cell.summary.throughput if metric == "throughput" else cell.summary.p99_ms
+
+
+def places(figures: dict[str, Interval], *, more_is_better: bool) -> list[Place]:
+    """Return tie groups, the best first; see above for where they are cut."""
+    sign = -1 if more_is_better else 1
+    turned = {
+        name: Interval(sign * each.median, *sorted((sign * each.low, sign * each.high)))
+        for name, each in figures.items()
+    }
+    groups: list[list[str]] = []
+    reach = 0.0  # the worst that one of the group may be
+    for name in sorted(turned, key=lambda name: turned[name].low):
+        if not groups or turned[name].low > reach:
+            groups.append([])
+            reach = turned[name].high
+        groups[-1].append(name)
+        reach = max(reach, turned[name].high)
+    found: list[Place] = []
+    for group in groups:
+        place = 1 + sum(len(each.architectures) for each in found)
+        found.append(Place(place, sorted(group, key=lambda name: turned[name].median)))
+    return found
+
+
+def crossings(cells: Sequence[Cell]) -> list[Crossing]:
+    """Return where one is ahead of another with few connections and behind it with more."""
+    found = []
+    routes = dict.fromkeys(cell.route for cell in cells if cell.mode == "closed")
+    for route in routes:
+        curves: dict[str, dict[int, Interval]] = {}
+        for cell in cells:
+            known = figure(cell, "throughput") if cell.mode == "closed" else None
+            if cell.route == route and known is not None:
+                curves.setdefault(cell.architecture, {})[cell.connections] = known
+        for first, second in combinations(curves, 2):
+            found += _cross(route, (first, curves[first]), (second, curves[second]))
+    return found
+
+
+def _cross(
+    route: str, one: tuple[str, dict[int, Interval]], other: tuple[str, dict[int, Interval]]
+) -> list[Crossing]:
+    """Return the crossings of two curves, from where one is clearly ahead to where it is behind."""
+    found: list[Crossing] = []
+    last: tuple[int, bool] | None = None
+    for connections in sorted(one[1].keys() & other[1].keys()):
+        ours, theirs = one[1][connections], other[1][connections]
+        if overlap(ours, theirs):
+            continue
+        ahead = ours.median > theirs.median
+        if last is not None and last[1] != ahead:
+            first, second = (one[0], other[0]) if last[1] else (other[0], one[0])
+            upto = f"{last[0]} connection{'s' if last[0] > 1 else ''}"
+            sentence = f"{first} ahead of {second} up to {upto}, behind it from {connections}"
+            found.append(Crossing(route, first, second, sentence))
+        last = (connections, ahead)
+    return found

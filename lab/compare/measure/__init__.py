@@ -1,0 +1,1 @@
+"""Samples, resource usage, system calls and memory."""

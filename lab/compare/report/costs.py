@@ -1,0 +1,76 @@
+"""What a request costs: CPU by part of the chain, user and kernel.
+
+User and kernel of one part are the full colour and a lighter one, so that they differ without
+colours too. The generator's cost is no part of the chain's: it stands in the table only.
+"""
+
+from statistics import median
+from typing import Final
+
+from chainlab.pages.charts import Chart, Table, View
+from chainlab.pages.formatting import number
+from lab.compare.report.bars import Bar, stacked
+from lab.compare.report.formatting import marked
+from lab.compare.report.sections import Section, most
+from lab.compare.report.selection import by_where
+from lab.compare.result import Cell, Result
+
+PARTS: Final = {"back": 0, "front": 1}
+"""Parts of the chain, and their colours."""
+KINDS: Final = {
+    f"{part}, {mode}": f"var(--c{colour}{light})"
+    for part, colour in PARTS.items()
+    for mode, light in (("user", ""), ("kernel", "-light"))
+}
+TOLD: Final = [*KINDS, "generator, user", "generator, kernel"]
+
+
+def section(result: Result) -> Section:
+    """Return a figure with a view for each place that was measured."""
+    views, rows = [], []
+    for where, cells in by_where(result, [cell for cell in result.cells if cell.summary]):
+        bars: list[Bar] = []
+        for cell in cells:
+            costs = _costs(cell)
+            bars += [
+                (cell.architecture, kind, costs[kind], cell.verdict)
+                for kind in KINDS
+                if kind in costs
+            ]
+            figures = [_figure(costs.get(kind), cell.verdict) for kind in TOLD]
+            rows.append([cell.architecture, where, *figures])
+        if bars:
+            views.append(View(where, stacked(bars, KINDS, "CPU µs per request")))
+    chart = Chart(
+        "cpu",
+        "User and kernel, front and back end",
+        "Medians of the rounds, from the processes' own accounts. Less is better, and unlike "
+        "throughput it is not bounded by the generator, whose own cost stands in the table.",
+        views,
+        Table(["architecture", "where", *(f"{kind}, µs" for kind in TOLD)], rows),
+        first=most(result, views),
+        legend=[(colour, kind) for kind, colour in KINDS.items()],
+    )
+    return Section(
+        "cost",
+        "CPU per request",
+        "What a request costs in the server, and in the kernel on its behalf.",
+        [chart] if views else [],
+        short="CPU",
+        absent="" if views else "no round has the CPU time of the server's processes",
+    )
+
+
+def _costs(cell: Cell) -> dict[str, float]:
+    """Return µs per request by part and mode, medians of the rounds that count."""
+    driver = cell.summary.driver if cell.summary else ""
+    found: dict[str, list[float]] = {}
+    for each in cell.rounds:
+        for part, cost in each.cost.items() if each.driver == driver else ():
+            found.setdefault(f"{part}, user", []).append(cost.user_us)
+            found.setdefault(f"{part}, kernel", []).append(cost.kernel_us)
+    return {kind: median(values) for kind, values in found.items()}
+
+
+def _figure(value: float | None, verdict: str) -> str:
+    return "–" if value is None else marked(number(value), verdict)

@@ -1,0 +1,123 @@
+"""The routes that turn the order round: what waits, and what burns CPU.
+
+Where a request waits for something else, it counts how many can wait at a time, not how little a
+server costs. Where it burns CPU, it counts how many cores an architecture can use.
+"""
+
+from typing import Any, Final
+
+from chainlab.pages.charts import Chart, Table, View
+from chainlab.pages.formatting import number, plural
+from chainlab.pages.vega import axis, from_zero, spec, tooltip
+from lab.compare.report import lines
+from lab.compare.report.formatting import marked
+from lab.compare.report.legend import curves
+from lab.compare.report.order_reversals import turned
+from lab.compare.report.sections import Section
+from lab.compare.report.selection import by_place, routes_of
+from lab.compare.result import Cell, Result, Standing
+
+WHOLE: Final = ("valid", "generator-bound")
+"""Verdicts of figures that others may be compared with: of the second, at least so much is true."""
+
+
+def section(result: Result) -> Section:
+    """Return the turn of the order, then throughput and latency of these routes."""
+    routes = routes_of(result)
+    cells = [cell for cell in by_place(result) if cell.route in lines.TURNING]
+    shares = _shares(result) if cells and len(routes) > 1 else {}
+    views = [
+        View(plural(connections, "connection"), _spec(rows, routes))
+        for connections, rows in shares.items()
+    ]
+    turn = Chart(
+        "turn",
+        "The same servers on each route",
+        "Throughput as a share of the highest on that route, among the valid and the "
+        "generator-bound (of all, where there is neither). Lines that cross are "
+        "architectures whose order depends on the work.",
+        views,
+        _table(result, routes, shares),
+        first=max(len(views) - 1, 0),
+        picked=True,
+    )
+    missing = [route for route in lines.TURNING if route not in routes]
+    return Section(
+        "turning",
+        "Routes that turn the order round",
+        "On wait a request waits for something else: it counts how many can wait at a time. On "
+        "cpu it burns CPU: it counts how many cores an architecture uses.",
+        [*([turn] if views else []), *lines.charts(cells)],
+        sentences=[
+            *(sentence for route in routes for sentence in turned(result, route)),
+            *(f"{route}: not measured here, this run did not ask for it." for route in missing),
+        ],
+        absent="" if cells else f"this run asked for {', '.join(routes) or 'nothing'} only",
+        short="wait and cpu",
+    )
+
+
+def _shares(result: Result) -> dict[int, list[dict[str, Any]]]:
+    """By connections that several routes have: each one's share of the highest, in %."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    closed = [cell for cell in by_place(result) if cell.mode == "closed" and cell.summary]
+    for connections in sorted({cell.connections for cell in closed}):
+        here = [cell for cell in closed if cell.connections == connections]
+        if len({cell.route for cell in here}) > 1:
+            found[connections] = [row for cell in here for row in _share(cell, here)]
+    return found
+
+
+def _share(cell: Cell, others: list[Cell]) -> list[dict[str, Any]]:
+    here = [each for each in others if each.route == cell.route]
+    right = [each for each in here if each.verdict in WHOLE] or here
+    best = max((each.summary.throughput.median for each in right if each.summary), default=0)
+    if not best or cell.summary is None:
+        return []
+    share = cell.summary.throughput.median / best * 100
+    rate = f"{number(cell.summary.throughput.median)} answers/s"
+    return [
+        {
+            "a": cell.architecture,
+            "x": cell.route,
+            "y": float(f"{share:.4g}"),
+            "v": cell.verdict,
+            "t": f"{share:.0f} % ({rate})",
+        }
+    ]
+
+
+def _spec(rows: list[dict[str, Any]], routes: list[str]) -> dict[str, Any]:
+    x = {
+        "field": "x",
+        "type": "ordinal",
+        "title": "route",
+        "scale": {"type": "point", "padding": 0.25, "domain": routes},
+        "axis": {"labelAngle": 0, "grid": True},
+    }
+    y = axis(
+        "y", "% of the highest", scale=from_zero([row["y"] for row in rows]), axis={"tickCount": 5}
+    )
+    told = tooltip(("a", "architecture"), ("x", "route"), ("t", "share"), ("v", "verdict"))
+    return spec(rows, 320, encoding={"x": x, "y": y}, layer=curves(told))
+
+
+def _table(result: Result, routes: list[str], shares: dict[int, list[dict[str, Any]]]) -> Table:
+    places = {
+        (each.route, each.connections): _places(each)
+        for each in result.standings
+        if each.metric == "throughput"
+    }
+    rows = []
+    for connections, found in shares.items():
+        for name in dict.fromkeys(row["a"] for row in found):
+            told = {row["x"]: marked(row["t"], row["v"]) for row in found if row["a"] == name}
+            for route in told:
+                if at := places.get((route, connections), {}).get(name):
+                    told[route] += f", place {at}"
+            rows.append([name, f"{connections:,}", *(told.get(route, "–") for route in routes)])
+    return Table(["architecture", "connections", *routes], rows)
+
+
+def _places(standing: Standing) -> dict[str, int]:
+    return {name: each.place for each in standing.places for name in each.architectures}

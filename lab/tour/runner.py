@@ -1,0 +1,133 @@
+"""The walk: tell, ask, measure, say whether it was foreseen.
+
+Without a terminal nobody is asked: every step runs, and its measured answer is printed.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from lab.chain.rundir import LabError
+from lab.tour.sandbox import Workbench
+from lab.tour.stage import NotAnAnswer, Question, Stage, Step
+
+WIDTH: Final = 96
+"""Columns at most: a longer line is harder to read."""
+
+
+class Quit(Exception):
+    """The reader has had enough."""
+
+
+class _Skipped(Enum):
+    SKIPPED = auto()
+
+
+_SKIPPED: Final = _Skipped.SKIPPED
+
+
+@dataclass(slots=True)
+class Score:
+    """What was foreseen."""
+
+    right: int = 0
+    asked: int = 0
+    skipped: int = 0
+    """Steps that this machine cannot run."""
+
+
+class Walk:
+    """Stages in turn, for one reader, or for none."""
+
+    def __init__(self, console: Console, *, asks: bool) -> None:
+        self._console = console
+        self._asks = asks
+        self.score = Score()
+
+    def stage(self, stage: Stage) -> None:
+        """Go through one stage; Quit when the reader wants no more."""
+        self._console.print()
+        self._console.rule(f"[bold]{stage.name}[/]  {stage.title}", align="left")
+        self._say(stage.text)
+        with Workbench() as bench:
+            for number, step in enumerate(stage.steps, 1):
+                self._console.print(f"\n[bold cyan]{number} of {len(stage.steps)}[/]")
+                if reason := step.unavailable():
+                    self.score.skipped += 1
+                    self._say(f"skipped: {reason}", "yellow")
+                else:
+                    self._step(step, bench)
+
+    def _step(self, step: Step, bench: Workbench) -> None:
+        question = step.question
+        self._say(step.look)
+        if step.by_hand:
+            self._say(f"by hand: {step.by_hand}", "dim")
+        self._console.print()
+        self._say(question.text, "bold")
+        for line in question.choices():
+            self._say(f"  {line}")
+        said = self._ask(question) if self._asks else _SKIPPED
+        try:
+            with self._console.status("measuring"):
+                measured = step.measure(bench)
+        except OSError as error:  # a broken pipe, say, of which click would not speak
+            raise LabError(f"the step could not be measured: {error}") from error
+        for line in measured.seen:
+            self._say(f"│ {line}", "dim")
+        if measured.found is None:
+            self._say("measured: undecided, this machine is too busy", "bold yellow")
+        else:
+            self._judge(question, said, measured.found)
+        self._say(step.why)
+        if self._asks:
+            self._input("Enter goes on, q ends ")
+
+    def _ask(self, question: Question) -> str | float | _Skipped:
+        """Return what the reader foresees."""
+        while True:
+            typed = self._input("your answer (Enter: skip, q: end) > ")
+            if not typed:
+                return _SKIPPED
+            try:
+                return question.read(typed)
+            except NotAnAnswer as error:
+                self._say(f"type {error}", "yellow")
+
+    def _input(self, prompt: str) -> str:
+        try:
+            typed = self._console.input(Text(f"  {prompt}", "cyan")).strip()
+        except EOFError:
+            raise Quit from None
+        if typed.lower() in {"q", "quit"}:
+            raise Quit
+        return typed
+
+    def _judge(self, question: Question, said: str | float | _Skipped, found: str | float) -> None:
+        self._say(f"measured: {question.told(found)}", "bold green")
+        if isinstance(said, _Skipped):
+            return
+        self.score.asked += 1
+        if question.foreseen(said, found):
+            self.score.right += 1
+            self._say("✓ as you foresaw", "green")
+        else:
+            self._say(f"✗ you said: {question.told(said)}", "red")
+
+    def _say(self, text: str, style: str = "") -> None:
+        width = min(self._console.width, WIDTH)
+        self._console.print(Padding(Text(text, style), (0, 0, 0, 2)), width=width, highlight=False)
+
+    def end(self) -> None:
+        """Say how it went."""
+        score = self.score
+        told = []
+        if score.asked:
+            told.append(f"you foresaw {score.right} of {score.asked}")
+        if score.skipped:
+            told.append(f"{score.skipped} steps could not be shown here, see above")
+        self._console.print(f"\n{'; '.join(told) or 'the end of the tour'}", highlight=False)

@@ -1,0 +1,94 @@
+"""Taking a trace: a run with the capture alone, whose times are honest, and one under strace.
+
+strace stops every process twice in every call, so that a request takes many times as long; what it
+shows is the sequence. The other run says when the same segments went without it.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+from lab.trace.merge import Merged, merge
+from lab.trace.model import Asked, Lane, Packet, Trace
+from lab.trace.run import Question, Seen, answer_of, watch
+from lab.trace.segments import Captured
+from lab.trace.subject import Subject
+
+Open = Callable[[], AbstractContextManager[Subject]]
+"""Gives the chain for one run: the one that runs, or a new one."""
+
+
+def take(
+    open_subject: Open, target: str, *, count: int = 1, reuse: bool = False, client: str = "own"
+) -> tuple[Trace, Captured | None]:
+    """Trace `count` requests; return the trace, and what was captured beside it."""
+    (subject, lanes, alone), (_, later_lanes, traced) = (
+        _run(open_subject, target, count, reuse, client, strace=strace) for strace in (False, True)
+    )
+    undisturbed = merge(lanes, alone)
+    if not traced.calls:  # no strace: what there is are the honest times
+        later_lanes, whole, main = lanes, undisturbed, alone
+    else:
+        whole, main = merge(later_lanes, traced), traced
+        _compare(whole, undisturbed)
+    asked = Asked(
+        f"http://{subject.host}:{subject.port}{target}",
+        subject.title("front"), subject.title("backend"), count, reuse, client,
+    )  # fmt: skip
+    processes = [replace(lane, processes=main.processes.get(lane.id, ())) for lane in later_lanes]
+    trace = Trace(
+        asked, whole.origin, whole.end, processes, whole.connections, whole.events, whole.spans,
+        whole.skews, [answer_of(said) for said in alone.answers],
+        [answer_of(said) for said in traced.answers] if traced.calls else (),
+        whole.kernel_states, list(dict.fromkeys([*alone.missing, *traced.missing])),
+    )  # fmt: skip
+    return trace, main.captured
+
+
+def _run(
+    open_subject: Open, target: str, count: int, reuse: bool, client: str, *, strace: bool
+) -> tuple[Subject, Sequence[Lane], Seen]:
+    with open_subject() as subject:
+        question = Question(
+            subject.host, subject.port, target, count, reuse, client, subject.place
+        )  # fmt: skip
+        seen = watch(question, subject.lanes, strace=strace)
+    return subject, [Lane("client", client_title(client)), *(w.lane for w in subject.lanes)], seen
+
+
+def client_title(client: str) -> str:
+    """Return what stands over the client's column."""
+    return "client" if client == "own" else client
+
+
+def _compare(whole: Merged, undisturbed: Merged) -> None:
+    """Tell each packet when its like went in the run without strace."""
+    times = {
+        key: packet.time - undisturbed.origin for key, packet in _identified(undisturbed.events)
+    }
+    for key, packet in _identified(whole.events):
+        packet.alone = times.get(key)
+
+
+def _identified(events: Sequence[object]) -> Iterator[tuple[object, Packet]]:
+    """Yield the packets that a run has once, each with what it is: opening, closing, which bytes.
+
+    Connections are told apart by their place in the order between the same two lanes.
+    """
+    places: dict[int, tuple[object, int]] = {}
+    counts: dict[object, int] = defaultdict(int)
+    given = set()
+    for packet in events:
+        if not isinstance(packet, Packet):
+            continue
+        connection = packet.connection
+        if connection.number not in places:
+            lanes = tuple(connection.lanes.items())
+            places[connection.number] = lanes, counts[lanes]
+            counts[lanes] += 1
+        mark = packet.flags & {"SYN", "FIN", "RST"}
+        key = places[connection.number], packet.sender, mark, packet.seq
+        if (mark or packet.payload) and key not in given:
+            given.add(key)
+            yield key, packet

@@ -1,0 +1,1 @@
+"""What all architectures share: session, connection, timers, stopping, Spec, registry."""

@@ -1,0 +1,1 @@
+"""The Go programs, and the Python that starts them."""

@@ -1,0 +1,76 @@
+"""select(2): three sets of descriptors go to the kernel at each call, and come back (M3, E1-E3).
+
+The process sleeps in select for all connections at once. Each call copies three sets of 1,024 bits
+in and out, and the kernel scans every descriptor below the highest one. A connection whose
+descriptor is FD_SETSIZE (1,024) or above does not fit: it gets 503.
+"""
+
+import select
+from typing import Final
+
+from servers.common.spec import Spec
+from servers.multiplexing.pollers import READABLE, WRITABLE
+from servers.multiplexing.readiness import Readiness
+
+SPEC: Final = Spec(
+    name="select",
+    title="readiness by select",
+    family="multiplexing",
+    processes="one",
+    threads="one",
+    multiplexer="select",
+    mode="level",
+    model=(
+        "select is handed all descriptors at each call, as three sets of 1,024 bits;",
+        "the process sleeps until one of them is ready, and walks what comes back.",
+        "Then recv and send do not block.",
+    ),
+    sleeps=("in select(2), for all connections at once", "nowhere: recv copies at once"),
+    good="some dozen descriptors, on any platform",
+    bad="many: every call copies and scans them all; above 1,023 it ends",
+    neighbours=("poll", "epoll-lt", "iterative", "busy-poll", "php-select"),
+    source="servers/multiplexing/select_server.py",
+    limits=(
+        "descriptors below 1,024: who gets another is answered 503",
+        "a handler that computes holds up everybody",
+    ),
+    claims=("M3", "M4", "E1", "E2", "E3", "E6", "S7"),
+    target="servers.multiplexing.select_server:SelectServer",
+)
+
+
+class SelectPoller:
+    """select(2): three sets of 1,024 bits, in and out at each call."""
+
+    limit: int | None = 1024
+
+    def __init__(self) -> None:
+        self._reading: set[int] = set()
+        self._writing: set[int] = set()
+
+    def register(self, fd: int, interest: int) -> None:
+        """Add `fd`."""
+        self.modify(fd, interest)
+
+    def modify(self, fd: int, interest: int) -> None:
+        """Change what is waited for."""
+        (self._reading.add if interest & READABLE else self._reading.discard)(fd)
+        (self._writing.add if interest & WRITABLE else self._writing.discard)(fd)
+
+    def unregister(self, fd: int) -> None:
+        """Remove `fd`."""
+        self.modify(fd, 0)
+
+    def wait(self, timeout: float) -> list[tuple[int, int]]:
+        """Hand both sets over, walk what comes back."""
+        reading, writing, _ = select.select(self._reading, self._writing, (), timeout)
+        return [(fd, READABLE) for fd in reading] + [(fd, WRITABLE) for fd in writing]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class SelectServer(Readiness):
+    """select(2)."""
+
+    poller = SelectPoller

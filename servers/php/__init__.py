@@ -1,0 +1,1 @@
+"""The PHP programs, and the Python that starts them."""

@@ -1,0 +1,147 @@
+"""bjoern: an epoll loop and HTTP in C around a blocking application, in N processes (S5).
+
+The loop (libev) multiplexes any number of connections, so idle ones cost nothing; a request is
+received whole, then the application is called, and the loop stands still until that returns: a
+handler that waits or computes holds up every connection of its process. That is the price of the
+cheapest request a WSGI server offers. bjoern itself is one process; its way to use more is to
+fork after listen, as here, and a connection stays with the process that took it.
+
+After the head that answers a HEAD of unknown length it sends a last chunk, which belongs to no
+answer: whoever keeps the connection takes it for the next one. So that head says `close`.
+
+Stopping is its weak side: SIGINT ends its loop once the last client has gone, which a kept
+connection never does. So what is idle is shut for reading then, and the loop sees it end.
+"""
+
+import os
+import signal
+import socket
+import stat
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from servers.app import wsgi
+from servers.blocking.prefork import Prefork
+from servers.third_party import unix_peer
+
+if TYPE_CHECKING:  # the module is there for type checkers only
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from functools import partial
+
+from servers.common.packages import without_package
+from servers.common.spec import Spec
+
+SPEC: Final = Spec(
+    name="bjoern",
+    title="bjoern, an epoll loop in C around a blocking application",
+    family="third-party",
+    processes="a master and N children",
+    threads="one",
+    concurrency="workers",
+    multiplexer="epoll",
+    mode="level",
+    model=(
+        "Loop (libev), parser and answers are C; a request is received whole, then the",
+        "application is called. Idle connections cost nothing,",
+        "but the loop stands still while the application runs or waits.",
+    ),
+    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: read copies at once"),
+    good="many connections and a quick handler: the cheapest request WSGI can have",
+    bad="a handler that waits: every connection of its process waits with it",
+    neighbours=("epoll-lt", "c-extension", "gunicorn"),
+    source="servers/third_party/bjoern_http.py",
+    limits=(
+        "a handler that waits or computes holds up the connections of its process",
+        "no timeouts: a slow client keeps its connection",
+        "a request that comes in two pieces, the first up to its path's end, is refused: 400",
+        "of pipelined requests that come together only the last one is answered",
+        "HEAD of /stream gets an empty chunk, repeated fields are joined by nothing",
+        "when no descriptor is left it spins until one is",
+    ),
+    lacks=("timeouts", "pipelining", "fragments", "descriptors"),
+    claims=("M4", "S5"),
+    target="servers.third_party.bjoern_http:BjoernHttp",
+    probe=partial(
+        without_package, "bjoern", "sudo apt install gcc libev-dev, then pip install bjoern"
+    ),
+)
+
+
+_LOOK: Final = 0.05  # seconds between two looks for connections, while stopping
+
+
+class BjoernHttp(Prefork):
+    """A master that keeps N children with a bjoern in each."""
+
+    def _work(self, _slot: int) -> None:
+        """Be a child: bjoern's loop until SIGTERM."""
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the master, who tells us
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # bjoern takes it for itself meanwhile
+        signal.signal(signal.SIGTERM, self._end_loop)
+        if self._stopping:  # told so before
+            return
+        unix = self._listener.family == socket.AF_UNIX
+        application = unix_peer.application if unix else wsgi.application
+        import bjoern  # built from source: may be missing
+
+        bjoern.server_run(self._listener, _closed_after_head(application))
+
+    def _end_loop(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._stopping:
+            self._stopping = True
+            threading.Thread(target=_end, daemon=True).start()
+
+
+def _closed_after_head(application: "WSGIApplication") -> "WSGIApplication":
+    """Return `application` with `Connection: close` where bjoern would send a stray last chunk."""
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "HEAD":
+            return application(environ, start_response)
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: object) -> object:
+            if all(name.lower() != "content-length" for name, _ in headers):
+                headers = [*headers, ("Connection", "close")]
+            return start_response(status, headers, *exc_info)  # type: ignore[arg-type]
+
+        return application(environ, start)  # type: ignore[arg-type]
+
+    return answer
+
+
+def _end() -> None:
+    """Have bjoern accept no more, and shut every connection for reading, until the process ends.
+
+    An idle one ends at once, one that is answered when its answer has been sent; it is looked for
+    them again and again, because some are accepted at the last moment.
+    """
+    while not _catches(signal.SIGINT):  # its loop is about to begin
+        time.sleep(_LOOK)
+    os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        for entry in Path("/proc/self/fd").iterdir():
+            _shut(int(entry.name))
+        time.sleep(_LOOK)
+
+
+def _catches(number: signal.Signals) -> bool:
+    """Whether this process has a handler in C for a signal (man proc(5), SigCgt)."""
+    status = Path("/proc/self/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def _shut(fd: int) -> None:
+    try:
+        if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+            return
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                sock.shutdown(socket.SHUT_RD)
+    except OSError:  # closed meanwhile
+        pass

@@ -1,0 +1,86 @@
+"""gunicorn with its sync workers: a master and N processes, one request at a time (S5, S6).
+
+A worker sleeps in select on the listener, accepts, reads one request, answers it and closes: sync
+workers know no keep-alive, so each request pays for a handshake, and no idle connection ever holds
+a worker. Everything is Python, the parser included; that is what a request costs here.
+
+The settings are ours alone: the file below stands in place of a gunicorn.conf.py in the working
+folder, and GUNICORN_CMD_ARGS is emptied. A worker may be silent for longer than /wait takes; its
+heartbeat file lies in our folder; gunicorn's control socket is off, so nothing is left behind.
+"""
+
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from servers.common.packages import without_package
+from servers.common.program import Program
+from servers.common.spec import Spec
+from servers.common.stopping import GRACE
+
+SPEC: Final = Spec(
+    name="gunicorn",
+    title="gunicorn, sync workers",
+    family="third-party",
+    processes="a master and N workers",
+    threads="one",
+    concurrency="workers",
+    keep_alive=False,
+    model=(
+        "A master keeps N processes asleep in select on one listener; each takes a",
+        "client, reads one request, calls the application, answers, and closes.",
+        "Parser and loop are Python.",
+    ),
+    sleeps=("in select(2), then recv(2)", "in recv(2)"),
+    good="WSGI behind a web server that takes the slow clients",
+    bad="clients without one before it: a handshake each, and a slow one holds a worker",
+    neighbours=("prefork", "wsgiref", "uwsgi", "bjoern"),
+    source="servers/third_party/gunicorn_http.py",
+    limits=(
+        "N requests at one time",
+        "each response ends its connection",
+        "a client that sends nothing holds a worker for 90 seconds, and a stop for ten",
+    ),
+    lacks=("timeouts",),
+    claims=("S5", "S6"),
+    target="servers.third_party.gunicorn_http:GunicornHttp",
+    probe=partial(without_package, "gunicorn", "pip install 'gunicorn>=23'"),
+)
+
+
+_CONFIG: Final = """\
+from servers.common.stopping import die_with_parent
+
+bind = "fd://{fd}"
+workers = {workers}
+worker_class = "sync"
+timeout = 90
+graceful_timeout = {grace:.0f}
+worker_tmp_dir = {folder!r}
+control_socket_disable = True
+loglevel = "warning"
+forwarder_headers = ""
+
+
+def post_fork(server, worker):
+    die_with_parent(worker.ppid)
+"""
+
+
+class GunicornHttp(Program):
+    """gunicorn as a process of its own; SIGTERM has it finish what runs."""
+
+    def command(self, fd: int, folder: Path) -> list[str]:
+        """Return gunicorn's command line."""
+        config = folder / "gunicorn.conf.py"
+        workers = self._options.workers
+        config.write_text(_CONFIG.format(fd=fd, workers=workers, grace=GRACE, folder=str(folder)))
+        command = [sys.executable, "-m", "gunicorn", "--config", str(config)]
+        module = "third_party.unix_peer" if self._listener.family == socket.AF_UNIX else "app.wsgi"
+        return [*command, f"servers.{module}:application"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment without the user's options."""
+        return {"GUNICORN_CMD_ARGS": ""}

@@ -1,0 +1,78 @@
+"""uWSGI as a FastCGI responder: a master and N processes in C, each with a Python inside (S5, S6).
+
+A worker sleeps in epoll_wait on the listener, accepts, and reads records and answers in C; only
+the application is Python, so a request costs little more than that. uWSGI closes the connection
+after each answer even when the web server asked to keep it: a handshake for each request, and no
+idle connection ever holds a worker.
+
+It comes as the wheel `pyuwsgi`, a module whose `run` never returns: so it gets a process.
+"""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from servers.common.packages import without_package
+from servers.common.program import Program
+from servers.common.spec import Spec
+from servers.common.stopping import GRACE
+
+SPEC: Final = Spec(
+    name="uwsgi",
+    title="uWSGI as a FastCGI responder",
+    family="third-party",
+    protocol="fastcgi",
+    processes="a master and N workers",
+    threads="one",
+    concurrency="workers",
+    keep_alive=False,
+    model=(
+        "A master in C keeps N processes with a Python inside; each takes a connection,",
+        "reads the records in C, calls the application, answers, and closes.",
+    ),
+    sleeps=("in epoll_wait(2), then recv(2)", "in recv(2)"),
+    good="WSGI behind a web server, with most of the work in C",
+    bad="keeping connections: it closes them though it was asked not to",
+    neighbours=("flup-fork", "libfcgi", "gunicorn"),
+    source="servers/third_party/uwsgi_fcgi.py",
+    limits=(
+        "N requests at one time",
+        "each response ends its connection",
+        "told to stop while it starts, it forgets it, and is killed after ten seconds",
+    ),
+    claims=("S5", "S6"),
+    target="servers.third_party.uwsgi_fcgi:UwsgiFcgi",
+    probe=partial(without_package, "pyuwsgi", "pip install 'pyuwsgi>=2.0.28'"),
+)
+
+
+_OPTIONS: Final = (
+    "--module=servers.app.wsgi:application",
+    "--need-app",  # end rather than serve without the application
+    "--master",
+    "--no-orphans",  # workers end with their master
+    "--single-interpreter",
+    "--buffer-size=65535",  # a request's parameters; the gateway's limit is below it
+    "--ignore-sigpipe",  # a client that left is no news
+    "--ignore-write-errors",
+    "--disable-write-exception",
+    "--disable-logging",
+    "--log-5xx",
+    # SIGTERM: no more clients, what runs is finished, then end. Before the hook is in place it
+    # would mean to begin anew.
+    "--die-on-term",
+    "--hook-master-start=unix_signal:15 gracefully_kill_them_all",
+    f"--worker-reload-mercy={GRACE:.0f}",
+)
+
+
+class UwsgiFcgi(Program):
+    """uWSGI as a process of its own; SIGTERM has it finish what runs."""
+
+    def command(self, fd: int, folder: Path) -> list[str]:
+        """Return uWSGI's command line."""
+        del folder  # it writes nothing
+        start = [sys.executable, "-c", "import pyuwsgi; pyuwsgi.run()"]
+        workers = f"--processes={self._options.workers}"
+        return [*start, f"--fastcgi-socket=fd://{fd}", workers, *_OPTIONS]
