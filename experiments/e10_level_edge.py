@@ -10,7 +10,7 @@ import select
 from typing import Any, Final
 
 from chainlab.pages.charts import Chart
-from experiments import symbols as marks
+from experiments import symbols
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import await_bytes, pair, unread
 
@@ -107,7 +107,7 @@ def figures(numbers: Numbers) -> list[Chart]:
         f"The third reader read once, and hears nothing of the {stalled['left'] >> 10} KiB that "
         "are left."
     )
-    return [marks.strip("e10-reports", "Reports of one arrival", text, rows, "KiB read")]
+    return [symbols.strip("e10-reports", "Reports of one arrival", text, rows, "KiB read")]
 
 
 def _happened(found: dict[str, Any]) -> dict[str, list[float]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from chainlab.pages.charts import Chart
-from experiments import symbols as marks
+from experiments import symbols
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import PATIENCE, pair, reset
 
@@ -156,7 +156,7 @@ def figures(numbers: Numbers) -> list[Chart]:
     }
     text = "What epoll reports of a connection (EPOLLIN, …) after each of these has happened."
     columns = [name.removeprefix("EPOLL") for name in NAMES]
-    return [marks.matrix("e14-events", "Events, and what raises them", text, rows, columns)]
+    return [symbols.matrix("e14-events", "Events, and what raises them", text, rows, columns)]
 
 
 EXPERIMENT = Experiment(

@@ -11,8 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from chainlab.pages.charts import Chart
-from experiments import drawing, one_request
-from experiments import symbols as marks
+from experiments import drawing, one_request, symbols
 from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers, verdict
 from experiments.one_request import ASKED, CLIENT, GATEWAY, WORKER
 
@@ -132,7 +131,7 @@ def figures(numbers: Numbers) -> list[Chart]:
         row = rows.setdefault(f"{sender} to {to}", {each: [] for each in KINDS.values()})
         row[KINDS[kind]].append(place)
     text = "Each packet at its place in the capture, by who sent it to whom, and what it is for."
-    drawn = [marks.strip("s3-packets", "One request in packets", text, rows, "packet")]
+    drawn = [symbols.strip("s3-packets", "One request in packets", text, rows, "packet")]
     if numbers["tcp"]["lacks"] or numbers["unix"]["lacks"]:
         return drawn
     text = "Bytes that were written each way; of the unix socket's none is in a packet."

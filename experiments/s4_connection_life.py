@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from chainlab.pages.charts import Chart
-from experiments import symbols as marks
+from experiments import symbols
 from experiments.connection_lives import LIVES, live
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.ladder import Rung, ladder
@@ -204,7 +204,7 @@ def _diagram(numbers: Numbers) -> Chart:
         for before in ARROWS
     }
     text = "From which state (left) to which (above): the arrows of RFC 9293's figure 5."
-    return marks.matrix("s4-arrows", "The changes, and the RFC's", text, rows, list(ARROWS))
+    return symbols.matrix("s4-arrows", "The changes, and the RFC's", text, rows, list(ARROWS))
 
 
 EXPERIMENT = Experiment(

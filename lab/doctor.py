@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.chain.fronts import find_nginx
-from lab.trace.agents import capture
-from lab.trace.agents import strace as system_calls
+from lab.trace.agents import capture, strace
 from servers.php.php_fpm import find_php_fpm
 
 _APT = "sudo apt install "
@@ -86,7 +85,7 @@ def _programs() -> list[Finding]:
 
 
 def _rights() -> list[Finding]:
-    asked = (("packet capture", capture.refusal()), ("strace -p", system_calls.refusal()))
+    asked = (("packet capture", capture.refusal()), ("strace -p", strace.refusal()))
     return [
         Finding(name, "" if refused else "allowed", "lab trace", refused[1] if refused else "")
         for name, refused in asked

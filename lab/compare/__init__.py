@@ -1,18 +1,13 @@
-"""`lab compare`, `lab diff`: architectures beside each other, under rules that hold for all.
+"""`lab compare`, `lab diff`: architectures side by side, under rules that hold for all of them.
 
-    commands       what the user types
-    settings       what is compared: routes, presets, how long it takes
-    contestants    architectures and the null server, started and described
-    containers     the same in containers, for --docker
-    instances      contestants as they run: started, warmed, lent for a turn
-    footprint      what a part has used and holds, and when it has taken its clients, from /proc
-    turn           load on one instance, and what it cost each part
-    deep           system calls by name, memory of idle connections
-    session        the rounds: interleaved, in an order drawn anew
-    ledger         what they have given so far; the rates that follow from the peaks
-    outcome        what a session has taken, as a result with its manifest
-    show           places and verdicts in the terminal
-    show_load      there, too: latency against load
-
-What needs no lab (rules, intervals, standings, the file) is in judge.
+commands   what the user types
+settings   what is compared: routes, presets, how long a comparison takes
+drive/     starts targets (architectures, containers, the null server) and puts load on them:
+           session runs rounds of trials, in an order drawn anew for each round
+measure/   samples per cell, resource usage from /proc, system calls and memory
+judge/     rules and verdicts, intervals, ranking, rank changes, differences between two results
+report/    the HTML page and the tables in the terminal
+bench/     `make bench`: ours beside the real peers, every architecture beside the floor
+result     the result file, described in SCHEMA.md; reading turns JSON into dataclasses
+outcome    turns what a session measured into a result with its manifest
 """

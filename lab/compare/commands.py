@@ -18,11 +18,11 @@ from lab.chain.backends import BACKENDS
 from lab.chain.fronts import FRONTS
 from lab.chain.rundir import LabError
 from lab.compare import settings
-from lab.compare.drive import targets as contestants
+from lab.compare.drive import targets
 from lab.compare.drive.budget import FULL, QUICK
 from lab.compare.drive.levels import SHARES
 from lab.compare.drive.session import Session
-from lab.compare.drive.targets import STRAIGHT, Contestant, Where
+from lab.compare.drive.targets import STRAIGHT, Target, Where
 from lab.compare.judge import diff as differences
 from lab.compare.outcome import make_result
 from lab.compare.report.terminal import show_changes, show_result
@@ -123,7 +123,7 @@ def compare(
 def _place(front: str, *, docker: bool) -> Iterator[Where]:
     """Lend the place where the servers run."""
     if not docker:
-        yield contestants.HERE
+        yield targets.HERE
         return
     from lab.compare.drive.containers import Containers  # who has no Docker has no need of its SDK
 
@@ -154,7 +154,7 @@ def _choose(
     route: str | None,
     numbers: str | None,
     where: Where,
-) -> tuple[list[Contestant], tuple[tuple[str, ...], tuple[int, ...] | None]]:
+) -> tuple[list[Target], tuple[tuple[str, ...], tuple[int, ...] | None]]:
     """Return who takes part, the routes, and the numbers of connections where they are given."""
     routes: tuple[str, ...] = ("hello",)
     connections = None
@@ -165,11 +165,11 @@ def _choose(
         raise click.UsageError("name architectures (lab list), or all, or give --preset or --from")
     routes = settings.find_routes(route) if route else routes
     connections = settings.find_connections(numbers) if numbers else connections
-    return contestants.choose(list(names), BACKENDS, front, where), (routes, connections)
+    return targets.choose(list(names), BACKENDS, front, where), (routes, connections)
 
 
 def run(
-    console: Console, plan: Settings, chosen: list[Contestant], where: Where = contestants.HERE
+    console: Console, plan: Settings, chosen: list[Target], where: Where = targets.HERE
 ) -> Result:
     """Carry out a comparison under a progress display; Ctrl-C ends it with what is done."""
     with console.status("getting ready: images that changed are built, at first for minutes"):
@@ -200,7 +200,7 @@ def run(
     return replace(found, manifest=where.describe(found.manifest))
 
 
-def _told(plan: Settings, chosen: list[Contestant]) -> str:
+def _told(plan: Settings, chosen: list[Target]) -> str:
     able = sum(not one.described.unavailable for one in chosen)
     numbers = ", ".join(map(str, plan.connections))
     loads = f" × {_loads(plan)}" if plan.mode == "open" else ""

@@ -8,7 +8,7 @@ from typing import Final
 import lab
 from lab.chain.fronts import find_nginx
 from lab.compare.drive.session import Session
-from lab.compare.drive.targets import Contestant
+from lab.compare.drive.targets import Target
 from lab.compare.judge.ranking import crossings, standings
 from lab.compare.result import Architecture, Cell, Manifest, Result
 from lab.compare.settings import Settings
@@ -22,7 +22,7 @@ _ROOT: Final = Path(next(iter(lab.__path__))).parent
 def make_result(
     session: Session,
     settings: Settings,
-    contestants: list[Contestant],
+    contestants: list[Target],
     *,
     started: float,
     seconds: float,
@@ -40,7 +40,7 @@ def make_result(
     )
 
 
-def _described(contestant: Contestant, cells: list[Cell], session: Session) -> Architecture:
+def _described(contestant: Target, cells: list[Cell], session: Session) -> Architecture:
     """Return a contestant's description, with why it has no round at all, if it has none."""
     own = [cell for cell in cells if cell.architecture == contestant.name]
     why = contestant.described.unavailable

@@ -7,7 +7,7 @@ from lab.chain.rundir import LabError
 from lab.tour import clients
 from lab.tour.sandbox import Workbench, children, has_client, threads, wait_until
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
-from lab.trace import syscall_counts as system_calls
+from lab.trace import syscall_counts
 
 _WORKERS: Final = 4
 _MS: Final = 1000
@@ -71,7 +71,7 @@ def _one_computes(bench: Workbench) -> Measured:
 def _calls(_bench: Workbench) -> Measured:
     seen, total = [], 0.0
     for name in ("thread", "epoll-lt"):
-        rates = system_calls.count_per_request(find_backend(name))
+        rates = syscall_counts.count_per_request(find_backend(name))
         total = sum(rates.values())
         seen.append(f"{name}: " + "  ".join(f"{call} {rate:.3g}" for call, rate in rates.items()))
     return Measured(total, seen)
@@ -142,7 +142,7 @@ S7 = Stage(
             measure=_calls,
             why="One more than the blocking one: it asks who is ready, and then reads. For a "
             "single connection multiplexing is not faster (claim M4); it wins with many.",
-            unavailable=system_calls.unavailable,
+            unavailable=syscall_counts.unavailable,
         ),
     ],
 )  # fmt: skip

@@ -43,7 +43,7 @@ def test_figures_have_keys_of_their_own_and_tables() -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the JavaScript that draws: to take it out of its package costs seconds."""
-    monkeypatch.setattr("pages._vega", lambda: "")
+    monkeypatch.setattr("chainlab.pages._vega", lambda: "")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.compare.drive.targets import Contestant, null_server
+from lab.compare.drive.targets import Target, null_server
 
 
 @pytest.fixture
-def floor(tmp_path: Path) -> Contestant:
+def floor(tmp_path: Path) -> Target:
     found = null_server(tmp_path)
     if found is None:
         pytest.skip("gcc is not installed: sudo apt install gcc libc6-dev")

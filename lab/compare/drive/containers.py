@@ -39,7 +39,7 @@ from lab.chain.containers.service import (
 )
 from lab.chain.processes import interrupts_later
 from lab.chain.rundir import Part, RunDir
-from lab.compare.drive.targets import NULL, NULL_SERVER, STRAIGHT, Contestant, Running
+from lab.compare.drive.targets import NULL, NULL_SERVER, STRAIGHT, Instance, Target
 from lab.compare.drive.trial import Cores
 from lab.compare.outcome import PACKAGES
 from lab.compare.result import Manifest, Reached
@@ -87,7 +87,7 @@ class Containers:
         with interrupts_later():
             docker_chain.down(self._project, quiet=True, grace=0)
 
-    def prepare(self, chosen: list[Contestant]) -> None:
+    def prepare(self, chosen: list[Target]) -> None:
         """Build the images that are wanted and find out how containers are reached."""
         able = [one for one in chosen if not one.described.unavailable]
         wanted = [NULL, *(one.name for one in able)]
@@ -101,14 +101,14 @@ class Containers:
             if not is_direct(probe, LINK_PORT):
                 self.reached = "published-port"
 
-    def null_server(self, _folder: Path) -> Contestant:
+    def null_server(self, _folder: Path) -> Target:
         """Return the null server, on the same path as the others."""
 
-        def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Running:
+        def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Instance:
             back = self._open(stack, NULL, LINK_PORT, {"LINK": "tcp"})
-            return Running(f"http://{back.address}", {"back": back})
+            return Instance(f"http://{back.address}", {"back": back})
 
-        return Contestant(NULL_SERVER, start)
+        return Target(NULL_SERVER, start)
 
     def lacking(self, backend: Backend, front: str) -> str:
         """Return what docker-compose.yml does not have; what an image lacks, its start tells."""
@@ -119,18 +119,18 @@ class Containers:
 
     def start(
         self, backend: Backend, front: str, _run_dir: RunDir, workers: int, stack: ExitStack
-    ) -> Running:
+    ) -> Instance:
         """Start a container for each; they share a unix socket, as natively."""
         given = {"BACKEND": backend.name, "WORKERS": str(workers)}
         given["LINK"] = "tcp" if front == STRAIGHT else "unix"
         if front == STRAIGHT:
             back = self._open(stack, backend.name, LINK_PORT, given)
-            return Running(f"http://{back.address}", {"back": back})
+            return Instance(f"http://{back.address}", {"back": back})
         behind = self._run(stack, backend.name, given)
         path = socket_path(backend.name, str(behind.attrs["Config"]["Hostname"]))
         back = part_of(behind, backend.name, Address(path=path))
         before = self._open(stack, _FRONT, HTTP_PORT, given)
-        return Running(f"http://{before.address}", {"front": before, "back": back})
+        return Instance(f"http://{before.address}", {"front": before, "back": back})
 
     def _open(self, stack: ExitStack, service: str, port: int, given: dict[str, str]) -> Part:
         """Start what the generator asks."""

@@ -37,7 +37,7 @@ class NotDriven(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Trial:
     """What to send, to whom, for how long."""
 
     url: str
@@ -50,7 +50,7 @@ class Turn:
     processes: int = 1
 
 
-def drive(turn: Turn, mark: Mark) -> tuple[Round, str]:
+def drive(turn: Trial, mark: Mark) -> tuple[Round, str]:
     """Put openloop on it; return the round without the servers' cost, and its histogram."""
     try:
         target = openloop.parse_target(turn.url)
@@ -98,7 +98,7 @@ def own_cost(user: float, kernel: float, answered: int) -> dict[str, Cost]:
     return {"generator": Cost(user * per, kernel * per)}
 
 
-def _achieved(found: openloop.Result, turn: Turn) -> float:
+def _achieved(found: openloop.Result, turn: Trial) -> float:
     """Return the answers per second.
 
     In an open loop the last answer comes after the last intended time, however fast the server is:
@@ -110,7 +110,7 @@ def _achieved(found: openloop.Result, turn: Turn) -> float:
     return found.answered / max(turn.seconds, late)
 
 
-def warm(turn: Turn) -> None:
+def warm(turn: Trial) -> None:
     """Put load on it that counts for nothing: by wrk where it is, for it is there at once."""
     if wrk_missing():
         drive(turn, lambda: None)
@@ -123,7 +123,7 @@ def wrk_missing() -> bool:
     return shutil.which(WRK) is None
 
 
-def drive_wrk(turn: Turn, mark: Mark) -> Round:
+def drive_wrk(turn: Trial, mark: Mark) -> Round:
     """Put wrk on it; return the round without the servers' cost."""
     command = [WRK, "-t1", f"-c{turn.connections}", "-d600", f"--timeout={turn.timeout:g}"]
     mark()
@@ -153,7 +153,7 @@ def _for_a_time(command: list[str], seconds: float) -> str:
             raise
 
 
-def read_wrk(said: str, turn: Turn, user: float, kernel: float) -> Round:
+def read_wrk(said: str, turn: Trial, user: float, kernel: float) -> Round:
     """Return the round that wrk.lua's line tells; NotDriven when it tells none."""
     try:
         found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])

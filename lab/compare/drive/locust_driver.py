@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from lab.compare.drive.drivers import Mark, NotDriven, Turn, latency_of, own_cost
+from lab.compare.drive.drivers import Mark, NotDriven, Trial, latency_of, own_cost
 from lab.compare.result import Round
 
 LOCUST: Final = "locust"
@@ -21,7 +21,7 @@ _USERS: Final = Path(__file__).parents[3] / "loadtest" / "trial_users.py"
 _PATIENCE: Final = 60.0  # seconds for locust to start and to end
 
 
-def drive_locust(turn: Turn, mark: Mark) -> Round:
+def drive_locust(turn: Trial, mark: Mark) -> Round:
     """Put locust on it, in a closed loop; return the round without the servers' cost.
 
     `mark` is called around locust's whole life: it asks nothing while it starts.
@@ -57,7 +57,7 @@ def drive_locust(turn: Turn, mark: Mark) -> Round:
         return _read(json.loads(record.read_text()), turn)
 
 
-def _read(found: dict[str, Any], turn: Turn) -> Round:
+def _read(found: dict[str, Any], turn: Trial) -> Round:
     seconds, answered = found["seconds"], found["answered"]
     user, kernel = found["user"], found["kernel"]
     return Round(

@@ -24,14 +24,14 @@ from typing import Final
 
 from lab.chain.processes import ignore_interrupts
 from lab.chain.rundir import LabError
-from lab.compare.drive import drivers as driver
-from lab.compare.drive.drivers import NotDriven, Turn
+from lab.compare.drive import drivers
+from lab.compare.drive.drivers import NotDriven, Trial
 from lab.compare.drive.instances import Instances
 from lab.compare.drive.levels import CLOSED, Level
-from lab.compare.drive.targets import Contestant
+from lab.compare.drive.targets import Target
 from lab.compare.drive.trial import Cores, Drive, by_locust, by_openloop, by_wrk, take
-from lab.compare.measure import syscalls_and_memory as deep
-from lab.compare.measure.samples import Ledger
+from lab.compare.measure import syscalls_and_memory
+from lab.compare.measure.samples import Samples
 from lab.compare.result import Ceiling, Cell
 from lab.compare.settings import ROUTES, WORKERS, Route, Settings
 
@@ -45,7 +45,7 @@ NO_TIME: Final = "there was no time left for it"
 Watch = Callable[[str, float], None]
 """Told what runs now, and how much of the whole is done, from 0 to 1."""
 
-TurnOf = tuple[Contestant, str, Route]
+TrialOf = tuple[Target, str, Route]
 """Whose turn it is, on which route, by name and itself."""
 
 _FAILURES: Final = (LabError, NotDriven, OSError)
@@ -58,8 +58,8 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        contestants: list[Contestant],
-        null: Contestant | None,
+        contestants: list[Target],
+        null: Target | None,
         folder: Path,
         watch: Watch = lambda _what, _part: None,
     ) -> None:
@@ -71,7 +71,9 @@ class Session:
         self._deadline = time.monotonic() + settings.allowed
         self._done = 0
         self._order = random.Random(settings.seed)
-        self._ledger = Ledger((deep.lacking() or ENDED) if settings.deep else LEFT_OUT)
+        self._ledger = Samples(
+            (syscalls_and_memory.lacking() or ENDED) if settings.deep else LEFT_OUT
+        )
         self._idle: dict[str, tuple[dict[str, float], str]] = {}
         """Bytes per idle connection by part, and why something lacks, by contestant."""
         self.cores = Cores.here()
@@ -120,12 +122,12 @@ class Session:
         self._go_further(connections)
         self._go_by_locust(connections)
         self._go_at_shares(connections)
-        if self._settings.deep and deep.events():
+        if self._settings.deep and syscalls_and_memory.events():
             for contestant, name, route in self._own_turns():
                 self._watch(f"system calls: {contestant.name} {name}", self._part())
                 self._count_calls(contestant, name, route, connections)
 
-    def _go_round(self, connections: int, turns: list[tuple[TurnOf, Level]]) -> None:
+    def _go_round(self, connections: int, turns: list[tuple[TrialOf, Level]]) -> None:
         """Take all rounds of these turns."""
         for number in range(self._settings.rounds):
             for (contestant, name, route), level in self._order.sample(turns, len(turns)):
@@ -155,7 +157,7 @@ class Session:
 
     def _go_once(
         self,
-        turns: list[TurnOf],
+        turns: list[TrialOf],
         what: str,
         connections: int,
         drive: Drive,
@@ -167,7 +169,7 @@ class Session:
             self._watch(f"{what}: {contestant.name} {name}", self._part())
             self._take(contestant, name, route, connections, drive)
 
-    def _own_turns(self) -> list[TurnOf]:
+    def _own_turns(self) -> list[TrialOf]:
         """Return the contestants' turns."""
         return [
             (contestant, name, route)
@@ -175,22 +177,22 @@ class Session:
             for name, route in self._settings.routes.items()
         ]
 
-    def _null_turns(self) -> list[TurnOf]:
+    def _null_turns(self) -> list[TrialOf]:
         """Return the null server's one turn; none where there is no null server."""
         return [(self._null, "hello", ROUTES["hello"])] if self._null else []
 
-    def _first(self) -> list[tuple[TurnOf, Level]]:
+    def _first(self) -> list[tuple[TrialOf, Level]]:
         """Return the turns at the loads known beforehand, and the null server's."""
         own = [(turn, level) for turn in self._own_turns() for level in self._settings.levels]
         return [*own, *((turn, CLOSED) for turn in self._null_turns())]
 
-    def _bound(self, connections: int) -> list[TurnOf]:
+    def _bound(self, connections: int) -> list[TrialOf]:
         """Return the turns that wrk takes over: cells where openloop was at its end."""
-        bound = set() if driver.wrk_missing() else self._ledger.bound(connections)
+        bound = set() if drivers.wrk_missing() else self._ledger.bound(connections)
         found = [turn for turn in self._own_turns() if (turn[0].name, turn[1]) in bound]
         return [*found, *self._null_turns()] if found else []
 
-    def _register(self, contestant: Contestant, connections: int, workers: int) -> None:
+    def _register(self, contestant: Target, connections: int, workers: int) -> None:
         if contestant is self._null:
             return
         for name in self._settings.routes:
@@ -198,7 +200,7 @@ class Session:
                 self._ledger.open(contestant.described, name, connections, workers, level)
 
     def _attempt(
-        self, contestant: Contestant, step: Callable[[Contestant], None], connections: int
+        self, contestant: Target, step: Callable[[Target], None], connections: int
     ) -> None:
         """Take a step; one that fails costs its own contestant the cells."""
         try:
@@ -206,7 +208,7 @@ class Session:
         except _FAILURES as error:
             self._ledger.fail(contestant.name, connections, str(error))
 
-    def _routes(self, contestant: Contestant) -> list[Route]:
+    def _routes(self, contestant: Target) -> list[Route]:
         """Return what it is asked."""
         hello = contestant is self._null
         return [ROUTES["hello"]] if hello else list(self._settings.routes.values())
@@ -215,7 +217,7 @@ class Session:
 
     def _take(
         self,
-        contestant: Contestant,
+        contestant: Target,
         name: str,
         route: Route,
         connections: int,
@@ -226,7 +228,7 @@ class Session:
         key = contestant.name, name, connections, level
         taken = self._ledger.taken.get(key)  # none of the null server
 
-        def step(one: Contestant) -> None:
+        def step(one: Target) -> None:
             rate, seconds = taken.rate if taken else None, self._settings.duration
             with self._instances.lend(one, route, connections) as instance:
                 found, histogram = take(
@@ -250,7 +252,7 @@ class Session:
 
     def _count_calls(
         self,
-        contestant: Contestant,
+        contestant: Target,
         name: str,
         route: Route,
         connections: int,
@@ -264,21 +266,21 @@ class Session:
                 continue
             try:
                 with self._instances.lend(contestant, route, connections) as instance:
-                    turn = Turn(
+                    turn = Trial(
                         instance.url + route.path, route.body, connections, DEEP, taken.rate
                     )
-                    counted = deep.count_calls(instance, turn, self._folder)
+                    counted = syscalls_and_memory.count_calls(instance, turn, self._folder)
                     taken.system_calls, taken.calls_missing = counted
             except _FAILURES as error:
                 taken.calls_missing = str(error)
 
-    def _measure_idle(self, contestant: Contestant) -> tuple[dict[str, float], str]:
+    def _measure_idle(self, contestant: Target) -> tuple[dict[str, float], str]:
         """Measure what idle connections hold, on an instance of their own."""
         if contestant.described.unavailable or self._late():
             return {}, contestant.described.unavailable or NO_TIME
         try:
             with ExitStack() as stack:
-                return deep.idle_bytes(
+                return syscalls_and_memory.idle_bytes(
                     self._instances.open(contestant, self._routes(contestant), WORKERS, stack)
                 )
         except _FAILURES as error:

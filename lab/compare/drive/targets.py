@@ -29,18 +29,18 @@ _GRACE: Final = 3.0  # seconds to end by itself; its clients have gone
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Instance:
     """An instance: where it is asked, and whose cost counts."""
 
     url: str
     parts: dict[str, Part]  # "front", "back"
 
 
-Start = Callable[[RunDir, int, ExitStack], Running]
+Start = Callable[[RunDir, int, ExitStack], Instance]
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Target:
     """One that can be started; `start` gets a folder, workers, and a stack that stops it."""
 
     described: Architecture
@@ -63,15 +63,15 @@ class Where(Protocol):
     def lacking(self, backend: Backend, front: str) -> str:
         """Return why the two cannot run there; "": they can."""
 
-    def prepare(self, chosen: list[Contestant]) -> None:
+    def prepare(self, chosen: list[Target]) -> None:
         """Get ready for these, before time counts."""
 
     def start(
         self, backend: Backend, front: str, run_dir: RunDir, workers: int, stack: ExitStack
-    ) -> Running:
+    ) -> Instance:
         """Start them; `stack` stops them. LabError when they do not start."""
 
-    def null_server(self, folder: Path) -> Contestant | None:
+    def null_server(self, folder: Path) -> Target | None:
         """Return the generator's ceiling; None where there can be none."""
 
     def describe(self, manifest: Manifest) -> Manifest:
@@ -90,25 +90,25 @@ class ThisMachine:
             lacking = find_front(front).unavailable() or ""
         return lacking
 
-    def prepare(self, chosen: list[Contestant]) -> None:
+    def prepare(self, chosen: list[Target]) -> None:
         """Do nothing: what is installed is there."""
 
     def start(
         self, backend: Backend, front: str, run_dir: RunDir, workers: int, stack: ExitStack
-    ) -> Running:
+    ) -> Instance:
         """Start them in `run_dir`."""
         listen = Address("127.0.0.1", free_port())
         if front == STRAIGHT:
             back = backend.start(run_dir, workers, 1, address=listen)
             stack.callback(stop_part, back, _GRACE)
-            return Running(f"http://{listen}", {"back": back})
+            return Instance(f"http://{listen}", {"back": back})
         back = backend.start(run_dir, workers, 1)
         stack.callback(stop_part, back, _GRACE)
         before = find_front(front).start(run_dir, listen, backend, back.address, workers)
         stack.callback(stop_part, before, _GRACE)  # first: its kept connections hold back ends
-        return Running(f"http://{listen}", {"front": before, "back": back})
+        return Instance(f"http://{listen}", {"front": before, "back": back})
 
-    def null_server(self, folder: Path) -> Contestant | None:
+    def null_server(self, folder: Path) -> Target | None:
         """Return the null server, compiled into `folder`; None where there is no compiler."""
         return null_server(folder)
 
@@ -120,7 +120,7 @@ class ThisMachine:
 HERE: Final = ThisMachine()
 
 
-def of_backend(backend: Backend, front: str, where: Where = HERE) -> Contestant:
+def of_backend(backend: Backend, front: str, where: Where = HERE) -> Target:
     """Return a back end as a contestant behind `front`; "none": straight, if it speaks HTTP."""
     spec = backend.spec
     before = "gateway" if front == STRAIGHT and backend.protocol == "fastcgi" else front
@@ -136,10 +136,10 @@ def of_backend(backend: Backend, front: str, where: Where = HERE) -> Contestant:
         idle_bytes={},
     )
 
-    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Running:
+    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Instance:
         return where.start(backend, before, run_dir, workers, stack)
 
-    return Contestant(described, start, resident=spec.mode != "asking")
+    return Target(described, start, resident=spec.mode != "asking")
 
 
 def _note(backend: Backend, added: str) -> str:
@@ -154,27 +154,27 @@ def _note(backend: Backend, added: str) -> str:
     return "; ".join(text for text, holds in notes if holds)
 
 
-def null_server(folder: Path) -> Contestant | None:
+def null_server(folder: Path) -> Target | None:
     """Return the null server, compiled into `folder`; None where there is no compiler."""
     try:
         program = floor.build(folder)
     except floor.NoCompiler:
         return None
 
-    def start(run_dir: RunDir, _workers: int, stack: ExitStack) -> Running:
+    def start(run_dir: RunDir, _workers: int, stack: ExitStack) -> Instance:
         with bind_listener(Address("127.0.0.1", 0)) as listener:
             command = [str(program), str(listener.fileno())]
             address = bound_address(listener)
             part = start_part(NULL, command, address, run_dir, bound=listener)
         stack.callback(stop_part, part, 0)
-        return Running(f"http://{address}", {"back": part})
+        return Instance(f"http://{address}", {"back": part})
 
-    return Contestant(NULL_SERVER, start)
+    return Target(NULL_SERVER, start)
 
 
 def choose(
     names: list[str], backends: dict[str, Backend], front: str, where: Where = HERE
-) -> list[Contestant]:
+) -> list[Target]:
     """Return contestants by id, `all` of them for "all"; LabError with the ids there are."""
     unknown = [name for name in names if name not in backends and name != "all"]
     if unknown:

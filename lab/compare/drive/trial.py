@@ -1,10 +1,9 @@
-"""One turn: load on a running instance, and what that cost each of its parts.
+"""One trial: load on a running instance, and what that cost each part of it.
 
-It begins when the server has taken its clients (footprint.settle), whatever its architecture is.
-openloop's are connected by then; wrk's and locust's come with their first request, so their
-figures, which give nobody a place, have the server's starting in them.
-
-Where there are cores enough the generator has some of its own; the servers have the rest.
+A trial begins when the server has accepted its clients (resource_usage.settle), whatever its
+architecture. openloop has connected its clients by then. The clients of wrk and locust connect with
+their first request, so their figures, which do not count for the ranking, include the server's
+start-up.
 """
 
 import os
@@ -14,11 +13,11 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
-from lab.compare.drive import drivers as driver
-from lab.compare.drive.drivers import Turn
+from lab.compare.drive import drivers
+from lab.compare.drive.drivers import Trial
 from lab.compare.drive.locust_driver import drive_locust
-from lab.compare.drive.targets import Running
-from lab.compare.measure import resource_usage as footprint
+from lab.compare.drive.targets import Instance
+from lab.compare.measure import resource_usage
 from lab.compare.result import Round
 from lab.compare.settings import Route
 from loadtest import manifest
@@ -26,20 +25,20 @@ from loadtest import manifest
 APART: Final = 4
 """Cores from which on the generator has some of its own: one of each four."""
 
-Drive = Callable[[Turn, driver.Mark], tuple[Round, str]]
+Drive = Callable[[Trial, drivers.Mark], tuple[Round, str]]
 
 
-def by_openloop(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+def by_openloop(turn: Trial, mark: drivers.Mark) -> tuple[Round, str]:
     """Drive it by openloop."""
-    return driver.drive(turn, mark)
+    return drivers.drive(turn, mark)
 
 
-def by_wrk(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+def by_wrk(turn: Trial, mark: drivers.Mark) -> tuple[Round, str]:
     """Drive it by wrk, which keeps no histogram."""
-    return driver.drive_wrk(turn, mark), ""
+    return drivers.drive_wrk(turn, mark), ""
 
 
-def by_locust(turn: Turn, mark: driver.Mark) -> tuple[Round, str]:
+def by_locust(turn: Trial, mark: drivers.Mark) -> tuple[Round, str]:
     """Drive it by locust, whose times are in the round alone."""
     return drive_locust(turn, mark), ""
 
@@ -84,7 +83,7 @@ def on(cores: list[int]) -> Iterator[None]:
 
 
 def take(
-    instance: Running,
+    instance: Instance,
     route: Route,
     connections: int,
     rate: float | None,
@@ -93,16 +92,16 @@ def take(
     drive: Drive,
 ) -> tuple[Round, str]:
     """Put the load on an instance; return the round with what it cost, and its histogram."""
-    marks: list[dict[str, footprint.Used | None]] = []
+    marks: list[dict[str, resource_usage.Used | None]] = []
     settled = True
 
     def mark() -> None:
         nonlocal settled
         if not marks:
             settled = wait_until_settled(instance)
-        marks.append({name: footprint.used(part) for name, part in instance.parts.items()})
+        marks.append({name: resource_usage.used(part) for name, part in instance.parts.items()})
 
-    turn = Turn(
+    turn = Trial(
         url=instance.url + route.path,
         body=route.body,
         connections=connections,
@@ -114,7 +113,7 @@ def take(
         found, histogram = drive(turn, mark)
     costs = {}
     for name in instance.parts:
-        spent = footprint.cost(marks[0][name], marks[-1][name], found.answered)
+        spent = resource_usage.cost(marks[0][name], marks[-1][name], found.answered)
         if spent is not None:
             costs[name] = spent
     if len(costs) < len(instance.parts):
@@ -122,6 +121,6 @@ def take(
     return replace(found, cost={**costs, **found.cost}, settled=settled), histogram
 
 
-def wait_until_settled(instance: Running) -> bool:
+def wait_until_settled(instance: Instance) -> bool:
     """Wait until an instance has taken the clients that are connected; False: it has not."""
-    return footprint.settle(instance.parts.values(), urlsplit(instance.url).port or 0)
+    return resource_usage.settle(instance.parts.values(), urlsplit(instance.url).port or 0)

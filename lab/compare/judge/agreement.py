@@ -11,7 +11,7 @@ from rich.table import Table
 from lab.chain.rundir import LabError
 from lab.compare.commands import read_result
 from lab.compare.drive.levels import CLOSED
-from lab.compare.judge.rank_changes import Repeats, Turned, repeats
+from lab.compare.judge.rank_changes import RankChange, Repeats, repeats
 
 console = Console()
 
@@ -54,7 +54,7 @@ def show(console: Console, found: Repeats) -> None:
     console.print(table)
 
 
-def _told(each: Turned) -> str:
+def _told(each: RankChange) -> str:
     route, connections, level, metric = each.where
     load = "" if level == CLOSED else f", {level}"
     return f"{route} × {connections}{load}, by {metric}"

@@ -18,7 +18,7 @@ Where = tuple[str, int, Level, Metric]
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class RankChange:
     """Two that stand one way round in some runs, the other way in others."""
 
     where: Where
@@ -36,7 +36,7 @@ class Repeats:
     runs: int
     pairs: int
     """That at least two runs told apart; a pair counts once for each place it may have."""
-    turned: list[Turned]
+    turned: list[RankChange]
 
 
 def repeats(results: Sequence[Result]) -> Repeats:
@@ -53,7 +53,7 @@ def repeats(results: Sequence[Result]) -> Repeats:
             continue  # the pair is counted from its other side
         pairs += times + back > 1
         if back:
-            turned.append(Turned(where, one, other, times, back))
+            turned.append(RankChange(where, one, other, times, back))
     return Repeats(len(results), pairs, turned)
 
 

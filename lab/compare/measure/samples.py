@@ -18,7 +18,7 @@ Key = tuple[str, str, int, Level]
 """Architecture, route, connections, load."""
 
 
-class Ledger:
+class Samples:
     """Rounds by cell, and those of the null server."""
 
     def __init__(self, calls_missing: str) -> None:

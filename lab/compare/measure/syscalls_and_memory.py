@@ -30,8 +30,8 @@ import psutil
 from chainlab.transport import parse_address
 from lab.chain.processes import family_of
 from lab.chain.rundir import Part
-from lab.compare.drive.drivers import Turn, drive
-from lab.compare.drive.targets import Running
+from lab.compare.drive.drivers import Trial, drive
+from lab.compare.drive.targets import Instance
 from lab.compare.drive.trial import wait_until_settled
 
 CROWD: Final = 200
@@ -141,7 +141,7 @@ def per_request(counts: dict[str, int], answered: int) -> dict[str, float]:
     return dict(sorted(told, key=lambda each: -each[1]))
 
 
-def idle_bytes(running: Running) -> tuple[dict[str, float], str]:
+def idle_bytes(running: Instance) -> tuple[dict[str, float], str]:
     """Return bytes per idle connection by part, and the kernel's; and why something lacks."""
     before = _settled(running)
     kernel = _kernel()
@@ -160,7 +160,7 @@ def idle_bytes(running: Running) -> tuple[dict[str, float], str]:
     return found, "; ".join(reasons)
 
 
-def _settled(running: Running) -> dict[str, int]:
+def _settled(running: Instance) -> dict[str, int]:
     """Return each part's own memory once it stays the same: workers may be starting still."""
     found: dict[str, int] = {}
     for _ in range(_LOOKS):
@@ -216,7 +216,7 @@ def _kernel() -> int:
 
 
 def count_calls(
-    running: Running, turn: Turn, folder: Path
+    running: Instance, turn: Trial, folder: Path
 ) -> tuple[dict[str, dict[str, float]], str]:
     """Return calls per request by part and name, of a turn of its own; and why something lacks."""
     counters: dict[str, Counter] = {}

@@ -1,18 +1,19 @@
-"""The report: one HTML page from a comparison's result, which opens offline and needs nothing else.
+"""The report: one HTML page made from a comparison's result. It opens offline and loads nothing.
 
     write(result, Path("report.html"))
 
-words      numbers and lists as a reader wants them, and the marks of the verdicts
-headline   what was compared and found, in words; leads, inversions: the sentences
-picks      the order of architectures, and which have a colour
-sections   the parts of the page
-slots      what a picked architecture looks like, and curves with a line for each
-lines, distributions, turning      figures with a line for each architecture; across: their axes
-bars, costs, kernel                figures with a bar for each: CPU, system calls, memory
-evidence   the rules and what broke them, the manifest, the table of all cells
-page/      the template, its style and its script
+formatting     cells, intervals and verdicts in words (numbers: chainlab.pages.formatting)
+headline       what was compared and what was found; findings, order_reversals: the sentences
+selection      the order of architectures, and which of them have a colour
+sections       the parts of the page
+legend         colour, dash and marker of a selected architecture, and curves with a line for each
+lines, distributions, rank_changes   figures with a line for each architecture; across: their axes
+bars, costs, kernel                  figures with a bar for each: CPU, system calls, memory
+evidence       the rules and what broke them, the manifest, the table of all cells
+page/          the template, its style and its script
+terminal       the ranking and the verdicts as tables in the terminal
 
-What it shares with other pages, among it what a figure is and how one is drawn, is in `pages`.
+What all pages of the project share is in `chainlab.pages`.
 """
 
 from pathlib import Path
@@ -20,9 +21,16 @@ from typing import Final
 
 from chainlab.pages import environment
 from chainlab.pages.formatting import number
-from lab.compare.report import costs, distributions, evidence, headline, kernel, lines
-from lab.compare.report import formatting as words
-from lab.compare.report import rank_changes as turning
+from lab.compare.report import (
+    costs,
+    distributions,
+    evidence,
+    formatting,
+    headline,
+    kernel,
+    lines,
+    rank_changes,
+)
 from lab.compare.report.legend import SLOTS
 from lab.compare.report.selection import by_place, picks
 from lab.compare.result import Result
@@ -38,7 +46,7 @@ class TooLarge(ValueError):
 def render(result: Result) -> str:
     """Return the page's text."""
     templates = environment("lab.compare.report", "page")
-    templates.filters.update(number=number, span=words.span, told=words.with_names)
+    templates.filters.update(number=number, span=formatting.span, told=formatting.with_names)
     return templates.get_template("page.html").render(
         title=headline.title(result),
         subtitle=headline.subtitle(result),
@@ -46,14 +54,14 @@ def render(result: Result) -> str:
         warnings=headline.warnings(result),
         families=picks(result),
         slots=SLOTS,
-        marks=words.MARKS,
+        marks=formatting.MARKS,
         sections=[
             lines.section(result),
             distributions.section(result),
             costs.section(result),
             kernel.system_calls(result),
             kernel.memory(result),
-            turning.section(result),
+            rank_changes.section(result),
         ],
         rules=evidence.rules(result),
         broken=evidence.broken(result),

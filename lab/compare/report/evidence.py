@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chainlab.pages.formatting import duration, number, plural
-from lab.compare.report import formatting as words
+from lab.compare.report import formatting
 from lab.compare.report.formatting import MARKS, place
 from lab.compare.report.lines import PERCENTILES, latency
 from lab.compare.report.selection import by_place
@@ -153,7 +153,7 @@ def cells(measured: list[Cell]) -> list[Row]:
 
 def _figures(cell: Cell) -> list[Figure]:
     rate, cpu = (cell.summary.throughput, cell.summary.cpu_us) if cell.summary else (None, None)
-    loop = "closed" if cell.mode == "closed" else f"open, {words.load(cell)}"
+    loop = "closed" if cell.mode == "closed" else f"open, {formatting.load(cell)}"
     if cell.of_peak is not None:
         loop += f": {number(cell.rate)}/s"
     width = (rate.high - rate.low) / rate.median if rate and rate.median else None
@@ -165,7 +165,7 @@ def _figures(cell: Cell) -> list[Figure]:
         Figure(loop, cell.rate or 0),
         _text(cell.front),
         _median(rate),
-        Figure(words.span(rate) if rate else "–", "" if width is None else round(width, 5)),
+        Figure(formatting.span(rate) if rate else "–", "" if width is None else round(width, 5)),
         *(_median(latency(cell, name)) for name in PERCENTILES),
         _median(cpu),
         _number(_switches(cell)),

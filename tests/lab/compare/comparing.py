@@ -12,7 +12,7 @@ import psutil
 from lab.chain.backends import BACKENDS
 from lab.chain.rundir import Part, RunDir
 from lab.compare.drive.session import Session
-from lab.compare.drive.targets import Contestant, Running, of_backend
+from lab.compare.drive.targets import Instance, Target, of_backend
 from lab.compare.outcome import make_result
 from lab.compare.result import Architecture, Cell, Check, Result, from_json, to_json
 from lab.compare.settings import ROUTES, Settings
@@ -30,10 +30,10 @@ def part_of(process: Process) -> Part:
     return Part("odd", process.pid, psutil.Process(process.pid).create_time(), str(address))
 
 
-def odd(way: str, dies: bool = False) -> Contestant:
+def odd(way: str, dies: bool = False) -> Target:
     """A server that misbehaves; `dies`: killed when it has served 200."""
 
-    def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Running:
+    def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Instance:
         process = stack.enter_context(Process([sys.executable, str(ODD), way]))
         part = part_of(process)
         if dies:
@@ -45,12 +45,12 @@ def odd(way: str, dies: bool = False) -> Contestant:
             killer = threading.Thread(target=kill)
             killer.start()
             stack.callback(killer.join)
-        return Running(f"http://{part.address}", {"back": part})
+        return Instance(f"http://{part.address}", {"back": part})
 
-    return Contestant(described(way), start)
+    return Target(described(way), start)
 
 
-def backend(name: str) -> Contestant:
+def backend(name: str) -> Target:
     return of_backend(BACKENDS[name], "none")
 
 
@@ -63,9 +63,7 @@ def open_loop(*rates: float, rounds: int = 1, duration: float = 0.3) -> Settings
     return replace(settings(2, rounds), mode="open", rates=rates, duration=duration)
 
 
-def compare(
-    folder: Path, plan: Settings, *chosen: Contestant, null: Contestant | None = None
-) -> Result:
+def compare(folder: Path, plan: Settings, *chosen: Target, null: Target | None = None) -> Result:
     session = Session(plan, list(chosen), null, folder)
     session.run()
     found = make_result(session, plan, list(chosen), started=0.0, seconds=1.0, complete=True)

@@ -11,12 +11,12 @@ import pytest
 
 from lab.chain.processes import free_port
 from lab.chain.rundir import RunDir
-from lab.compare.drive.drivers import NotDriven, Turn, drive, read_wrk
+from lab.compare.drive.drivers import NotDriven, Trial, drive, read_wrk
 from lab.compare.drive.levels import CLOSED, SHARES, Level, level_of
 from lab.compare.drive.locust_driver import drive_locust
 from lab.compare.drive.session import Session
-from lab.compare.drive.targets import Contestant
-from lab.compare.measure import syscalls_and_memory as deep
+from lab.compare.drive.targets import Target
+from lab.compare.measure import syscalls_and_memory
 from lab.compare.outcome import make_result
 from lab.compare.result import from_json, to_json
 from lab.compare.settings import ROUTES, Settings
@@ -33,7 +33,7 @@ from tests.lab.compare.comparing import (
 from tests.support.processes import Process
 
 
-def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Contestant) -> None:
+def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Target) -> None:
     names = ("epoll-lt", "fcgi-worker", "wsgiref", "busy-poll")
     result = compare(tmp_path, settings(rounds=2), *map(backend, names), null=floor)
     cells = by_name(result)
@@ -74,8 +74,8 @@ def test_the_order_is_drawn_anew_and_repeats_with_its_seed(tmp_path: Path) -> No
 
 
 def test_calls_and_idle_connections_are_measured(tmp_path: Path) -> None:
-    if not deep.events():
-        pytest.skip(deep.lacking())
+    if not syscalls_and_memory.events():
+        pytest.skip(syscalls_and_memory.lacking())
     result = compare(tmp_path, settings(deeply=True), backend("epoll-lt"), backend("fcgi-worker"))
     cells = by_name(result)
     calls = cells["epoll-lt"].system_calls
@@ -91,9 +91,9 @@ def test_calls_and_idle_connections_are_measured(tmp_path: Path) -> None:
 def without_perf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine without perf, as long as the test lasts."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    deep.find.cache_clear()
+    syscalls_and_memory.find.cache_clear()
     yield
-    deep.find.cache_clear()
+    syscalls_and_memory.find.cache_clear()
 
 
 @pytest.mark.usefixtures("without_perf")
@@ -118,7 +118,7 @@ def test_what_was_left_out_says_so(tmp_path: Path) -> None:
         (each.cells[0].calls_missing, each.architectures[0].idle_missing) for each in (quick, late)
     ]
     assert told[0] == ("--quick leaves it out",) * 2
-    if deep.events():
+    if syscalls_and_memory.events():
         assert told[1] == ("there was no time left for it",) * 2
 
 
@@ -140,11 +140,11 @@ def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:
 def test_locust_finds_a_wrong_answer_and_one_that_never_comes() -> None:
     with Process([sys.executable, str(ODD), "hello"]) as process:
         url = f"http://{process.wait_until_listening()}"
-        found = drive_locust(Turn(f"{url}/hello", b"Hello, world?\n", 2, 1.0), lambda: None)
+        found = drive_locust(Trial(f"{url}/hello", b"Hello, world?\n", 2, 1.0), lambda: None)
     assert found.wrong["body"] > 0
     assert found.wrong == {"body": found.answered}, "none of them was asked for"
     nobody = f"http://127.0.0.1:{free_port()}"
-    found = drive_locust(Turn(f"{nobody}/hello", b"", 2, 0.5), lambda: None)
+    found = drive_locust(Trial(f"{nobody}/hello", b"", 2, 0.5), lambda: None)
     assert found.answered == 0
     assert sum(found.errors.values()) > 0
 
@@ -153,14 +153,16 @@ def test_what_perf_writes_is_read() -> None:
     text = (
         "# started\n\n600,,syscalls:sys_enter_recvfrom,1,100.00,,\n3,,syscalls:sys_enter_close,,,\n"
     )
-    counts = deep.read_perf(text + "<not counted>,,syscalls:sys_enter_read,0,0.00,,\n")
+    counts = syscalls_and_memory.read_perf(
+        text + "<not counted>,,syscalls:sys_enter_read,0,0.00,,\n"
+    )
     assert counts == {"recvfrom": 600, "close": 3}
-    assert deep.per_request(counts, 300) == {"recvfrom": 2.0}
-    assert deep.per_request(counts, 0) == {}
+    assert syscalls_and_memory.per_request(counts, 300) == {"recvfrom": 2.0}
+    assert syscalls_and_memory.per_request(counts, 0) == {}
 
 
 def test_what_wrk_writes_is_read() -> None:
-    turn = Turn("http://127.0.0.1:1/hello", b"", 8, 1.0)
+    turn = Trial("http://127.0.0.1:1/hello", b"", 8, 1.0)
     line = {
         "requests": 2000, "duration": 500000, "connect": 1, "read": 0, "write": 0, "status": 3,
         "timeout": 2, "p50": 100, "p90": 200, "p99": 1500, "p999": 3000, "max": 4000,
@@ -178,16 +180,14 @@ def test_what_wrk_writes_is_read() -> None:
 def test_the_time_of_the_last_answer_is_not_held_against_a_rate(tmp_path: Path) -> None:
     with ExitStack() as stack:
         running = odd("delay").start(RunDir(tmp_path), 1, stack)
-        turn = Turn(running.url + "/", b"Hello, world!\n", 1, 0.2, rate=5.0)
+        turn = Trial(running.url + "/", b"Hello, world!\n", 1, 0.2, rate=5.0)
         found, _ = drive(turn, lambda: None)
     assert found.answered == 1
     assert found.seconds > 0.19, "it was answered after 200 ms or more, of 200"
     assert found.rate == pytest.approx(5.0, rel=0.05)
 
 
-def test_an_open_loop_goes_to_shares_of_the_peaks_it_finds(
-    tmp_path: Path, floor: Contestant
-) -> None:
+def test_an_open_loop_goes_to_shares_of_the_peaks_it_finds(tmp_path: Path, floor: Target) -> None:
     told: list[str] = []
     plan = replace(open_loop(rounds=2), routes={name: ROUTES[name] for name in ("hello", "wait")})
     names = ("epoll-lt", "select")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.compare.drive.levels import CLOSED
-from lab.compare.judge.rank_changes import Turned, Where, repeats
+from lab.compare.judge.rank_changes import RankChange, Where, repeats
 from lab.compare.result import Place, Result, Standing, from_json, to_json
 from tests.lab.compare.sample import SAMPLE
 from tests.support.lab import Lab
@@ -30,7 +30,7 @@ def test_a_tie_contradicts_nothing() -> None:
 
 def test_two_orders_are_told_once_with_the_more_frequent_first() -> None:
     found = repeats([run("a", "b"), run("b", "a"), run("b", "a")])
-    assert found.turned == [Turned(WHERE, "b", "a", 2, 1)]
+    assert found.turned == [RankChange(WHERE, "b", "a", 2, 1)]
     assert found.pairs == 1
     (even,) = repeats([run("a", "b"), run("b", "a")]).turned
     assert (even.ahead, even.behind) == (1, 1)

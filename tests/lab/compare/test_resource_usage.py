@@ -14,7 +14,7 @@ import pytest
 from chainlab.transport import Address
 from lab.chain.processes import start_part
 from lab.chain.rundir import Part, RunDir
-from lab.compare.measure import resource_usage as footprint
+from lab.compare.measure import resource_usage
 from tests.support.processes import Process, wait_until
 
 CLIENTS: Final = 20
@@ -36,9 +36,9 @@ time.sleep(600)
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that the other tests keep from the CPU for a moment has not settled."""
-    monkeypatch.setattr(footprint, "PATIENCE", 60.0)
-    monkeypatch.setattr(footprint, "_STEADY", 0.5)
-    monkeypatch.setattr(footprint, "_RESIGNED", 2.0)
+    monkeypatch.setattr(resource_usage, "PATIENCE", 60.0)
+    monkeypatch.setattr(resource_usage, "_STEADY", 0.5)
+    monkeypatch.setattr(resource_usage, "_RESIGNED", 2.0)
 
 
 @contextmanager
@@ -53,30 +53,30 @@ def slow(clients: str) -> Iterator[tuple[Process, Part, int]]:
 
 def test_a_server_has_settled_when_it_has_taken_its_clients() -> None:
     with slow(str(CLIENTS)) as (process, part, port):
-        assert footprint.settle([part], port)
-        assert footprint.waiting(part, port) == 0
+        assert resource_usage.settle([part], port)
+        assert resource_usage.waiting(part, port) == 0
         assert psutil.Process(process.pid).num_threads() == 1 + CLIENTS
 
 
 def test_a_server_that_takes_no_more_has_settled_too() -> None:
     with slow("3") as (process, part, port):
-        assert footprint.settle([part], port)
-        assert footprint.waiting(part, port) == CLIENTS - 3
+        assert resource_usage.settle([part], port)
+        assert resource_usage.waiting(part, port) == CLIENTS - 3
         assert psutil.Process(process.pid).num_threads() == 1 + 3
 
 
 def test_the_wait_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(footprint, "PATIENCE", 0.5)
+    monkeypatch.setattr(resource_usage, "PATIENCE", 0.5)
     with slow("3") as (_, part, port):
-        assert not footprint.settle([part], port)
+        assert not resource_usage.settle([part], port)
 
 
 def test_nobody_waits_for_a_server_that_is_gone() -> None:
     with slow("0") as (_, part, port):
         pass
     assert part.process is None
-    assert footprint.settle([part], port)
-    assert footprint.used(part) is None
+    assert resource_usage.settle([part], port)
+    assert resource_usage.used(part) is None
 
 
 @contextmanager
@@ -97,20 +97,20 @@ def spinning(folder: Path) -> Iterator[Part]:
 
 def test_a_footprint_grows_and_ends(tmp_path: Path) -> None:
     with spinning(tmp_path) as part:
-        before = footprint.used(part)
+        before = resource_usage.used(part)
         deadline = time.monotonic() + 20
-        after = footprint.used(part)
+        after = resource_usage.used(part)
         while after and before and after.seconds < before.seconds + 0.05:
             assert time.monotonic() < deadline
-            after = footprint.used(part)
+            after = resource_usage.used(part)
         assert before is not None
         assert after is not None
-        cost = footprint.cost(before, after, 1000)
+        cost = resource_usage.cost(before, after, 1000)
         assert cost is not None
         spent = (after.seconds - before.seconds) * 1000
         assert cost.user_us + cost.kernel_us == pytest.approx(spent)
         assert cost.threads == 1
-        assert footprint.cost(before, after, 0) is None
-        assert footprint.cost(after, before, 1000) is None
-    assert footprint.used(part) is None
-    assert footprint.cost(before, None, 1000) is None
+        assert resource_usage.cost(before, after, 0) is None
+        assert resource_usage.cost(after, before, 1000) is None
+    assert resource_usage.used(part) is None
+    assert resource_usage.cost(before, None, 1000) is None

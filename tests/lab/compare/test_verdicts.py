@@ -18,9 +18,9 @@ from lab.chain.processes import family_of
 from lab.chain.rundir import LabError, RunDir
 from lab.compare.drive.levels import CLOSED, SHARES, level_of
 from lab.compare.drive.session import Session
-from lab.compare.drive.targets import Contestant, Running
+from lab.compare.drive.targets import Instance, Target
 from lab.compare.judge.ranking import standings
-from lab.compare.measure import resource_usage as footprint
+from lab.compare.measure import resource_usage
 from lab.compare.settings import ROUTES
 from tests.lab.compare.comparing import (
     backend,
@@ -82,13 +82,13 @@ def test_whatever_is_wrong_with_an_answer(
 def test_a_back_end_that_dies_behind_its_front(tmp_path: Path) -> None:
     chain = backend("fcgi-worker")
 
-    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Running:
+    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Instance:
         running = chain.start(run_dir, workers, stack)
         for process in family_of(running.parts["back"])[::-1]:
             process.kill()
         return running
 
-    dead = Contestant(chain.described, start)
+    dead = Target(chain.described, start)
     (cell,) = compare(tmp_path, settings(rounds=2), dead).cells
     assert cell.verdict == "wrong-answers", "the front answers in its place"
     assert re.search("status 50[234] in place of 200", check_of(cell, "answers").evidence)
@@ -113,7 +113,7 @@ def test_clients_who_get_no_connection(tmp_path: Path) -> None:
 def test_a_server_that_takes_its_clients_too_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(footprint, "PATIENCE", 0.1)  # shorter than it must be quiet
+    monkeypatch.setattr(resource_usage, "PATIENCE", 0.1)  # shorter than it must be quiet
     (cell,) = compare(tmp_path, settings(), backend("iterative")).cells
     assert not cell.rounds[0].settled
     assert "still starting when the load began, in 1 of 1 rounds" in cell.notes
@@ -175,8 +175,8 @@ def test_latency_that_is_another_in_each_round(tmp_path: Path) -> None:
     assert cell.verdict != "valid"
 
 
-def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, floor: Contestant) -> None:
-    fast = Contestant(described("fast"), floor.start)
+def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, floor: Target) -> None:
+    fast = Target(described("fast"), floor.start)
     slow = replace(odd("delay"), described=described("slow"))  # in the null server's place
     (cell,) = compare(tmp_path, settings(rounds=5), fast, null=slow).cells
     check = check_of(cell, "generator")
@@ -186,8 +186,8 @@ def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, floor: Conte
     assert [each.places for each in standings([cell]) if each.metric == "throughput"] == [[]]
 
 
-def test_the_null_server_is_its_own_ceiling(tmp_path: Path, floor: Contestant) -> None:
-    target = Contestant(described("floor"), floor.start)
+def test_the_null_server_is_its_own_ceiling(tmp_path: Path, floor: Target) -> None:
+    target = Target(described("floor"), floor.start)
     result = compare(tmp_path, settings(), target, null=floor)
     check = check_of(result.cells[0], "generator")
     assert check.numbers["ceiling"] == result.ceilings[0].rate.median > 0
@@ -203,11 +203,11 @@ def test_a_peak_that_is_the_generators_own(tmp_path: Path) -> None:
 
 
 def test_who_cannot_run_is_told_and_costs_nobody_else(tmp_path: Path) -> None:
-    def refuse(_run_dir: RunDir, _workers: int, _stack: ExitStack) -> Running:
+    def refuse(_run_dir: RunDir, _workers: int, _stack: ExitStack) -> Instance:
         raise LabError("it fell over")
 
-    missing = Contestant(described("missing", "it is not installed"), refuse)
-    broken = Contestant(described("broken"), refuse)
+    missing = Target(described("missing", "it is not installed"), refuse)
+    broken = Target(described("broken"), refuse)
     result = compare(tmp_path, settings(), missing, broken, backend("epoll-lt"))
     cells = by_name(result)
     assert cells["missing"].verdict == cells["broken"].verdict == "unavailable"
@@ -221,12 +221,12 @@ def test_who_cannot_run_is_told_and_costs_nobody_else(tmp_path: Path) -> None:
 def test_who_falls_over_after_five_good_rounds(tmp_path: Path) -> None:
     able, starts = backend("epoll-lt"), count()
 
-    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Running:
+    def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Instance:
         if next(starts) == 5:
             raise LabError("it fell over")
         return able.start(run_dir, workers, stack)
 
-    tired = Contestant(able.described, start, resident=False)  # it is started for each round
+    tired = Target(able.described, start, resident=False)  # it is started for each round
     (cell,) = compare(tmp_path, settings(rounds=7), tired).cells
     assert len(cell.rounds) == 5
     assert cell.verdict == "errors"
@@ -245,7 +245,7 @@ def test_what_only_the_witness_sees(tmp_path: Path) -> None:
 
 
 def test_the_null_server_is_no_measure_of_a_rate_that_all_keep(
-    tmp_path: Path, floor: Contestant
+    tmp_path: Path, floor: Target
 ) -> None:
     (cell,) = compare(tmp_path, open_loop(100.0), backend("epoll-lt"), null=floor).cells
     check = check_of(cell, "generator")
