@@ -76,7 +76,7 @@ def watch(question: Question, lanes: Sequence[Watched], *, strace: bool) -> Seen
         if strace:
             seen.missing += _unknown(lanes)
             for lane_id, place, leader in _leaders(lanes, question, client):
-                agent = _try(stack, seen, place, "system_calls", leader)
+                agent = _try(stack, seen, place, "strace", leader)
                 if agent is not None:
                     traces[lane_id] = agent
                     seen.processes[lane_id] = tuple(

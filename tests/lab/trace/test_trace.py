@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from lab.chain.backends import BACKENDS
-from lab.trace.agents import capture
-from lab.trace.agents import strace as system_calls
+from lab.trace.agents import capture, strace
 from lab.trace.terminal import WIDTH
 from tests.support.lab import Lab
 from tests.support.peers import need
@@ -24,7 +23,7 @@ from tests.support.peers import need
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(
-        bool(refused := capture.refusal() or system_calls.refusal()) or not shutil.which("strace"),
+        bool(refused := capture.refusal() or strace.refusal()) or not shutil.which("strace"),
         reason=refused[0] if refused else "strace is not installed: sudo apt install strace",
     ),
 ]
