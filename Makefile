@@ -8,10 +8,10 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELF   := $(PIP) --no-deps --no-build-isolation --editable .
 PYTEST := $(BIN)/pytest -n $(shell expr 2 \* $$(nproc))   # twice the cores: many tests wait
 
-.PHONY: help setup demo test check bench standings lock clean
+.PHONY: help setup demo test test-all lint check bench standings lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 # Installs again only when a lock, the project's own metadata or the C extension changed.
 $(READY): requirements.lock requirements-otlp.lock requirements-bjoern.lock pyproject.toml $(wildcard servers/c_extension/*.[ch])
@@ -33,16 +33,21 @@ demo: setup ## start the chain, show one request, load every back end, swapping 
 	@echo "demo: the chain on real traffic"
 	@$(BIN)/lab demo
 
-test: setup ## run the whole test suite
-	@echo "test: the whole suite; what this machine lacks is skipped with its reason"
+test: setup ## run the essential tests of every room
+	@echo "test: the essential tests; what this machine lacks is skipped with its reason"
+	@$(PYTEST) -m "not long"
+
+test-all: setup ## run every test: all architectures, chains, containers, comparisons
+	@echo "test-all: every test; what this machine lacks is skipped with its reason"
 	@$(PYTEST)
 
-check: setup ## ruff, mypy --strict, then the tests
-	@echo "check: style, types, tests"
+lint: setup ## ruff and mypy --strict
+	@echo "lint: style and types"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(PYTEST)
+
+check: lint test ## lint, then the essential tests
 
 bench: setup ## CPU microseconds per request beside the real peers, interleaved
 	@echo "bench: gateway beside nginx, worker beside php-fpm, every architecture beside the floor"

@@ -59,6 +59,10 @@ def main() -> None:
     """
     for number in INTERRUPTS[1:]:
         signal.signal(number, _interrupt)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # A background job goes on ignoring Ctrl-C, but what it starts must not: exec resets a
+        # handler to the default, and would keep SIG_IGN.
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -1,9 +1,15 @@
 """The options of the whole suite; pytest wants them in the conftest that it loads first."""
 
+import signal
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+
+# `nohup make test &` starts pytest with SIGINT ignored, and a child would inherit that: a program
+# that the tests interrupt would not notice. A handler is reset to the default by exec.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import AnyStr, Final
 
 import psutil
 
@@ -155,6 +155,27 @@ def _claim(port: int) -> bool:
         return False
     _claims.append(claim)
     return True
+
+
+def end(process: "subprocess.Popen[AnyStr]", patience: float = 5.0) -> tuple[AnyStr, AnyStr]:
+    """End a program that stops cleanly at SIGINT; return what it wrote to its pipes.
+
+    A SIGINT that arrives before the program has its handler is lost where SIGINT was inherited as
+    ignored, so SIGINT is sent twice, then SIGTERM, then SIGKILL. `patience` (seconds) is how long
+    the program may take to write its results.
+    """
+    for number, seconds in (
+        (signal.SIGINT, min(1.0, patience)),
+        (signal.SIGINT, patience),
+        (signal.SIGTERM, 3.0),
+    ):
+        process.send_signal(number)
+        try:
+            return process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            continue
+    process.kill()
+    return process.communicate()
 
 
 def stop_part(part: Part, grace: float = GRACE) -> None:

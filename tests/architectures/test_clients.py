@@ -110,7 +110,7 @@ def wait_for_the_end(client: RawClient, what: str) -> bytes:
     return gathered
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_slow_clients_are_timed_out_while_others_are_served() -> None:
     """All architectures at one time, because it takes each of them ten seconds."""
     with contextlib.ExitStack() as stack:

@@ -38,8 +38,15 @@ def skip_without(backend: str, front: str) -> None:
         pytest.skip("nginx is not installed: sudo apt install nginx-light")
 
 
+ESSENTIAL = {"fcgi-worker", "php-fpm", "flup-fork", "epoll-lt"}
+"""Back ends whose chains `make test` tries."""
+
+
 @pytest.mark.parametrize("front", ["gateway", "nginx"])
-@pytest.mark.parametrize("backend", list(BACKENDS))
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(name, marks=() if name in ESSENTIAL else pytest.mark.long) for name in BACKENDS],
+)
 def test_every_chain_keeps_the_contract(lab: Lab, front: str, backend: str) -> None:
     skip_without(backend, front)
     address = lab.up("--front", front, "--backend", backend)
@@ -52,7 +59,7 @@ def who_answers(address: str) -> str:
         return str(json.load(answer)["architecture"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)  # ten swaps and more, each with the contract asked before
 @pytest.mark.parametrize("family", get_args(Family))
 def test_swaps_through_a_family_under_load_fail_no_request(lab: Lab, family: str) -> None:

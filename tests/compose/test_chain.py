@@ -24,7 +24,7 @@ from tests.support.load import Load
 from tests.support.processes import wait_until
 from tests.support.timing import server_timing
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.compose, pytest.mark.timeout(900)]
 
 HELLO = b"Hello, world!\n"
 SWAPS = ("epoll-et", "io-uring", "thread-pool", "php-fpm", "asyncio", "flup-fork", "fcgi-worker")

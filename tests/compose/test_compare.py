@@ -21,7 +21,7 @@ from lab.compare.result import Result, from_json
 from tests.support.compose import ROOT, Compose
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.compose, pytest.mark.timeout(900)]
 
 SHORT = ("--docker", "--quick", "--rounds", "1", "--duration", "0.3", "--connections", "2")
 

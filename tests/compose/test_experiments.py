@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.compose import Compose
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.compose, pytest.mark.timeout(900)]
 
 RUN = ("run", "--rm", "--no-TTY")
 RIGHTS = (

@@ -9,7 +9,7 @@ from tests.support.compose import ROOT, Compose
 from tests.support.load import Load
 from tests.support.processes import wait_until
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.compose, pytest.mark.timeout(900)]
 
 PATIENCE = 120.0  # seconds for a task to run; what it waits for restarts it
 

@@ -75,7 +75,7 @@ def test_one_that_is_killed_says_by_which_signal() -> None:
     assert "SIGSEGV" in told(outcome)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_that_hangs_is_stopped_with_all_it_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     outcome = run("hang", str(pid_file), seconds=10)

@@ -13,6 +13,8 @@ from experiments.catalogue import CLAIMS, MODULES, find
 from experiments.frame import CONFIRMED, NOT_MEASURED, REFUTED
 from experiments.outcome import Outcome
 
+pytestmark = pytest.mark.long
+
 PROMISED = {
     **{claim: [CONFIRMED] for claim in ["K1", "E1", "E2", "E6", "E8", "E10", "E14"]},
     "K5": [CONFIRMED] * 4,
@@ -46,7 +48,7 @@ SLOW = {"M4", "E3"}
 
 
 def marked(claim: str) -> Any:
-    return pytest.param(claim, marks=pytest.mark.slow if claim in SLOW else ())
+    return pytest.param(claim, marks=pytest.mark.long if claim in SLOW else ())
 
 
 @pytest.mark.timeout(400)  # each bounds itself, S3 by the most

@@ -35,7 +35,7 @@ def seconds_of(client: Client) -> float:
     return time.perf_counter() - begin
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_thousand_idle_connections_and_a_busy_child(
     two_children: tuple[Process, Address], tmp_path: Path
 ) -> None:

@@ -335,7 +335,7 @@ REQUESTS: Final = (
 KINDS: Final = 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_is_flat_over_20000_requests() -> None:
     with running(SPECS["c-extension"]) as server:
 

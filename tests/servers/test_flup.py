@@ -157,7 +157,7 @@ def test_stop(name: str, number: signal.Signals, tmp_path: Path) -> None:
         assert not Path(address.path).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", BOTH)
 def test_stop_cuts_what_would_take_a_minute(name: str, tmp_path: Path) -> None:
     with running(name, f"unix:{tmp_path}/s") as (server, address), Client(address) as busy:

@@ -51,7 +51,7 @@ def go(*arguments: str) -> str:
 
 
 @needs_go
-@pytest.mark.slow
+@pytest.mark.long
 def test_its_own_tests() -> None:
     said = go("go", "test", "./...")
     assert all(f"chainlab/{name}" in said for name in ("web", "app", "host", "cmd/go-http"))
@@ -84,7 +84,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @needs_go
-@pytest.mark.slow
+@pytest.mark.long
 def test_build_is_quiet_when_there_is_nothing_to_do(
     module: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,7 +143,7 @@ def test_stop(number: signal.Signals, tmp_path: Path) -> None:
         assert "Traceback" not in process.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stop_cuts_what_would_take_a_minute(tmp_path: Path) -> None:
     with running(f"unix:{tmp_path}/s") as (process, address):
         with connect(address) as slow, connect(address) as waiting:

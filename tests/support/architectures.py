@@ -19,7 +19,18 @@ from tests.support.processes import Process, wait_until
 HTTP = [spec for spec in SPECS.values() if spec.protocol == "http"]
 """Those that a client may ask straight."""
 
-each = pytest.mark.parametrize("spec", HTTP, ids=lambda spec: spec.name)
+ESSENTIAL = {
+    "prefork", "thread", "select", "epoll-lt", "epoll-et", "coroutine", "c-extension", "go",
+}  # fmt: skip
+"""Those that `make test` tries: one or two of each kind. `make test-all` tries all."""
+
+each = pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(spec, id=spec.name, marks=() if spec.name in ESSENTIAL else pytest.mark.long)
+        for spec in HTTP
+    ],
+)
 """Runs a test with each of them; one that cannot run here is skipped by `running`."""
 
 HELLO = b"Hello, world!\n"

@@ -12,7 +12,6 @@ CHROMIUM = shutil.which("chromium")
 
 needs_chromium = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: run sudo apt install chromium"),
-    pytest.mark.xdist_group("chromium"),
 ]
 """The marks of tests that open a page."""
 

@@ -15,11 +15,11 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGINT
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
 
+from lab.chain.processes import end
 from lab.compare.result import Cost, Latency, Round
 from loadtest import openloop
 from loadtest.openloop.plan import Plan
@@ -146,8 +146,7 @@ def _for_a_time(command: list[str], seconds: float) -> str:
         try:
             return process.communicate(timeout=seconds)[1]
         except subprocess.TimeoutExpired:
-            process.send_signal(SIGINT)
-            return process.communicate(timeout=_PATIENCE)[1]
+            return end(process, _PATIENCE)[1]
         except BaseException:
             process.kill()
             raise

@@ -22,13 +22,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from signal import SIGINT
 from typing import Final
 
 import psutil
 
 from chainlab.transport import parse_address
-from lab.chain.processes import family_of
+from lab.chain.processes import end, family_of
 from lab.chain.rundir import Part
 from lab.compare.drive.drivers import Trial, drive
 from lab.compare.drive.targets import Instance
@@ -110,12 +109,7 @@ class Counter:
 
     def stop(self) -> dict[str, int]:
         """End it; return calls by name, {} when it could not count."""
-        self._process.send_signal(SIGINT)
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, _PATIENCE)
         os.close(self._control)
         os.close(self._ack)
         try:

@@ -12,6 +12,8 @@ from lab.compare.bench import architectures
 from lab.compare.bench.architectures import Entry, measure, show
 from lab.compare.bench.stage import Cost, Stage
 
+pytestmark = pytest.mark.long
+
 
 def entry(name: str, *totals: float) -> Entry:
     return Entry(name, rounds=[Cost(total / 4, total * 3 / 4) for total in totals])

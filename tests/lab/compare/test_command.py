@@ -17,6 +17,8 @@ from tests.lab.compare.report_pages import sample
 from tests.support.lab import Lab
 from tests.support.processes import Process, wait_until
 
+pytestmark = pytest.mark.long
+
 
 def test_the_command_writes_draws_and_compares_a_file(tmp_path: Path) -> None:
     lab, file = Lab(tmp_path), tmp_path / "result.json"

@@ -32,6 +32,8 @@ from tests.lab.compare.comparing import (
 )
 from tests.support.processes import Process
 
+pytestmark = pytest.mark.long
+
 
 def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Target) -> None:
     names = ("epoll-lt", "fcgi-worker", "wsgiref", "busy-poll")

@@ -12,7 +12,7 @@ from tests.lab.compare.report_pages import many, sample
 from tests.lab.compare.report_pages import opened as opened_loop
 from tests.support.browser import Opened, needs_chromium, running_chromium
 
-pytestmark = needs_chromium
+pytestmark = [pytest.mark.long, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_an_open_loop_is_drawn(browser: Browser, tmp_path: Path) -> None:
     opened.context.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_thirty_six_architectures_are_drawn_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "many.html"
     write(many(4, ["hello", "json", "wait", "cpu"]), path)

@@ -33,6 +33,8 @@ from tests.lab.compare.comparing import (
     settings,
 )
 
+pytestmark = pytest.mark.long
+
 
 def test_a_server_that_answers_wrongly_once_in_a_thousand(tmp_path: Path) -> None:
     for rounds in (8, 32, 128):  # as many as it takes: a busy machine has few answers in a round

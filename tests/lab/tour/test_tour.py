@@ -61,7 +61,7 @@ def left_behind(folder: Path) -> list[str]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_runs_without_anybody_and_measures_its_answers(name: str, folder: Path) -> None:
     done = run(folder, name.lower())

@@ -14,6 +14,7 @@ CHROMIUM = shutil.which("chromium")
 REFUSED = capture.refusal()
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: run sudo apt install chromium"),
     pytest.mark.skipif(REFUSED is not None, reason=REFUSED[0] if REFUSED else ""),
     pytest.mark.timeout(300),
