@@ -46,6 +46,7 @@ _ENVIRON: Final[dict[str, object]] = {
     "SERVER_PORT": "80",
     "SERVER_PROTOCOL": "HTTP/1.0",
     "wsgi.version": (1, 0),
+    "fcgi_worker.server": "fcgi-worker",  # SERVER_SOFTWARE names the front end
     "wsgi.url_scheme": "http",
     "wsgi.multithread": False,
     "wsgi.multiprocess": True,

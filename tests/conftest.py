@@ -1,5 +1,6 @@
 """The options of the whole suite; pytest wants them in the conftest that it loads first."""
 
+import random
 import signal
 from typing import Any
 
@@ -10,6 +11,17 @@ from xdist.scheduler import LoadScopeScheduling
 # that the tests interrupt would not notice. A handler is reset to the default by exec.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw Hypothesis' seed here, so that it can be printed; xdist hands it to its processes."""
+    if config.option.hypothesis_seed is None and not hasattr(config, "workerinput"):
+        config.option.hypothesis_seed = str(random.randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"random tests: --hypothesis-seed={config.option.hypothesis_seed}"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

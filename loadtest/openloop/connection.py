@@ -37,7 +37,7 @@ def _cannot_receive(_size: int) -> bytes:
     raise CannotConnect(errno.ENOTCONN, "not connected")
 
 
-class Slot:
+class Connection:
     """A place for one connection, and for the one request that may run on it."""
 
     __slots__ = (

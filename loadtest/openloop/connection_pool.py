@@ -5,7 +5,7 @@ import time
 from collections import deque
 from typing import Final
 
-from loadtest.openloop.connection import Slot, kind_of
+from loadtest.openloop.connection import Connection, kind_of
 from loadtest.openloop.plan import Plan
 from loadtest.openloop.record import Record
 
@@ -13,15 +13,15 @@ IN: Final = select.EPOLLIN
 clock = time.monotonic
 
 
-class Places:
-    """The slots of one process, and the epoll that watches them."""
+class ConnectionPool:
+    """The connections of one process, and the epoll that watches them."""
 
-    def __init__(self, plan: Plan, part: int, record: Record) -> None:
-        count = plan.share(plan.connections, part)
-        self.slots = [Slot(plan.target, number) for number in range(count)]
-        self.idle = deque(self.slots)  # free; who was free longest is next
-        self.resting: list[Slot] = []  # free after the next tick
-        self.by_fd: dict[int, Slot] = {}
+    def __init__(self, plan: Plan, worker_id: int, record: Record) -> None:
+        count = plan.share(plan.connections, worker_id)
+        self.connections = [Connection(plan.target, number) for number in range(count)]
+        self.idle = deque(self.connections)  # free; who was free longest is next
+        self.resting: list[Connection] = []  # free after the next tick
+        self.by_fd: dict[int, Connection] = {}
         self.epoll = select.epoll()
         self._plan = plan
         self._record = record
@@ -29,36 +29,36 @@ class Places:
     @property
     def running(self) -> int:
         """How many requests are on their way."""
-        return len(self.slots) - len(self.idle) - len(self.resting)
+        return len(self.connections) - len(self.idle) - len(self.resting)
 
     def connect(self) -> None:
         """Open the kept connections, within the plan's timeout; failures are counted."""
         deadline = clock() + self._plan.timeout
-        for slot in self.slots if self._plan.keep else ():
+        for connection in self.connections if self._plan.keep else ():
             left = deadline - clock()
             if left <= 0:
                 self._record.unconnected["timeout"] += 1
                 continue
             try:
-                self.open(slot, left)
+                self.open(connection, left)
                 self._record.established += 1
             except OSError as error:
                 self._record.unconnected[kind_of(error)] += 1
 
-    def open(self, slot: Slot, seconds: float = 0.0) -> None:
-        """Connect a slot, or begin to; OSError when it cannot be."""
-        slot.open(seconds)
-        self.by_fd[slot.fd] = slot
-        self.epoll.register(slot.fd, IN)
+    def open(self, connection: Connection, seconds: float = 0.0) -> None:
+        """Connect a connection, or begin to; OSError when it cannot be."""
+        connection.open(seconds)
+        self.by_fd[connection.fd] = connection
+        self.epoll.register(connection.fd, IN)
         self._record.opened += 1
 
-    def shut(self, slot: Slot) -> None:
-        """Close a slot's connection, if there is one."""
-        self.by_fd.pop(slot.fd, None)
-        slot.close()
+    def shut(self, connection: Connection) -> None:
+        """Close a connection's connection, if there is one."""
+        self.by_fd.pop(connection.fd, None)
+        connection.close()
 
     def close(self) -> None:
         """Close everything."""
-        for slot in self.slots:
-            self.shut(slot)
+        for connection in self.connections:
+            self.shut(connection)
         self.epoll.close()

@@ -12,8 +12,8 @@ import select
 from typing import Final
 
 from loadtest.openloop.answer import Broken, Reader, judge
-from loadtest.openloop.connection import Slot, kind_of
-from loadtest.openloop.connection_pool import IN, Places, clock
+from loadtest.openloop.connection import Connection, kind_of
+from loadtest.openloop.connection_pool import IN, ConnectionPool, clock
 from loadtest.openloop.plan import Plan
 from loadtest.openloop.record import Record
 
@@ -24,9 +24,9 @@ _RECEIVE: Final = 65536
 class Exchanges:
     """What runs on the connections of one process."""
 
-    def __init__(self, plan: Plan, part: int) -> None:
+    def __init__(self, plan: Plan, worker_id: int) -> None:
         self.record = Record()
-        self.places = Places(plan, part, self.record)
+        self.pool = ConnectionPool(plan, worker_id, self.record)
         self.woke = 0.0  # when epoll last returned
         self.begun = 0.0
         self.last = 0.0  # seconds from the start to the last end of a request
@@ -34,68 +34,68 @@ class Exchanges:
         self._request = plan.request
         self._good = b""  # the last right answer, byte for byte
 
-    def start(self, slot: Slot, intended: float, now: float) -> None:
+    def start(self, connection: Connection, intended: float, now: float) -> None:
         """Send a request, or as much of it as goes."""
         record = self.record
         record.intended += 1
-        slot.intended, slot.busy = intended, True
-        if slot.freed > intended:
+        connection.intended, connection.busy = intended, True
+        if connection.freed > intended:
             record.waited += 1
-            record.lateness.add(now - slot.freed)
+            record.lateness.add(now - connection.freed)
         else:
             record.lateness.add(now - intended)
         try:
-            if slot.fd < 0:
-                self.places.open(slot)
-            sent = slot.send(self._request)
+            if connection.fd < 0:
+                self.pool.open(connection)
+            sent = connection.send(self._request)
         except BlockingIOError:  # connecting, or its buffer is full
             sent = 0
         except OSError as error:
-            self.fail(slot, kind_of(error))
+            self.fail(connection, kind_of(error))
             return
         record.sent += 1
         if sent < len(self._request):
-            slot.unsent = memoryview(self._request)[sent:]
-            self.places.epoll.modify(slot.fd, IN | OUT)
+            connection.unsent = memoryview(self._request)[sent:]
+            self.pool.epoll.modify(connection.fd, IN | OUT)
 
-    def send_rest(self, slot: Slot) -> None:
+    def send_rest(self, connection: Connection) -> None:
         """Go on sending, now that the connection takes more."""
-        if slot.unsent is None:
+        if connection.unsent is None:
             return
         try:
-            slot.unsent = slot.unsent[slot.send(slot.unsent) :] or None
+            connection.unsent = connection.unsent[connection.send(connection.unsent) :] or None
         except BlockingIOError:
             return
         except OSError as error:
-            self.fail(slot, kind_of(error))
+            self.fail(connection, kind_of(error))
             return
-        if slot.unsent is None:
-            self.places.epoll.modify(slot.fd, IN)
+        if connection.unsent is None:
+            self.pool.epoll.modify(connection.fd, IN)
 
-    def read(self, slot: Slot) -> None:
+    def read(self, connection: Connection) -> None:
         """Take what a connection has to say."""
         try:
-            data = slot.receive(_RECEIVE)
+            data = connection.receive(_RECEIVE)
         except BlockingIOError:
             return
         except OSError as error:
-            self._lost(slot, kind_of(error))
+            self._lost(connection, kind_of(error))
             return
-        if slot.busy:
-            if data == self._good and slot.reader is None and data:
-                self._done(slot)
+        if connection.busy:
+            if data == self._good and connection.reader is None and data:
+                self._done(connection)
             else:
-                self._look(slot, data)
+                self._look(connection, data)
         elif data:
-            self._wrong(slot, "framing", f"unasked: {len(data)} bytes: {data[:120]!r}")
-            self.places.shut(slot)
+            self._wrong(connection, "framing", f"unasked: {len(data)} bytes: {data[:120]!r}")
+            self.pool.shut(connection)
         else:
-            self._lost(slot, "closed")
+            self._lost(connection, "closed")
 
-    def _look(self, slot: Slot, data: bytes) -> None:
+    def _look(self, connection: Connection, data: bytes) -> None:
         """Take an answer apart, or a piece of one, and verify it when it is whole."""
-        first = slot.reader is None
-        reader = slot.reader or Reader()
+        first = connection.reader is None
+        reader = connection.reader or Reader()
         try:
             whole = reader.feed(data) if data else reader.eof()
         except Broken as error:
@@ -104,49 +104,49 @@ class Exchanges:
         else:
             if not whole:
                 if data:
-                    slot.reader = reader
+                    connection.reader = reader
                 else:
-                    self.fail(slot, "short" if reader.begun else "closed")
+                    self.fail(connection, "short" if reader.begun else "closed")
                 return
             kind, detail = judge(reader, self._plan.status, self._plan.expected)
         if kind:
-            self._wrong(slot, kind, detail)
+            self._wrong(connection, kind, detail)
         elif first and (reader.keeps or not self._plan.keep):
             self._good = data
         if not reader.keeps:
-            self.places.shut(slot)
-        self._done(slot)
+            self.pool.shut(connection)
+        self._done(connection)
 
-    def _wrong(self, slot: Slot, kind: str, detail: str) -> None:
-        where = f"connection {slot.number} after {clock() - self.begun:.3f} s"
+    def _wrong(self, connection: Connection, kind: str, detail: str) -> None:
+        where = f"connection {connection.number} after {clock() - self.begun:.3f} s"
         self.record.wrong_answer(kind, f"{where}: {detail}")
 
-    def _done(self, slot: Slot) -> None:
+    def _done(self, connection: Connection) -> None:
         """Count an answer, right or wrong, and free its connection."""
         now = clock()
-        slot.count += 1
-        self.record.answer(now - slot.intended)
-        slot.busy, slot.freed, slot.reader = False, self.woke, None
+        connection.count += 1
+        self.record.answer(now - connection.intended)
+        connection.busy, connection.freed, connection.reader = False, self.woke, None
         self.last = now - self.begun
-        if not self._plan.keep or slot.unsent is not None:
-            self.places.shut(slot)
-        self.places.idle.append(slot)
+        if not self._plan.keep or connection.unsent is not None:
+            self.pool.shut(connection)
+        self.pool.idle.append(connection)
 
-    def _lost(self, slot: Slot, kind: str) -> None:
+    def _lost(self, connection: Connection, kind: str) -> None:
         """The connection has ended, with a request on it or without."""
-        if slot.busy:
-            self.fail(slot, kind)
+        if connection.busy:
+            self.fail(connection, kind)
         else:
             self.record.closed_idle += 1
-            self.places.shut(slot)
+            self.pool.shut(connection)
 
-    def fail(self, slot: Slot, kind: str) -> None:
+    def fail(self, connection: Connection, kind: str) -> None:
         """Count a request that has no answer, at this moment; its connection is no use any more."""
         now = clock()
-        self.record.error(kind, now - slot.intended)
-        self.places.shut(slot)
-        slot.busy, slot.freed = False, now
+        self.record.error(kind, now - connection.intended)
+        self.pool.shut(connection)
+        connection.busy, connection.freed = False, now
         self.last = now - self.begun
         # A closed loop at a dead server would ask as fast as it is refused.
-        places = self.places
-        (places.resting if self._plan.rate is None else places.idle).append(slot)
+        pool = self.pool
+        (pool.resting if self._plan.rate is None else pool.idle).append(connection)

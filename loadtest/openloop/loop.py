@@ -31,34 +31,34 @@ _NEVER: Final = float("inf")
 class Loop:
     """One process's part of a plan."""
 
-    def __init__(self, plan: Plan, part: int) -> None:
-        self.exchanges = Exchanges(plan, part)
-        self.places = self.exchanges.places
+    def __init__(self, plan: Plan, worker_id: int) -> None:
+        self.exchanges = Exchanges(plan, worker_id)
+        self.pool = self.exchanges.pool
         self._timeout = plan.timeout
         self._duration = plan.duration
         self._open_loop = plan.rate is not None
-        self._times = schedule.times(plan, part)
+        self._times = schedule.times(plan, worker_id)
         self._period = 0.1 if plan.timeout >= 0.5 else 0.02  # seconds between ticks
         self._begun = self._due = self._tick = 0.0
 
     def run(self, begin: float) -> None:
         """Carry out the plan, which starts at `begin` of the monotonic clock."""
-        ours, places = self.exchanges, self.places
+        ours, pool = self.exchanges, self.pool
         self._begun = self._tick = ours.begun = begin
         self._advance()
-        while self._due < _NEVER or places.running:
+        while self._due < _NEVER or pool.running:
             now = clock()
             if now >= self._tick:
                 self._on_tick(now)
             self._send_due()
             for fd, event in self._wait():
-                slot = places.by_fd.get(fd)
-                if slot is None:
+                connection = pool.by_fd.get(fd)
+                if connection is None:
                     continue
                 if event & OUT:
-                    ours.send_rest(slot)
-                if event != OUT and slot.fd == fd:
-                    ours.read(slot)
+                    ours.send_rest(connection)
+                if event != OUT and connection.fd == fd:
+                    ours.read(connection)
                 self._send_due()
 
     def _advance(self) -> None:
@@ -66,7 +66,7 @@ class Loop:
 
     def _send_due(self) -> None:
         """Send what is due, while there are free connections."""
-        idle, start = self.places.idle, self.exchanges.start
+        idle, start = self.pool.idle, self.exchanges.start
         while idle and self._due <= (now := clock()):
             if self._open_loop:
                 start(idle.popleft(), self._due, now)
@@ -79,8 +79,8 @@ class Loop:
 
     def _wait(self) -> list[tuple[int, int]]:
         """Return what happened, at the latest when the next request is due or the tick is."""
-        epoll = self.places.epoll
-        due = self._due if self.places.idle else _NEVER
+        epoll = self.pool.epoll
+        due = self._due if self.pool.idle else _NEVER
         delay = min(due, self._tick) - clock()
         if delay > 0 and due < _NEVER:
             select.select((epoll,), (), (), delay)
@@ -91,16 +91,16 @@ class Loop:
 
     def _on_tick(self, now: float) -> None:
         """Give up what is too late, sent or not; let the failed try again."""
-        ours, places = self.exchanges, self.places
+        ours, pool = self.exchanges, self.pool
         ours.record.roll(now - self._begun)
-        for slot in places.slots:
-            if slot.busy and slot.intended + self._timeout <= now:
-                ours.fail(slot, "timeout")
+        for connection in pool.connections:
+            if connection.busy and connection.intended + self._timeout <= now:
+                ours.fail(connection, "timeout")
         while self._open_loop and self._due + self._timeout <= now:
             ours.record.intended += 1
             ours.record.error("unsent", now - self._due)
             self._advance()
-        places.idle.extend(places.resting)
-        places.resting.clear()
+        pool.idle.extend(pool.resting)
+        pool.resting.clear()
         while self._tick <= now:
             self._tick += self._period

@@ -115,6 +115,6 @@ class Plan:
         if getattr(self.expected, "__module__", "") == "__main__":
             raise PlanError("expected: a function of __main__; move it into a module")
 
-    def share(self, total: int, part: int) -> int:
-        """Return how many of `total` are process `part`'s."""
-        return total // self.processes + (part < total % self.processes)
+    def share(self, total: int, worker_id: int) -> int:
+        """Return how many of `total` are process `worker_id`'s."""
+        return total // self.processes + (worker_id < total % self.processes)

@@ -14,23 +14,23 @@ from itertools import islice, repeat
 from loadtest.openloop.plan import Plan
 
 
-def times(plan: Plan, part: int) -> Iterator[float]:
-    """Yield the intended times of process `part`."""
-    return islice(_unlimited(plan, part), plan.share(plan.limit, part))
+def times(plan: Plan, worker_id: int) -> Iterator[float]:
+    """Yield the intended times of process `worker_id`."""
+    return islice(_unlimited(plan, worker_id), plan.share(plan.limit, worker_id))
 
 
-def _unlimited(plan: Plan, part: int) -> Iterator[float]:
+def _unlimited(plan: Plan, worker_id: int) -> Iterator[float]:
     if plan.rate is None:
         return repeat(0.0)
     if plan.arrivals == "poisson":
-        seed = f"{plan.seed} {part} of {plan.processes}"
+        seed = f"{plan.seed} {worker_id} of {plan.processes}"
         return poisson(plan.rate / plan.processes, plan.duration, seed)
-    return constant(plan.rate, plan.duration, part, plan.processes)
+    return constant(plan.rate, plan.duration, worker_id, plan.processes)
 
 
-def constant(rate: float, duration: float, part: int, parts: int) -> Iterator[float]:
-    """Yield every `parts`-th time of a constant rate. Multiplied, not added up: no drift."""
-    for number in range(part, math.ceil(rate * duration - 1e-6), parts):
+def constant(rate: float, duration: float, worker_id: int, workers: int) -> Iterator[float]:
+    """Yield every `workers`-th time of a constant rate. Multiplied, not added up: no drift."""
+    for number in range(worker_id, math.ceil(rate * duration - 1e-6), workers):
         yield number / rate
 
 

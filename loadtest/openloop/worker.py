@@ -32,7 +32,7 @@ def main() -> int:
             return 1
         _wake_on_time()
         loop = Loop(plan, number)
-        loop.places.connect()
+        loop.pool.connect()
         gc.collect()
         gc.disable()  # nothing here makes cycles, and a collection is a pause
         pipe.send(True)
@@ -43,7 +43,7 @@ def main() -> int:
         pipe.send(_result(plan, number, loop, spent))
         with contextlib.suppress(EOFError):
             pipe.recv()  # connections stay until the caller has looked at the server
-        loop.places.close()
+        loop.pool.close()
     return 0
 
 
@@ -89,12 +89,12 @@ def _result(plan: Plan, number: int, loop: Loop, cpu: Cpu) -> Result:
         errors=dict(record.errors),
         wrong=dict(record.wrong),
         evidence=record.evidence,
-        connections=len(loop.places.slots),
+        connections=len(loop.pool.connections),
         established=record.established,
         unconnected=dict(record.unconnected),
         opened=record.opened,
         closed_idle=record.closed_idle,
-        per_connection=[slot.count for slot in loop.places.slots],
+        per_connection=[connection.count for connection in loop.pool.connections],
         cpu=[cpu],
         latency=record.latency.encode(),
         lateness=record.lateness.encode(),

@@ -124,6 +124,7 @@ class WsgiRequest:
         name: str = (
             self._environ.get(_ARCHITECTURE)
             or os.environ.get("CHAINLAB_ARCHITECTURE")
+            or self._environ.get("fcgi_worker.server")
             or self._environ.get("SERVER_SOFTWARE")
             or "unknown"
         )

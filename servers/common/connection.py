@@ -36,7 +36,7 @@ _NOW: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, so that a cu
 class Connection:
     """A client's connection; `sock` is nonblocking from here on."""
 
-    __slots__ = ("fd", "interest", "session", "sock")
+    __slots__ = ("fd", "interest", "pausing", "session", "sock")
 
     def __init__(self, sock: socket.socket, now: float, idle: float = IDLE) -> None:
         sock.setblocking(False)
@@ -46,6 +46,7 @@ class Connection:
         self.fd = sock.fileno()
         self.session = Session(client_of(sock), now, idle)
         self.interest = -1  # what the server waits for at present, in its own terms
+        self.pausing = False  # the timer of an application's pause runs
 
     @property
     def sending(self) -> bool:
@@ -92,7 +93,7 @@ class Connection:
             return WRITE
         except OSError:  # reset, or the client does not read any more
             return CLOSE
-        return AGAIN if self.sending else session.need
+        return session.need if session.need in (READ, WAIT, CLOSE) else AGAIN
 
     def _send_file(self, now: float) -> None:
         file = self.session.file

@@ -39,7 +39,7 @@ class EventServer(ABC):
         self._waker = Waker()
         self._connections: dict[int, Connection] = {}
         self._timers = Timers[Connection]()
-        self._again: list[Connection] = []  # those whose turn ended before their work
+        self._again: dict[Connection, None] = {}  # whose send budget ended before their work
         self._listening = False
         self._rest_until = 0.0
         self._swept = 0.0
@@ -93,14 +93,20 @@ class EventServer(ABC):
             self._add_pause(connection)
             self._watch(connection, WAIT)
         elif need == AGAIN:
-            self._again.append(connection)
+            self._again[connection] = None
         else:
             self._drop(connection)
 
     def _add_pause(self, connection: Connection) -> None:
-        """Resume it when its pause is over, counted from now: the time that the round began with
-        may be older than the request."""
-        self._timers.add(time.monotonic() + connection.session.pause, connection)
+        """Start the timer of the application's pause, once however often it is settled.
+
+        A connection in `_again` may be settled by an event first, and a second timer would resume
+        whatever the connection does by then. The pause counts from now: the time that the round
+        began with may be older than the request.
+        """
+        if not connection.pausing:
+            connection.pausing = True
+            self._timers.add(time.monotonic() + connection.session.pause, connection)
 
     def _drop(self, connection: Connection) -> None:
         if self._connections.get(connection.fd) is connection:
@@ -110,12 +116,13 @@ class EventServer(ABC):
 
     def _tick(self, now: float) -> float | None:
         """Do what is due; return the seconds until something is, None: the server has ended."""
-        again, self._again = self._again, []
+        again, self._again = self._again, {}
         for connection in again:
             if self._is_open(connection):
                 self._settle(connection, now)
         for connection in self._timers.due(now):
             if self._is_open(connection):
+                connection.pausing = False
                 connection.session.resume(now)
                 self._settle(connection, now)
         if now >= self._swept + _SWEEP:
