@@ -61,7 +61,7 @@ def load_application(name: str) -> "WSGIApplication":
     if not colon or not module_name or not path:
         raise ApplicationError(f"{name!r} is not module:callable, as myproject.wsgi:application")
     folder = str(Path.cwd())
-    if folder not in sys.path:
+    if sys.path[:1] != [folder]:  # before site-packages, whatever is installed there
         sys.path.insert(0, folder)
     found: object = importlib.import_module(module_name)
     for attribute in path.split("."):

@@ -1,5 +1,5 @@
 """`python -m lab`: the same as `lab`."""
 
-from lab.cli import main
+from lab.entry import main
 
-main(prog_name="lab")
+main()

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import asdict
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -25,6 +25,7 @@ from lab.chain.processes import INTERRUPTS, family_of, ignore_interrupts, reside
 from lab.chain.rundir import LabError, RunDir, State
 from lab.chain.verify import Verifier, choose
 from lab.chain.verify_table import result_row, watch
+from lab.claims import claims
 from lab.compare import bench as bench_module
 from lab.compare.commands import compare, diff
 from lab.compare.judge.agreement import standings
@@ -39,8 +40,29 @@ console = Console()
 in_containers = click.option("--docker", is_flag=True, help="In containers: docker-compose.yml.")
 
 
+SECTIONS: Final = {
+    "Run": ("up", "swap", "status", "verify", "load", "down", "demo"),
+    "Compare": ("compare", "diff", "standings", "bench"),
+    "Look inside": ("list", "trace", "doctor"),
+    "Learn": ("explain", "experiment", "tour"),
+}
+"""The commands as `lab --help` shows them."""
+
+
 class LabGroup(click.Group):
-    """Tells a LabError as one line and exit code 1."""
+    """Shows its commands by section, and a LabError as one line and exit code 1."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section of commands, each with the whole first sentence of its help."""
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                rows = [(name, self._purpose(ctx, name)) for name in names]
+                formatter.write_dl(rows, col_max=12)
+
+    def _purpose(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        assert command is not None
+        return (command.help or "").strip().partition("\n\n")[0].replace("\n", " ")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -72,7 +94,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 @main.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def list_parts(as_json: bool) -> None:
-    """List the fronts and back ends, what sets them apart, and what this machine lacks."""
+    """List all fronts and back ends, and what this machine lacks for them."""
     found = listing.rows()
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -144,7 +166,7 @@ def _stop_the_rest(run_dir: RunDir, state: State) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @in_containers
 def verify(name: str, as_json: bool, docker: bool) -> None:
-    """Ask back ends the application's contract, straight and through the gateway.
+    """Check back ends against the application's contract, directly and through the gateway.
 
     Exit code 1: one of them breaks it. What cannot run here is listed, not counted.
     """
@@ -165,15 +187,24 @@ def verify(name: str, as_json: bool, docker: bool) -> None:
 @main.command()
 @click.argument("name", metavar="ID")
 def explain(name: str) -> None:
-    """Explain one back end on one screen: its model, and the calls it makes, measured now."""
-    explain_module.run(console, find_backend(name))
+    """Explain an architecture (its model and the system calls it makes) or a claim (E10)."""
+    claim = claims().get(name.upper())
+    if claim is not None:
+        explain_module.show_claim(console, claim)
+    elif name in BACKENDS:
+        explain_module.run(console, find_backend(name))
+    else:
+        raise LabError(
+            f"{name!r} is neither an architecture nor a claim; `lab list` shows the architectures,"
+            f" the claims are {', '.join(claims())}"
+        )
 
 
 @main.command()
 @click.argument("backend", metavar="BACKEND")
 @in_containers
 def swap(backend: str, docker: bool) -> None:
-    """Put another back end into the running chain; no request fails."""
+    """Replace the back end of the running chain; no request fails."""
     if docker:
         from lab.chain.containers import commands as docker_commands
 
@@ -189,7 +220,7 @@ def swap(backend: str, docker: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @in_containers
 def status(as_json: bool, docker: bool) -> None:
-    """Show what runs; exit code 1 when no chain does."""
+    """Show the running chain; exit code 1 if there is none."""
     if docker:
         from lab.chain.containers import commands as docker_commands
 
@@ -224,7 +255,7 @@ def status(as_json: bool, docker: bool) -> None:
 @main.command()
 @in_containers
 def down(docker: bool) -> None:
-    """Stop the chain; what runs is finished first."""
+    """Stop the chain after its running requests have finished."""
     if docker:
         from lab.chain.containers import commands as docker_commands
 
@@ -240,7 +271,7 @@ def down(docker: bool) -> None:
 
 @main.command()
 def doctor() -> None:
-    """Show what this machine has and lacks, and what gets it."""
+    """Show what this machine has and lacks, and how to install what is missing."""
     table = Table("", "what", "found", "used by", "to get it", box=None, pad_edge=False)
     findings = examine()
     for finding in findings:
@@ -269,7 +300,7 @@ def load(
     users: int, rate: float, duration: int, routes: tuple[str, ...], shape: str | None,
     processes: int,
 ) -> None:  # fmt: skip
-    """Put locust on the running chain; every answer is verified. Exit code 1: some failed.
+    """Load the running chain with locust, which verifies every answer. Exit code 1: some failed.
 
     \b
     steady  all clients at once
@@ -294,7 +325,7 @@ def load(
 
 @main.command()
 def demo() -> None:
-    """Bring the chain up, show one request, load every back end, swapping under load."""
+    """Start the chain, show one request, then load it while every back end is swapped in."""
     os.environ.pop("CHAINLAB_RUN", None)  # it has a folder of its own
     sys.exit(demo_module.run(console))
 
@@ -305,7 +336,7 @@ def demo() -> None:
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True,
               help="Interleaved; medians are printed.")  # fmt: skip
 def bench(seconds: float, rounds: int) -> None:
-    """Measure CPU per request: ours beside nginx and php-fpm, every architecture beside a floor."""
+    """Measure CPU per request: ours against nginx and php-fpm, all against a floor."""
     sys.exit(bench_module.run(console, seconds, rounds))
 
 

@@ -9,12 +9,29 @@ from rich.text import Text
 
 from lab.chain.backends import Backend
 from lab.chain.rundir import LabError
+from lab.claims import Claim, experiment_of, shown_by
 from lab.trace import syscall_counts as system_calls
 
 WIDTH: Final = 100
 """Columns at most, on whatever terminal: a longer line is harder to read."""
 
 _LABEL: Final = 11  # columns before the text
+
+
+def show_claim(console: Console, claim: Claim) -> None:
+    """Print a claim of the notes, and where to see it."""
+    told = [Text.assemble((claim.id, "bold"), ", a claim of the notes (docs/claims.md)")]
+    measured = experiment_of(claim.id)
+    for label, text in (
+        ("notes say", claim.says),
+        ("run shows", claim.shown),
+        ("measure it", f"lab experiment {claim.id.lower()}" if measured else "lab tour"),
+        ("read", measured or "lab/tour"),
+        ("shown by", " ".join(shown_by(claim.id)) or "-"),
+    ):
+        told += _labelled(label, [text], min(console.width, WIDTH))
+    for line in told:
+        console.print(line, highlight=False)
 
 
 def run(console: Console, backend: Backend) -> None:

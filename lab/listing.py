@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any, Final, get_args
 
 from rich.console import Console, Group
+from rich.styled import Styled
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,10 @@ _DESCRIBED: Final = [f.name for f in fields(Spec) if f.name not in ("target", "p
 _LEGEND: Final = """
 → speaks FastCGI, the others HTTP. N is --workers. – cannot run here, the reason is above.
 lab explain NAME tells one of them; --json has everything."""
+
+
+WIDTH: Final = 100
+"""Columns at most, on whatever terminal."""
 
 
 def rows() -> list[Row]:
@@ -57,16 +62,16 @@ def _backend_row(backend: Backend) -> Row:
 
 
 def show(console: Console, listed: Iterable[Row]) -> None:
-    """Print two lines for each, its limit in the second, and what this machine lacks."""
+    """Print what each is, how it is built, and what this machine lacks; 100 columns at most."""
     listed = sorted(listed, key=_group)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
-    table.add_column(_columns("processes", "threads", "waits by"), ratio=1)
+    table.add_column(_columns("what it is: processes", "threads", "waits by"), ratio=1)
     for number, members in groupby(listed, key=_group):
         table.add_row(Text("front" if number < 0 else _FAMILIES[number], style="bold"))
         for row in members:
             table.add_row(_name(row), _what(row))
-    console.print(table)
+    console.print(table, width=min(console.width, WIDTH))
     for row in listed:
         if row["unavailable"]:
             console.print(Text.assemble((f"– {row['name']}", "yellow"), f": {row['unavailable']}"))
@@ -86,9 +91,7 @@ def _name(row: Row) -> Text:
 def _what(row: Row) -> Group:
     waits = ", ".join(filter(None, (row["multiplexer"], row["mode"]))) or "–"
     columns = _columns(row["processes"], row["threads"], waits)
-    if not row["limits"]:
-        return Group(columns)
-    return Group(columns, Text(row["limits"][0].partition(":")[0], style="dim"))
+    return Group(Text(row["title"]), Styled(columns, "dim"))
 
 
 def _columns(*cells: str) -> Table:

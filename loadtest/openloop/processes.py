@@ -42,12 +42,12 @@ def run(plan: Plan, mark: Callable[[], None] = lambda: None) -> Result:
         begin = time.monotonic() + _HEAD_START
         for pipe in pipes:
             pipe.send(begin)
-        parts = [pipe.receive(plan.duration + plan.timeout + _PATIENCE) for pipe in pipes]
+        results = [pipe.receive(plan.duration + plan.timeout + _PATIENCE) for pipe in pipes]
         mark()
-    return merge(parts)
+    return merge(results)
 
 
-class _Part:
+class _Worker:
     """One process; gone when the block ends."""
 
     def __init__(self, plan: Plan, number: int) -> None:
@@ -84,7 +84,7 @@ class _Part:
             raise DriverFailed(f"{self._name}: {message}")
         return message
 
-    def __enter__(self) -> "_Part":
+    def __enter__(self) -> "_Worker":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -1,7 +1,7 @@
-"""POSIX AIO by ctypes (man aio(7)): glibc's structures and its seven calls, five of them used.
+"""POSIX AIO with ctypes (man aio(7)): glibc's structures, and five of its seven calls.
 
-Below the interface glibc keeps threads: each operation under way on a socket sleeps in read(2) or
-write(2) in one of them. So the number of threads bounds the operations, and is set by aio_init.
+glibc implements the interface with threads: each operation in flight on a socket sleeps in read(2)
+or write(2) in a thread. The thread count, set by aio_init, limits the operations in flight.
 """
 
 import ctypes

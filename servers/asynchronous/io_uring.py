@@ -1,11 +1,11 @@
 """Completion instead of readiness: io_uring (M6).
 
-The server does not ask whether it may read; it says once what it wants, and finds the bytes in
-its memory when it looks. One request takes all connections (multishot accept), one for each
-connection takes all that it sends (multishot receive), into buffers that the kernel picks from a
-pool. One call hands over everything that was asked since the last, and sleeps for what is done:
-under load fewer calls than requests. In return a buffer belongs to the kernel while it works, and
-closing a socket does not end what is under way on it.
+The server does not ask whether it may read. It submits a request once, and the data is in its
+memory when the completion arrives. One multishot accept takes all connections; one multishot
+receive per connection takes all its data, into buffers that the kernel picks from a pool. A single
+system call submits all new requests and waits for completions, so under load there are fewer
+system calls than requests. In return, the kernel owns a buffer until the operation completes, and
+closing a socket does not end the operations in flight on it.
 """
 
 import errno
@@ -47,17 +47,23 @@ SPEC: Final = Spec(
     multiplexer="io_uring_enter",
     mode="completion, multishot",
     model=(
-        "Requests are written into a ring of shared memory: one accept for all",
-        "connections, one receive for all that a connection will send.",
-        "One call hands over what was asked and sleeps for what is done; the bytes",
-        "are in our memory by then.",
+        "Requests go into a ring in shared memory: one accept for all connections,",
+        "one receive for all the data of a connection.",
+        "One system call submits requests and waits for completions;",
+        "by then the data is already in our memory.",
     ),
-    sleeps=("in io_uring_enter(2), for all connections at once", "nowhere: it is done"),
-    good="many small operations: several for one system call",
-    bad="sandboxes: container runtimes forbid it by default",
+    sleeps=(
+        "in io_uring_enter(2), for all connections at once",
+        "nowhere: the data is already copied",
+    ),
+    good="many small operations: several per system call",
+    bad="sandboxes: container runtimes forbid io_uring by default",
     neighbours=("epoll-et", "posix-aio"),
     source="servers/asynchronous/io_uring.py",
-    limits=("a handler that computes holds up everybody", "Linux 6.0 or newer"),
+    limits=(
+        "a CPU-bound handler stalls every connection",
+        "Linux 6.0 or newer",
+    ),
     claims=("M6",),
     target="servers.asynchronous.io_uring:IoUring",
     probe=_without_io_uring,

@@ -1,9 +1,9 @@
-"""POSIX AIO (M6): the interface is asynchronous, and below it threads of the C library block.
+"""POSIX AIO (M6): an asynchronous interface on top of blocking C library threads.
 
-aio_read returns at once; the loop sleeps in aio_suspend for all operations together, and what is
-done has been copied already. But the kernel knows nothing of it: a thread sleeps in read for each
-silent client, so this costs what a thread for each connection costs, and a switch more. There is no
-aio_accept; a thread of ours accepts, and wakes the loop by the pipe that it reads from.
+aio_read returns at once; the loop sleeps in aio_suspend for all operations, and a completed read
+has already been copied. The kernel is not involved: one thread sleeps in read for each silent
+client, so the cost is that of one thread per connection plus an extra context switch. There is no
+aio_accept; a thread of ours accepts and wakes the loop through the pipe that the loop reads.
 """
 
 import os
@@ -23,23 +23,23 @@ from servers.common.spec import Options, Spec
 
 SPEC: Final = Spec(
     name="posix-aio",
-    title="aio_read and aio_write, by threads of the C library",
+    title="aio_read and aio_write, on C library threads",
     family="asynchronous",
     processes="one",
-    threads="one, and the C library's: one for each operation under way",
+    threads="one, plus a C library thread per operation in flight",
     multiplexer="aio_suspend",
     mode="completion",
     model=(
-        "aio_read returns at once; a thread of the C library sleeps in read for it.",
-        "aio_suspend sleeps until one of the operations is done, and the list is walked.",
-        "The interface is asynchronous, what is below it blocks.",
+        "aio_read returns immediately; a C library thread sleeps in read for it.",
+        "aio_suspend sleeps until an operation completes; the server then scans the list.",
+        "The interface is asynchronous; its implementation blocks.",
     ),
     sleeps=("in aio_suspend(3); a library thread sleeps in recv", "a library thread copies"),
-    good="showing that an interface and a mechanism are two things",
-    bad="sockets: a thread for each silent client, and a switch for each read",
+    good="showing that an asynchronous interface can hide a blocking mechanism",
+    bad="sockets: a thread per silent client, and a context switch per read",
     neighbours=("io-uring", "thread-pool"),
     source="servers/asynchronous/posix_aio.py",
-    limits=("at most 256 connections: each waits in a thread",),
+    limits=("at most 256 connections: each occupies a thread",),
     claims=("M6",),
     target="servers.asynchronous.posix_aio:PosixAio",
 )

@@ -1,11 +1,11 @@
-"""io_uring by raw system calls (man io_uring(7)): two rings of memory shared with the kernel.
+"""io_uring with raw system calls (man io_uring(7)): two rings in memory shared with the kernel.
 
-Requests are written into the submission ring, io_uring_enter(2) hands over all of them in one call
-and waits, and what is done stands in the completion ring, read without any call. Received bytes
-come in buffers of a third ring, which the kernel takes them from when data are there: a connection
-that is silent holds no buffer.
+Requests are written to the submission ring; one io_uring_enter(2) submits them all and waits.
+Completions are read from the completion ring without a system call. Received data arrives in
+buffers from a third ring, which the kernel takes only when data is there: a silent connection holds
+no buffer.
 
-Single-threaded use only: then the system call is all the memory barrier that is needed.
+For single-threaded use only: the system call is then the only memory barrier needed.
 """
 
 import ctypes

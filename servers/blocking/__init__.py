@@ -1,1 +1,1 @@
-"""Architectures in which each connection has a process or a thread that sleeps with it."""
+"""Architectures in which each connection occupies a process or thread that blocks on it."""

@@ -1,8 +1,8 @@
-"""Forked children: started, reaped in a loop, told to stop, and never left behind.
+"""Forked children: start, reap and stop them, and leave none behind.
 
-Several children may end while one SIGCHLD is pending, because signals of a kind are not queued:
-so each look reaps until there is none left (man waitpid(2)). A child dies with its parent
-(PR_SET_PDEATHSIG), whatever ends that.
+Several children may exit while one SIGCHLD is pending, because pending signals of one number are
+not queued; so `reap` loops until no exited child is left (man waitpid(2)). PR_SET_PDEATHSIG kills
+the children when the parent dies for any reason.
 """
 
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger("servers")
 
 
 class Children:
-    """The living children of this process that were started here."""
+    """The running children started through this object."""
 
     def __init__(self) -> None:
         self._started: dict[int, float] = {}  # by pid
@@ -55,7 +55,7 @@ class Children:
             os._exit(code)
 
     def reap(self) -> dict[int, float]:
-        """Collect all that have ended; return by pid how many seconds each lived."""
+        """Reap all exited children; return each child's lifetime in seconds, by pid."""
         lived: dict[int, float] = {}
         while True:
             try:
@@ -67,7 +67,7 @@ class Children:
             lived[pid] = time.monotonic() - self._started.pop(pid, 0.0)
 
     def stop(self, wait: Callable[[float], object]) -> None:
-        """Tell them to finish, for GRACE seconds, then kill; `wait(seconds)` ends on SIGCHLD."""
+        """Send SIGTERM, SIGKILL after GRACE seconds; `wait(seconds)` returns early on SIGCHLD."""
         deadline = time.monotonic() + GRACE
         self._tell(signal.SIGTERM)
         self.reap()

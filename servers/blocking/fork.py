@@ -1,9 +1,9 @@
-"""A process for each connection (S6): the server of UNIX's first decades.
+"""One process per connection (S6): the classic UNIX server.
 
-The parent sleeps in accept and forks; the child serves its one client and ends, and has the
-machine's protection around it: what it breaks, it alone breaks. A fork costs a few hundred
-microseconds of page tables, so it pays only where connections live long. The parent reaps its
-dead on SIGCHLD, in a loop, because signals of a kind are not queued.
+The parent sleeps in accept and forks; the child serves one client and exits. A crash or a leak in
+a child affects only its own client. A fork costs a few hundred microseconds of page-table work, so
+this pays off only for long-lived connections. The parent reaps children in a loop on SIGCHLD,
+because pending signals of the same number are not queued.
 """
 
 import errno
@@ -19,22 +19,25 @@ from servers.common.spec import Options, Spec
 
 SPEC: Final = Spec(
     name="fork",
-    title="a process for each connection",
+    title="one process per connection",
     family="blocking",
-    processes="a parent, and a child for each connection",
+    processes="a parent, and one child per connection",
     threads="one",
     model=(
-        "The parent sleeps in accept and forks for each connection.",
-        "The child serves that one client, blocking, and ends.",
-        "The kernel sends SIGCHLD; the parent reaps in a loop, because",
-        "signals of one kind are not queued.",
+        "The parent sleeps in accept and forks a child for each connection.",
+        "The child serves that client with blocking calls, then exits.",
+        "On SIGCHLD the parent reaps children in a loop: pending signals of one",
+        "number are not queued.",
     ),
-    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
-    good="few, long connections; handlers that must not harm each other",
-    bad="many short connections: each pays for a fork and an exit",
+    sleeps=(
+        "in recv(2)",
+        "in recv(2), while the kernel copies the data",
+    ),
+    good="few, long-lived connections; handlers that need isolation from each other",
+    bad="many short connections: each costs a fork and an exit",
     neighbours=("iterative", "prefork", "thread"),
     source="servers/blocking/fork.py",
-    limits=("at most 512 children at one time",),
+    limits=("at most 512 children at a time",),
     claims=("S6", "M1", "K3"),
     target="servers.blocking.fork:Fork",
 )
@@ -72,7 +75,7 @@ class Fork:
             self._listener.close()
             serve(sock, lambda: self._stopping)
 
-        with sock:  # the parent's copy: the connection ends when the child's is closed too
+        with sock:  # the parent's copy; the connection ends when the child closes its own
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until it is counted
             try:
                 self._children.start(work)

@@ -1,7 +1,7 @@
-"""One process, one connection at a time: the first server of every book (S1, M1).
+"""One process, one connection at a time: the textbook's first server (S1, M1).
 
-accept, serve until the client leaves, accept the next. No code could be shorter; and one client
-that is slow, idle, or waits for the application, keeps all others in the backlog.
+Accept a connection, serve it until the client disconnects, accept the next. This is the shortest
+possible server, but a single slow, idle or waiting client leaves all others in the backlog.
 """
 
 import socket
@@ -18,17 +18,20 @@ SPEC: Final = Spec(
     threads="one",
     concurrency="one",
     model=(
-        "accept a connection, serve it until it ends, accept the next.",
-        "Every call may put the process to sleep: recv until bytes are there,",
-        "send until the kernel has room, sleep while the application waits.",
-        "Whoever comes meanwhile waits in the kernel's backlog.",
+        "Accept a connection, serve it until it closes, accept the next.",
+        "Every call may block: recv until data arrives, send until the socket",
+        "buffer has room, sleep while the application waits.",
+        "Meanwhile, new connections wait in the kernel's backlog.",
     ),
-    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
-    good="learning; one client; a program that is asked once a minute",
+    sleeps=(
+        "in recv(2)",
+        "in recv(2), while the kernel copies the data",
+    ),
+    good="learning; a single client; a service called once a minute",
     bad="two clients",
     neighbours=("fork", "thread", "select"),
     source="servers/blocking/iterative.py",
-    limits=("one connection at a time: the others wait, also while it waits or lies idle",),
+    limits=("one connection at a time: all others wait, even while that connection is idle",),
     claims=("S1", "M1", "M4", "K4"),
     target="servers.blocking.iterative:Iterative",
 )

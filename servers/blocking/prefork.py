@@ -1,8 +1,8 @@
-"""N processes asleep in accept on one listener (S6), as Apache's prefork and php-fpm.
+"""N processes sleeping in accept on one listener (S6), as in Apache's prefork MPM and php-fpm.
 
-The kernel wakes one of them for each client; no fork on the way. N bounds memory and what runs at
-one time: the N+1st client waits in the backlog until a child is free, and an idle kept connection
-holds a child (for five seconds at most). A child that dies is replaced.
+The kernel wakes one process per connection; no fork is needed. N bounds memory and concurrency:
+client N+1 waits in the backlog until a child is free, and an idle keep-alive connection holds its
+child for up to five seconds. The master replaces children that die.
 """
 
 import signal
@@ -23,25 +23,28 @@ SPEC: Final = Spec(
     threads="one",
     concurrency="workers",
     model=(
-        "N children, forked beforehand, sleep in accept on one listener.",
-        "The kernel wakes one for each connection; it serves, blocking, until that",
-        "ends, and sleeps in accept again. The master replaces those that die.",
+        "N preforked children sleep in accept on one shared listener.",
+        "The kernel wakes one child per connection. The child serves the connection with",
+        "blocking calls until it closes, then accepts again. The master replaces dead children.",
     ),
-    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
-    good="handlers that compute or crash; a bounded number of each",
-    bad="many clients that keep their connections: N idle ones stop the service",
+    sleeps=(
+        "in recv(2)",
+        "in recv(2), while the kernel copies the data",
+    ),
+    good="handlers that are CPU-bound or may crash; a bounded number of processes",
+    bad="many keep-alive clients: N idle connections block the service",
     neighbours=("fork", "prefork-reuseport", "thread-pool", "epoll-exclusive"),
     source="servers/blocking/prefork.py",
     limits=(
-        "N connections at one time",
-        "an idle kept connection holds its child for five seconds at most",
+        "at most N concurrent connections",
+        "an idle keep-alive connection holds its child for up to five seconds",
     ),
     claims=("S6", "S5", "M1"),
     target="servers.blocking.prefork:Prefork",
 )
 
 
-_YOUNG = 1.0  # seconds: a child that ends earlier is not replaced at once, lest we fork in a loop
+_YOUNG = 1.0  # seconds: delay replacing a child that exits earlier, to avoid a fork loop
 
 
 class Prefork:
@@ -51,7 +54,7 @@ class Prefork:
         self._listener = listener
         self._workers = options.workers
         self._children = Children()
-        self._slots: dict[int, int] = {}  # which of the N a pid is
+        self._slots: dict[int, int] = {}  # pid -> index among the N children
         self._waker = Waker()
         self._stopping = False
 
@@ -74,7 +77,7 @@ class Prefork:
         return ended
 
     def _work(self, slot: int) -> None:
-        """Be a child: one client after the other."""
+        """Run a child: serve one client after another."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         listener = self._listener_of(slot)
         make_blocking(listener)

@@ -1,9 +1,9 @@
-"""N processes, a listener each on one address (S6; SO_REUSEPORT, man socket(7)).
+"""N processes, each with its own listener on the same address (S6; SO_REUSEPORT, man socket(7)).
 
-The kernel chooses by a hash of the addresses which listener a client is queued at, so the
-processes share no lock and no queue. The price: the choice is made before anyone knows who is
-free. A client hashed to a busy process waits, though its neighbour sleeps. The master keeps all
-listeners open, so that what is queued at a process that dies is served by its successor.
+The kernel picks a listener by hashing the connection's addresses, so the processes share neither a
+lock nor an accept queue. The drawback: the hash ignores load, so a client may queue behind a busy
+process while another is idle. The master keeps all listeners open; connections queued for a process
+that dies are served by its replacement.
 """
 
 import socket
@@ -15,26 +15,29 @@ from servers.common.spec import Spec
 
 SPEC: Final = Spec(
     name="prefork-reuseport",
-    title="N processes, a listener each",
+    title="N processes, one listener each",
     family="blocking",
     processes="a master and N children",
     threads="one",
     concurrency="workers",
     mode="SO_REUSEPORT",
     model=(
-        "As prefork, but each child has its own listener on the same address.",
-        "The kernel spreads connections by a hash of the addresses: no queue is",
-        "shared, and nobody asks whether the chosen child is free.",
+        "Like prefork, but each child has its own listener on the same address.",
+        "The kernel distributes connections by a hash of their addresses: no shared",
+        "accept queue, but also no regard for which child is free.",
     ),
-    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
-    good="very many short connections, where one accept queue is contended",
-    bad="uneven requests: clients wait for a busy child though others are idle",
+    sleeps=(
+        "in recv(2)",
+        "in recv(2), while the kernel copies the data",
+    ),
+    good="very many short connections, where a shared accept queue is contended",
+    bad="uneven requests: clients queue behind a busy child while others are idle",
     neighbours=("prefork", "epoll-exclusive"),
     source="servers/blocking/prefork_reuseport.py",
     limits=(
-        "N connections at one time",
-        "an idle kept connection holds its child for five seconds at most",
-        "a unix socket has no SO_REUSEPORT: there it is prefork",
+        "at most N concurrent connections",
+        "an idle keep-alive connection holds its child for up to five seconds",
+        "unix sockets do not support SO_REUSEPORT: falls back to prefork",
     ),
     claims=("S6", "M1"),
     target="servers.blocking.prefork_reuseport:PreforkReuseport",

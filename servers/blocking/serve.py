@@ -1,13 +1,13 @@
-"""One connection from accept to close, blocking: what all servers of this family run (S1, M1).
+"""One blocking connection from accept to close, shared by every server in this family (S1, M1).
 
-The thread sleeps in recv(2) until bytes have come and been copied: both phases of the read block.
-It sleeps in send(2) when the client is slow, and in sleep when the application waits. Nothing else
-happens meanwhile, which is the simplicity and the cost of this model.
+The thread sleeps in recv(2) until data has arrived and been copied: both phases of the read block.
+It also sleeps in send(2) when the client is slow, and in sleep when the application waits. It does
+nothing else meanwhile: that is both the simplicity and the cost of this model.
 
-Fact: a signal that arrives just before a blocking call does not end it, and Python restarts a
-call that a signal did end (PEP 475). Decision: accept, recv and send give up after half a second
-(SO_RCVTIMEO, SO_SNDTIMEO; man socket(7)), look at the clock and at whether to stop, and go on.
-Trade-off: a process that sleeps wakes twice a second.
+Fact: a signal that arrives just before a blocking call does not interrupt it, and Python restarts
+calls that a signal did interrupt (PEP 475). Decision: accept, recv and send time out after half a
+second (SO_RCVTIMEO, SO_SNDTIMEO; man socket(7)), check the deadline and the stop flag, and retry.
+Trade-off: a sleeping process wakes twice a second.
 """
 
 import errno

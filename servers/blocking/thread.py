@@ -1,8 +1,8 @@
-"""A thread for each connection: cheaper to start than a process, and they share all memory.
+"""One thread per connection (M1, K3): cheaper to start than a process, with shared memory.
 
-Each thread sleeps in its own recv; the kernel switches between them as between processes (M1, K3).
-In CPython one thread at a time runs Python code (the GIL), so threads overlap their waits, not
-their work. A thousand connections are a thousand stacks.
+Each thread sleeps in its own recv; the kernel schedules threads just like processes. CPython's GIL
+lets only one thread run Python code at a time, so threads overlap their waits but not their
+computation. A thousand connections need a thousand stacks.
 """
 
 import socket
@@ -15,22 +15,28 @@ from servers.common.stopping import GRACE, Running
 
 SPEC: Final = Spec(
     name="thread",
-    title="a thread for each connection",
+    title="one thread per connection",
     family="blocking",
     processes="one",
-    threads="one for each connection, and one that accepts",
+    threads="one per connection, plus one that accepts",
     model=(
         "The main thread sleeps in accept and starts a thread for each connection.",
-        "The thread serves that client, blocking, and ends.",
-        "The kernel switches between threads as between processes; in CPython",
-        "one of them at a time runs Python code (the GIL).",
+        "The thread serves that client with blocking calls, then exits.",
+        "The kernel schedules threads like processes, but in CPython",
+        "only one of them runs Python code at a time (the GIL).",
     ),
-    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
-    good="some hundred connections that mostly wait; shared state",
-    bad="computing in Python; thousands of connections",
+    sleeps=(
+        "in recv(2)",
+        "in recv(2), while the kernel copies the data",
+    ),
+    good="a few hundred connections that mostly wait; shared state",
+    bad="CPU-bound Python; thousands of connections",
     neighbours=("fork", "thread-pool", "coroutine"),
     source="servers/blocking/thread.py",
-    limits=("at most 512 threads", "Python code runs in one thread at a time (GIL)"),
+    limits=(
+        "at most 512 threads",
+        "only one thread runs Python code at a time (GIL)",
+    ),
     claims=("M1", "K3"),
     target="servers.blocking.thread:Thread",
 )

@@ -1,8 +1,8 @@
-"""A bounded pool of threads and a bounded queue of connections before it (M1).
+"""A bounded thread pool fed by a bounded queue of connections (M1).
 
-No thread is started on a client's account, and load beyond the pool queues where it can be seen
-and bounded, instead of growing threads until memory ends. A thread is held as long as its
-connection lives: N idle ones hold the pool, as N children are held in prefork.
+No thread is started per client. Load beyond the pool waits in a visible, bounded queue instead of
+creating threads until memory runs out. A connection holds its thread until it closes: N idle
+connections exhaust the pool, just as they exhaust prefork's children.
 """
 
 import queue
@@ -16,25 +16,28 @@ from servers.common.stopping import GRACE
 
 SPEC: Final = Spec(
     name="thread-pool",
-    title="a bounded pool of threads and a bounded queue",
+    title="a bounded thread pool and a bounded queue",
     family="blocking",
     processes="one",
-    threads="N, and one that accepts",
+    threads="N, plus one that accepts",
     concurrency="workers",
     model=(
-        "The main thread accepts and queues connections; N threads take them from",
-        "the queue and serve them, blocking, until they end.",
-        "Pool and queue are bounded: load beyond them stays in the backlog.",
+        "The main thread accepts and queues connections. N threads dequeue them",
+        "and serve each with blocking calls until it closes.",
+        "Both pool and queue are bounded: excess load stays in the backlog.",
     ),
-    sleeps=("in recv(2)", "in recv(2): the kernel copies while it sleeps"),
-    good="bounding what a burst may cost",
-    bad="many clients that keep their connections: N idle ones stop the service",
+    sleeps=(
+        "in recv(2)",
+        "in recv(2), while the kernel copies the data",
+    ),
+    good="bounding the cost of a burst",
+    bad="many keep-alive clients: N idle connections block the service",
     neighbours=("thread", "prefork"),
     source="servers/blocking/thread_pool.py",
     limits=(
-        "N connections at one time",
-        "an idle kept connection holds its thread for five seconds at most",
-        "Python code runs in one thread at a time (GIL)",
+        "at most N concurrent connections",
+        "an idle keep-alive connection holds its thread for up to five seconds",
+        "only one thread runs Python code at a time (GIL)",
     ),
     claims=("M1",),
     target="servers.blocking.thread_pool:ThreadPool",

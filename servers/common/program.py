@@ -1,11 +1,11 @@
-"""A server that is a program of its own: another language's, or somebody else's.
+"""A server that runs as a separate program: in another language, or third-party.
 
-The listener is bound here, as for every architecture, and inherited: the program gets it as an
-open descriptor, so a swap, a busy address and a unix socket's file are the same matter everywhere.
-This process then only waits. It costs memory, and no time: no byte of a client passes through it.
+The listener is bound here, as for every architecture, and inherited by the program as an open
+descriptor, so swaps, busy addresses and unix socket files are handled the same way everywhere.
+This process then only waits. It costs memory but no time: no client byte passes through it.
 
-The program leads a process group of its own, so that Ctrl-C in a terminal reaches us alone, who
-tell it in its own words; it dies with us, whatever ends us.
+The program leads its own process group, so Ctrl-C in a terminal reaches only this process, which
+sends the program its own stop signal. The program dies with this process, however that ends.
 """
 
 import os
@@ -24,14 +24,14 @@ from servers.common.stopping import GRACE, Waker, die_with_parent
 
 
 class ProgramEnded(Exception):
-    """The program ended though nobody told it to; the message is for the user."""
+    """The program exited without being stopped; the message is for the user."""
 
 
 class Program(ABC):
-    """The server; a subclass says what to start."""
+    """The server; a subclass defines the command to run."""
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    """What has the program take no more clients, answer what runs, and end."""
+    """The signal for a graceful stop: accept no more clients, finish running requests, exit."""
 
     def __init__(self, listener: socket.socket, options: Options) -> None:
         self._listener = listener
@@ -41,14 +41,14 @@ class Program(ABC):
 
     @abstractmethod
     def command(self, fd: int, folder: Path) -> list[str]:
-        """Return the command line: it serves on the listener `fd`; `folder` is for its files."""
+        """Return the command that serves on listener `fd`; `folder` is for temporary files."""
 
     def environment(self) -> dict[str, str]:
-        """Return what is added to the environment."""
+        """Return extra environment variables."""
         return {}
 
     def run(self) -> None:
-        """Run the program until stopped; ProgramEnded when it ends before."""
+        """Run the program until stopped; ProgramEnded if it exits earlier."""
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # recorded by the wake-up
         self._waker.wake_on_signals()
         fd = self._listener.fileno()
@@ -57,7 +57,7 @@ class Program(ABC):
             program = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # what it says belongs to the log
+                stdout=2,  # its output belongs in the log
                 pass_fds=(fd,),
                 env={**os.environ, **self.environment()},
                 process_group=0,
@@ -75,7 +75,7 @@ class Program(ABC):
             self._waker.rest(60.0)
 
     def _end(self, program: subprocess.Popen[bytes]) -> None:
-        """Tell it to finish, give it GRACE seconds, and leave nothing of its group behind."""
+        """Ask the program to stop, wait up to GRACE seconds, then kill its process group."""
         deadline = time.monotonic() + GRACE
         if program.poll() is None:
             program.send_signal(self.stop_signal)
@@ -88,7 +88,7 @@ class Program(ABC):
         program.wait()
 
     def stop(self) -> None:
-        """Have the program take no more clients and finish what runs."""
+        """Ask the program to stop accepting and finish running requests."""
         self._stopping = True
         self._waker.wake()
 

@@ -1,4 +1,4 @@
-"""What a server architecture says of itself, and what it must be able to do."""
+"""How a server architecture describes itself, and the interface it must implement."""
 
 import importlib
 import socket
@@ -11,8 +11,8 @@ Family = Literal[
 ]
 
 Lack = Literal["timeouts", "pipelining", "fragments", "descriptors"]
-"""timeouts: a silent client is never given up. pipelining: requests sent ahead may be lost.
-fragments: a request that comes in pieces may be refused. descriptors: out of them, it spins."""
+"""timeouts: silent clients are never dropped. pipelining: pipelined requests may be lost.
+fragments: a request that arrives in pieces may be refused. descriptors: busy-loops on EMFILE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class Options:
     """What the command line may set for any server."""
 
     workers: int = 4
-    """Requests served at one time, by a server that has a fixed number."""
+    """Concurrent requests, for servers with a fixed number of workers."""
     connections: int = 4096
-    """Connections open at one time, where each is not a worker's; more wait in the backlog."""
+    """Open connections, where a connection needs no worker; the rest wait in the backlog."""
 
 
 class Server(Protocol):
@@ -34,10 +34,10 @@ class Server(Protocol):
         """Serve until stopped; blocks."""
 
     def stop(self) -> None:
-        """Ask `run` to finish what runs and return: from a signal handler, a thread, repeatedly."""
+        """Ask `run` to finish running requests and return; safe in signal handlers and threads."""
 
     def close(self) -> None:
-        """Free what the server holds, the listener included."""
+        """Release all resources, including the listener."""
 
 
 def _nothing_missing() -> str | None:
@@ -46,58 +46,58 @@ def _nothing_missing() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One architecture, described."""
+    """Description of one architecture."""
 
     name: str
-    """The id, as the command line takes it."""
+    """The id used on the command line."""
     title: str
     family: Family
     processes: str
     """The process model in a few words; N is `Options.workers`."""
     threads: str
-    """The threads of each process that serves."""
+    """The threads of each serving process."""
     model: tuple[str, ...]
-    """What it does, in at most five lines."""
+    """How the architecture works, in at most five lines."""
     sleeps: tuple[str, str]
-    """Where it sleeps while it waits for data, and while they are copied (claim M0)."""
+    """Where it sleeps while waiting for data, and while the data is copied (claim M0)."""
     good: str
     bad: str
     neighbours: tuple[str, ...]
-    """The architectures that differ from it in one thing."""
+    """Architectures that differ in a single aspect."""
     source: str
-    """The file to read, from the project's folder."""
+    """The source file, relative to the project directory."""
     claims: tuple[str, ...]
-    """Ids of docs/claims.md that it shows."""
+    """Ids in docs/claims.md that this architecture demonstrates."""
     target: str
     """MODULE:CLASS."""
     concurrency: Literal["one", "workers", "connections"] = "connections"
-    """What bounds the connections that are served at one time."""
+    """What limits the number of connections served concurrently."""
     multiplexer: str = ""
-    """The call that many connections are waited for with."""
+    """The system call that waits for many connections."""
     mode: str = ""
-    """Level or edge, oneshot, ... where the multiplexer has modes."""
+    """The multiplexer's mode, if any: level, edge, oneshot, ..."""
     protocol: Literal["fastcgi", "http"] = "http"
     keep_alive: bool = True
     """Whether a connection may carry more than one request."""
     limits: tuple[str, ...] = ()
-    """What it cannot do, one sentence each."""
+    """Limitations, one sentence each."""
     lacks: tuple[Lack, ...] = ()
-    """What the house asks of every architecture, and this one, somebody else's, has not."""
+    """Required features that this third-party server lacks."""
     exceptions: tuple[tuple[str, str], ...] = ()
-    """Checks of the contract that it breaks, and why it cannot be helped."""
+    """Contract checks that the server fails, and why that cannot be fixed."""
     probe: Callable[[], str | None] = field(default=_nothing_missing, repr=False)
 
     @property
     def waits_block(self) -> bool:
-        """Whether a request that waits holds up others, because a worker waits with it."""
+        """Whether a waiting request occupies a worker, and so delays other requests."""
         return self.concurrency != "connections"
 
     def unavailable(self) -> str | None:
-        """Return why it cannot run on this machine and what would help; None: it can."""
+        """Return why the server cannot run here and how to fix that, or None if it can."""
         return self.probe()
 
     def load(self) -> type[Server]:
-        """Import its class."""
+        """Import the server class."""
         module, _, name = self.target.partition(":")
         server: type[Server] = getattr(importlib.import_module(module), name)
         return server

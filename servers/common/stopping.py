@@ -1,11 +1,11 @@
-"""How servers are stopped: a pipe that wakes, a count that says when all is done.
+"""Stopping servers: a pipe that wakes the loop, and a counter of running requests.
 
-A signal handler may only record and wake, and Python restarts a system call after it (PEP 475),
-so each loop watches a pipe beside its listener. Even that is too late for a signal that comes
-just before the system call: Python's handler would run only when the call returns. So the pipe
-is the interpreter's wake-up descriptor too, which its handler in C writes to at once.
+A signal handler may only set a flag and wake the loop, and Python restarts interrupted system calls
+(PEP 475), so each loop watches a pipe next to its listener. Even that is too late for a signal
+that arrives just before the system call: Python's handler would run only after the call returns.
+So the pipe is also the interpreter's wake-up descriptor, which the C-level handler writes at once.
 
-What still runs when a server is told to stop gets GRACE seconds, in every architecture.
+Every architecture gives running requests GRACE seconds when the server is asked to stop.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import time
 from typing import Final
 
 GRACE: Final = 10.0
-"""Seconds that running requests get when the server is told to stop."""
+"""Seconds that running requests may take to finish after a stop."""
 
 _PR_SET_PDEATHSIG: Final = 1  # man prctl(2)
 _libc = ctypes.CDLL(None)  # loaded here, so that a forked child need not
@@ -41,14 +41,14 @@ class Waker:
         return self._reader
 
     def wake(self) -> None:
-        """Make it readable; a full one is readable already, a closed one watched by nobody."""
+        """Make the pipe readable; a full pipe already is, and nobody watches a closed one."""
         try:
             os.write(self._writer, b"!")
         except OSError:
             pass
 
     def count(self) -> int:
-        """Return how often `wake` was called since the last time; at most 4096 at once."""
+        """Drain the pipe; return the number of `wake` calls since the last drain (at most 4096)."""
         try:
             return len(os.read(self._reader, 4096))
         except BlockingIOError:
@@ -56,7 +56,7 @@ class Waker:
 
     @property
     def woken(self) -> bool:
-        """Whether `wake` was called and not yet counted."""
+        """Whether a `wake` call is pending."""
         return self.wait(0)
 
     def wait(self, seconds: float) -> bool:
@@ -64,7 +64,7 @@ class Waker:
         return bool(select.select([self._reader], [], [], seconds)[0])
 
     def rest(self, seconds: float) -> None:
-        """Wait up to `seconds` for `wake`, and forget that it was called."""
+        """Wait up to `seconds` for `wake`, and drain the pipe."""
         self.wait(seconds)
         self.count()
 
@@ -102,7 +102,7 @@ class Running:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which forked it, ends in whatever way."""
+    """Have the kernel kill this process when `parent`, which forked it, dies for any reason."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before we asked
+    if os.getppid() != parent:  # the parent died before prctl
         os._exit(1)

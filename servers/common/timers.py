@@ -1,7 +1,7 @@
-"""Pauses of the application, in the order in which they end: a heap, man-made but small.
+"""Application timers, ordered by expiry (a binary heap).
 
-A pause is never cancelled: a connection that closed meanwhile is simply passed over when its
-time comes. So adding costs O(log n) and nothing has to be searched.
+Timers are never cancelled: when a timer of a closed connection expires, it is skipped. So adding a
+timer costs O(log n), and nothing is ever searched.
 """
 
 import heapq
@@ -12,23 +12,23 @@ Item = TypeVar("Item")
 
 
 class Timers(Generic[Item]):
-    """Items that are due at a time (seconds of time.monotonic)."""
+    """Items with an expiry time (time.monotonic seconds)."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []
         self._order = itertools.count()  # items themselves are never compared
 
     def add(self, when: float, item: Item) -> None:
-        """Have `due` return `item` from `when` on."""
+        """Add a timer: `due` returns `item` from `when` on."""
         heapq.heappush(self._heap, (when, next(self._order), item))
 
     def due(self, now: float) -> list[Item]:
-        """Return the items whose time has come, earliest first; they are forgotten."""
+        """Remove and return the expired items, earliest first."""
         found = []
         while self._heap and self._heap[0][0] <= now:
             found.append(heapq.heappop(self._heap)[2])
         return found
 
     def next(self, otherwise: float) -> float:
-        """Return when the first is due; `otherwise` when that is earlier."""
+        """Return the earliest expiry time, or `otherwise` if that is earlier."""
         return min(self._heap[0][0], otherwise) if self._heap else otherwise

@@ -1,1 +1,1 @@
-"""Architectures whose code reads as if it blocked, and gives way where it would."""
+"""Architectures whose code looks blocking but yields wherever it would block."""

@@ -1,8 +1,8 @@
-"""asyncio, and uvloop below the same code: the field's own event loops, as protocols (S8).
+"""asyncio, and uvloop running the same code: the standard event loops, with protocols (S8).
 
-The loop calls `data_received`; what the session wants sent goes to the transport, which buffers
-what the kernel does not take and says so by `pause_writing`. Pauses are the loop's timers, files
-its sendfile. uvloop is libuv in place of asyncio's selector loop: the same interface, in C.
+The loop calls `data_received`; the session's output goes to the transport, which buffers whatever
+the kernel does not accept and calls `pause_writing` when the buffer is full. Delays use the loop's
+timers, files its sendfile. uvloop replaces asyncio's selector loop by libuv: same interface, in C.
 """
 
 import asyncio
@@ -18,23 +18,26 @@ from servers.common.stopping import GRACE, Waker
 
 SPEC: Final = Spec(
     name="asyncio",
-    title="asyncio, the standard library's loop",
+    title="asyncio, the standard library's event loop",
     family="coroutine",
     processes="one",
     threads="one",
     multiplexer="epoll",
     mode="level",
     model=(
-        "asyncio's selector loop calls a protocol object when bytes have come;",
-        "a transport buffers what is to be sent and says when that is too much.",
-        "Pauses are the loop's timers.",
+        "asyncio's selector loop calls a protocol object when data arrives.",
+        "A transport buffers output and tells the protocol to pause when the buffer fills.",
+        "Delays use the loop's timers.",
     ),
-    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: recv copies at once"),
-    good="the libraries of its world",
-    bad="a small request: transport, protocol and callbacks cost more than the work",
+    sleeps=(
+        "in epoll_wait(2), for all connections at once",
+        "nowhere: recv copies immediately",
+    ),
+    good="access to the asyncio ecosystem",
+    bad="small requests: transport, protocol and callbacks cost more than the work",
     neighbours=("uvloop", "coroutine", "epoll-lt"),
     source="servers/coroutine/asyncio_server.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("S8",),
     target="servers.coroutine.asyncio_server:AsyncioServer",
 )

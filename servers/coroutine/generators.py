@@ -1,9 +1,9 @@
-"""Coroutines by `yield`: code as straight as the blocking server's, in one thread (S8).
+"""Coroutines built on `yield`: straight-line code for many connections in one thread (S8).
 
-`_serve` is the blocking server's loop with a `yield` before each call that could block: the
-scheduler resumes it when the call will not. So each connection keeps its place in the code, not in
-a state object, which is what the readiness loop needs for the same (S9). The price is a generator
-for each connection, and one switch for each wait.
+`_serve` is the blocking server's loop with a `yield` before each call that could block; the
+scheduler resumes it when the call will not block. Each connection keeps its state in its position
+in the code, where the readiness loop needs a state object (S9). The cost is one generator per
+connection and one switch per wait.
 """
 
 import socket
@@ -19,26 +19,26 @@ from servers.coroutine.scheduler import Coroutine, Readable, Scheduler, Sleep, T
 
 SPEC: Final = Spec(
     name="coroutine",
-    title="generators: yield a wait",
+    title="generators that yield their waits",
     family="coroutine",
     processes="one",
     threads="one",
     multiplexer="epoll",
     mode="level",
     model=(
-        "Each connection is a generator, written like the blocking server;",
-        "before each call that could block it yields what it waits for.",
+        "Each connection is a generator, written like the blocking server.",
+        "Before each call that could block, it yields what it waits for.",
         "A hand-written scheduler over epoll resumes it when the call will not block.",
     ),
     sleeps=(
-        "the process in epoll_wait(2); the coroutine in its yield",
-        "nowhere: recv copies at once",
+        "the process in epoll_wait(2), the coroutine at its yield",
+        "nowhere: recv copies immediately",
     ),
-    good="straight code for many connections; seeing what async/await is made of",
-    bad="computing; calling a library that blocks",
+    good="straight-line code for many connections; seeing what async/await is made of",
+    bad="CPU-bound handlers; calls into blocking libraries",
     neighbours=("epoll-lt", "thread", "asyncio", "php-coroutine"),
     source="servers/coroutine/generators.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("S8", "S9", "K3"),
     target="servers.coroutine.generators:Generators",
 )

@@ -1,9 +1,9 @@
-"""gevent: greenlets, which are coroutines with a stack of their own, over libev (S8).
+"""gevent: greenlets, coroutines with their own stacks, on libev (S8).
 
-The code is the blocking server's, to the letter, and no `yield` is in it: gevent's socket switches
-to another greenlet, from however deep in the calls, where the kernel's would block. So libraries
-that block can be used by replacing their sockets. The price is a saved stack for each connection,
-and switches that the source does not show.
+The code is identical to the blocking server's and contains no `yield`: where a kernel socket would
+block, gevent's socket switches to another greenlet, at any call depth. Blocking libraries work if
+their sockets are replaced. The cost is a saved stack per connection, and switches that are
+invisible in the source.
 """
 
 import os
@@ -21,26 +21,25 @@ from servers.common.stopping import GRACE, Waker
 
 SPEC: Final = Spec(
     name="gevent",
-    title="greenlets: coroutines with a stack",
+    title="greenlets: coroutines with their own stacks",
     family="coroutine",
     processes="one",
-    threads="one, with a greenlet for each connection",
+    threads="one, with a greenlet per connection",
     multiplexer="epoll",
     mode="level",
     model=(
-        "Code of the blocking server, without a yield in it: the socket's methods",
-        "switch to another greenlet where the kernel's would block,",
-        "from however deep in the calls.",
+        "The blocking server's code, without a yield: where a kernel socket would",
+        "block, the socket's methods switch to another greenlet, at any call depth.",
     ),
     sleeps=(
-        "the process in epoll_wait(2), by libev; the greenlet in recv",
-        "nowhere: recv copies at once",
+        "the process in epoll_wait(2) (libev), the greenlet in recv",
+        "nowhere: recv copies immediately",
     ),
-    good="code that was written to block, and libraries that do",
-    bad="seeing where a switch may come",
+    good="existing blocking code and libraries",
+    bad="seeing where a switch can happen",
     neighbours=("coroutine", "thread", "go"),
     source="servers/coroutine/gevent_server.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("S8",),
     target="servers.coroutine.gevent_server:Gevent",
     probe=partial(without_package, "gevent", "pip install gevent"),

@@ -1,14 +1,13 @@
-"""A scheduler for generators: who yields a wait is put aside, and resumed when it is over (S8).
+"""A scheduler for generators: yielding a wait suspends the generator until the wait ends (S8).
 
     yield Readable(sock)      until recv would not block
     yield Writable(sock)      until send would not block
     yield Sleep(seconds)      until the time has passed
 
-A wait may carry a time limit; the value of the `yield` says whether what was waited for came
-(True) or the limit passed (False). Switching costs a call of a generator's `send`, a fraction of a
-microsecond: no kernel, no stack of its own. In return nobody is ever interrupted: a coroutine that
-computes holds up all others. A yield reaches as far as `yield from` does, so every function on
-the way to a wait has to be a generator itself.
+A wait may have a time limit; `yield` returns True if the awaited event came, False if the limit
+passed. A switch is one call of a generator's `send`, a fraction of a microsecond: no kernel, no
+separate stack. In return there is no preemption: a CPU-bound coroutine stalls all others. A yield
+reaches only through `yield from`, so every function on the way to a wait must be a generator.
 """
 
 import heapq

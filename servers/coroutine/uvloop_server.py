@@ -1,7 +1,7 @@
-"""uvloop: asyncio's interface on libuv, below the same protocol class (S8).
+"""uvloop: asyncio's interface on libuv, with the same protocol class (S8).
 
-What changes against asyncio: the loop, the transports and their buffers are C. The protocol, and
-so what the server does with each connection, is the same Python.
+Compared with asyncio: the loop, the transports and their buffers are in C. The protocol, which does
+the server's work for each connection, is the same Python code.
 """
 
 from functools import partial
@@ -20,15 +20,18 @@ SPEC: Final = Spec(
     multiplexer="epoll",
     mode="level",
     model=(
-        "The same protocol class as asyncio's, on libuv:",
-        "loop, transports and buffers are in C, the protocol is still Python.",
+        "The same protocol class as asyncio, on libuv:",
+        "loop, transports and buffers are in C; the protocol is still Python.",
     ),
-    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: recv copies at once"),
-    good="asyncio programs that spend their time in the loop",
-    bad="looking inside",
+    sleeps=(
+        "in epoll_wait(2), for all connections at once",
+        "nowhere: recv copies immediately",
+    ),
+    good="asyncio programs that spend their time in the event loop",
+    bad="looking inside the loop",
     neighbours=("asyncio", "c-extension"),
     source="servers/coroutine/uvloop_server.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("S8",),
     target="servers.coroutine.uvloop_server:UvloopServer",
     probe=partial(without_package, "uvloop", "pip install uvloop"),

@@ -1,8 +1,8 @@
-"""Nonblocking sockets asked in a loop, on purpose without any waiting: the model M2.
+"""Nonblocking sockets polled in a loop that deliberately never sleeps: model M2.
 
-Every call returns at once, and mostly it returns EAGAIN: the answer comes the moment the data is
-there, at the price of a whole core, busy or idle, and of one failed call per connection and round.
-The first phase of a read does not block the process; it burns it.
+Every call returns at once, usually with EAGAIN. Latency is minimal, but a whole core is used even
+when idle, and each round costs one failed call per connection. The first phase of a read does not
+block the process; it burns CPU.
 """
 
 import time
@@ -15,23 +15,29 @@ from servers.common.spec import Spec
 
 SPEC: Final = Spec(
     name="busy-poll",
-    title="nonblocking sockets asked in a loop",
+    title="nonblocking sockets polled in a loop",
     family="multiplexing",
     processes="one",
     threads="one",
     multiplexer="none",
     mode="asking",
     model=(
-        "Sockets do not block: recv returns at once, with bytes or with EAGAIN.",
-        "The process asks all of them, again and again, without ever sleeping.",
-        "It burns a core, busy or idle: on purpose, to show what waiting is for.",
+        "Sockets are nonblocking: recv returns immediately, with data or EAGAIN.",
+        "The process polls all of them in a loop and never sleeps.",
+        "It burns a full core, deliberately, to show why waiting calls exist.",
     ),
-    sleeps=("nowhere: it asks until the answer is not EAGAIN", "nowhere: recv copies at once"),
-    good="showing model M2; microseconds of latency where a core is free to burn",
+    sleeps=(
+        "nowhere: it retries while recv returns EAGAIN",
+        "nowhere: recv copies immediately",
+    ),
+    good="demonstrating model M2; microsecond latency where a core can be spared",
     bad="everything else",
     neighbours=("iterative", "select"),
     source="servers/multiplexing/busy_poll.py",
-    limits=("a core is always used up", "a handler that computes holds up everybody"),
+    limits=(
+        "always uses a full core",
+        "a CPU-bound handler stalls every connection",
+    ),
     claims=("M2", "K4"),
     target="servers.multiplexing.busy_poll:BusyPoll",
 )
@@ -41,10 +47,10 @@ class BusyPoll(EventServer):
     """The server."""
 
     def _open(self) -> None:
-        self._waiting: set[Connection] = set()  # their application waits: nothing to ask
+        self._waiting: set[Connection] = set()  # the application waits: nothing to poll
 
     def _listen(self, *, wanted: bool) -> None:
-        """Need nothing: the listener is asked in each round, while it is wanted."""
+        """Do nothing: each round polls the listener while it is wanted."""
 
     def _watch(self, connection: Connection, need: int) -> None:
         (self._waiting.add if need == WAIT else self._waiting.discard)(connection)
@@ -53,7 +59,7 @@ class BusyPoll(EventServer):
         self._waiting.discard(connection)
 
     def _round(self, timeout: float) -> float:
-        """Ask everybody once; never sleep, whatever `timeout` would allow."""
+        """Poll every connection once; ignore `timeout` and never sleep."""
         del timeout
         now = time.monotonic()
         if self._listening:

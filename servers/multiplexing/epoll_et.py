@@ -1,10 +1,10 @@
-"""epoll, edge-triggered: the kernel reports once that something came, not that it is there (E10).
+"""epoll, edge-triggered: the kernel reports that data arrived, once, not that it is there (E10).
 
-Fewer reports for the same traffic (E12), and interest is registered once, for reading and writing
-together: no epoll_ctl per change. In exchange the server must take everything until EAGAIN, or it
-will not hear of the rest; and it must not let one fast client keep it doing so while others starve
-(E11). So each connection gets one read a turn, and one that may have more goes to the end of a
-queue of our own, which is served before the kernel is waited for.
+There are fewer events for the same traffic (E12), and each descriptor is registered once for both
+reading and writing, with no later epoll_ctl. In return, the server must read until EAGAIN, or the
+remaining data is never reported; and one fast client must not starve the others (E11). So each
+connection gets one read per turn. If more data may be pending, the connection goes to the end of a
+user-space queue, which is served before the next blocking epoll_wait.
 """
 
 import select
@@ -26,17 +26,20 @@ SPEC: Final = Spec(
     multiplexer="epoll",
     mode="edge",
     model=(
-        "The kernel reports once that something has come.",
-        "The server notes it and reads until EAGAIN, a read a turn, so that nobody",
-        "starves; only when all it knows of is drained does it sleep again.",
-        "Interest is registered once, for reading and writing together.",
+        "The kernel reports each arrival of data once.",
+        "The server reads until EAGAIN, one read per connection and turn, so that no",
+        "connection starves. It sleeps only when every readable connection is drained.",
+        "Each descriptor is registered once, for reading and writing.",
     ),
-    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: recv copies at once"),
-    good="busy connections: fewer reports, no epoll_ctl between them",
-    bad="code that forgets to drain: the connection hangs for ever",
+    sleeps=(
+        "in epoll_wait(2), for all connections at once",
+        "nowhere: recv copies immediately",
+    ),
+    good="busy connections: fewer events, no epoll_ctl in between",
+    bad="code that stops reading before EAGAIN: the connection hangs",
     neighbours=("epoll-lt", "epoll-oneshot"),
     source="servers/multiplexing/epoll_et.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("E10", "E11", "E12"),
     target="servers.multiplexing.epoll_et:EpollEdge",
 )
@@ -59,7 +62,7 @@ class EpollEdge(EventServer):
         self._queue: deque[Connection] = deque()  # readable, and the session wants to read
 
     def _listen(self, *, wanted: bool) -> None:
-        """Level-triggered: who waits in the backlog is reported again when there is room."""
+        """Level-triggered: a nonempty backlog is reported again when there is room."""
         self._epoll.modify(self._listener.fileno(), select.EPOLLIN if wanted else 0)
 
     def _watch(self, connection: Connection, need: int) -> None:
@@ -99,7 +102,7 @@ class EpollEdge(EventServer):
                 self._queue.append(connection)
 
     def _take_turn(self, connection: Connection, now: float) -> None:
-        """Read once; a read that was not filled has emptied the socket, as EAGAIN says."""
+        """Read once; a short read means the socket is drained, just like EAGAIN."""
         if connection not in self._readable:
             return  # closed meanwhile
         count = connection.read(now)

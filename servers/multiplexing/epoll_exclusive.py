@@ -1,9 +1,9 @@
-"""N processes with an epoll each, and one listener in all of them (S6, S7; EPOLLEXCLUSIVE).
+"""N processes, one epoll instance each, sharing one listener (E4, S6, S7; EPOLLEXCLUSIVE).
 
-Without the flag a client would wake every process, and all but one would find the backlog empty:
-the thundering herd. With it the kernel wakes one at least, mostly one only (man epoll_ctl(2)).
-Each process then serves its connections as the level-triggered loop does, on its own core. What
-the flag does not do is share the load: a process that is quick to accept gets more connections.
+Without the flag, a new connection wakes every process and all but one find the backlog empty: the
+thundering herd. With it, the kernel wakes at least one, usually exactly one (man epoll_ctl(2)).
+Each process then runs the level-triggered loop on its own core. The flag does not balance load:
+a process that accepts faster gets more connections.
 """
 
 import signal
@@ -17,23 +17,26 @@ from servers.multiplexing.pollers import EXCLUSIVE, READABLE
 
 SPEC: Final = Spec(
     name="epoll-exclusive",
-    title="N processes, an epoll each, one listener",
+    title="N processes, one epoll each, one listener",
     family="multiplexing",
     processes="a master and N children",
     threads="one",
     multiplexer="epoll",
     mode="level, EPOLLEXCLUSIVE",
     model=(
-        "N processes, each with the level-triggered loop and its own epoll.",
-        "The one listener is in all of them with EPOLLEXCLUSIVE: a client wakes",
-        "one process, not the herd. This is nginx's and our gateway's model.",
+        "N processes each run the level-triggered loop with their own epoll instance.",
+        "All register the shared listener with EPOLLEXCLUSIVE: a new connection wakes",
+        "one process, not the herd. nginx and our gateway use this model.",
     ),
-    sleeps=("in epoll_wait(2), each process", "nowhere: recv copies at once"),
-    good="many connections and more than one core",
-    bad="balance: who accepts quickly gets more connections, and keeps them",
+    sleeps=(
+        "in epoll_wait(2), in each process",
+        "nowhere: recv copies immediately",
+    ),
+    good="many connections on more than one core",
+    bad="balance: a process that accepts faster gets more connections, and keeps them",
     neighbours=("epoll-lt", "prefork", "prefork-reuseport"),
     source="servers/multiplexing/epoll_exclusive.py",
-    limits=("a handler that computes holds up the connections of its process",),
+    limits=("a CPU-bound handler stalls every connection of its process",),
     claims=("E4", "S6", "S7"),
     target="servers.multiplexing.epoll_exclusive:EpollExclusive",
 )

@@ -1,8 +1,8 @@
 """epoll(7), level-triggered: the kernel keeps the set of descriptors (M3, E4, E7-E10, E15).
 
-What changes against poll: epoll_ctl adds, changes and removes one descriptor at a time, and
-epoll_wait returns only those that are ready. Waiting costs what is ready, not what is watched.
-Level-triggered: a descriptor that still has data is reported again.
+Compared with poll: epoll_ctl adds, modifies and removes single descriptors, and epoll_wait returns
+only the ready ones. The cost of a wait depends on how many are ready, not how many are watched.
+Level-triggered: a descriptor that still has unread data is reported again.
 """
 
 import select
@@ -21,17 +21,20 @@ SPEC: Final = Spec(
     multiplexer="epoll",
     mode="level",
     model=(
-        "The kernel keeps the set of descriptors; epoll_ctl changes it, one by one.",
-        "epoll_wait sleeps until some are ready and returns those only:",
-        "its cost follows the ready ones, not the watched ones.",
-        "Level-triggered: what is not taken is reported again.",
+        "The kernel keeps the interest set; epoll_ctl changes one descriptor at a time.",
+        "epoll_wait sleeps until some are ready and returns only those:",
+        "its cost grows with the ready descriptors, not the watched ones.",
+        "Level-triggered: unread data is reported again.",
     ),
-    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: recv copies at once"),
-    good="ten thousand connections, most of them idle",
-    bad="descriptors whose interest changes all the time: a call for each change",
+    sleeps=(
+        "in epoll_wait(2), for all connections at once",
+        "nowhere: recv copies immediately",
+    ),
+    good="ten thousand mostly idle connections",
+    bad="descriptors whose interest changes often: each change costs a system call",
     neighbours=("select", "poll", "epoll-et", "coroutine"),
     source="servers/multiplexing/epoll_level.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("M3", "E4", "E7", "E8", "E9", "E10", "E15", "S7", "S9"),
     target="servers.multiplexing.epoll_level:EpollServer",
 )

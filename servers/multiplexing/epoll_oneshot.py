@@ -1,12 +1,12 @@
-"""Several threads on one epoll, edge-triggered and oneshot (E13).
+"""Several threads sharing one epoll instance, edge-triggered and one-shot (E13).
 
-Without ONESHOT two threads could be woken for one connection, the second while the first still
-serves the first bytes: an answer would be mixed or lost. With it a report disarms the descriptor,
-so that exactly one thread owns the connection until it arms it again, by one epoll_ctl for each
-wait. Pauses and deadlines belong to no descriptor and are guarded by a lock.
+Without EPOLLONESHOT, a second thread could be woken for a connection that the first is still
+serving, and responses would be interleaved or lost. With it, an event disarms the descriptor, so
+exactly one thread owns the connection until that thread rearms it: one epoll_ctl per wait. Timers
+and deadlines belong to no descriptor, so a lock guards them.
 
-Whoever owns a connection holds its lock; the sweep for deadlines only takes those that nobody
-holds. In CPython one thread at a time runs Python code: what the threads overlap is system calls.
+The owning thread holds the connection's lock; the deadline sweep skips locked connections. CPython
+runs Python code in one thread at a time, so only system calls overlap.
 """
 
 import contextlib
@@ -24,23 +24,26 @@ from servers.common.spec import Options, Spec
 
 SPEC: Final = Spec(
     name="epoll-oneshot",
-    title="several threads on one epoll, oneshot",
+    title="several threads on one epoll, one-shot",
     family="multiplexing",
     processes="one",
-    threads="N that serve, one that keeps the time",
+    threads="N that serve, plus one timekeeper",
     multiplexer="epoll",
     mode="edge, oneshot",
     model=(
-        "N threads sleep in epoll_wait on the same epoll.",
-        "A report disarms its descriptor, so one thread owns the connection",
-        "until it arms it again by epoll_ctl.",
+        "N threads sleep in epoll_wait on the same epoll instance.",
+        "An event disarms its descriptor, so one thread owns the connection",
+        "until it rearms the descriptor with epoll_ctl.",
     ),
-    sleeps=("in epoll_wait(2), N threads", "nowhere: recv copies at once"),
-    good="languages whose threads run at the same time; handlers that release the GIL",
-    bad="CPython: the threads take turns, and each wait costs an epoll_ctl more",
+    sleeps=(
+        "in epoll_wait(2), N threads",
+        "nowhere: recv copies immediately",
+    ),
+    good="languages with parallel threads; handlers that release the GIL",
+    bad="CPython: threads take turns, and each wait costs an extra epoll_ctl",
     neighbours=("epoll-et", "epoll-exclusive", "thread-pool"),
     source="servers/multiplexing/epoll_oneshot.py",
-    limits=("Python code runs in one thread at a time (GIL)",),
+    limits=("only one thread runs Python code at a time (GIL)",),
     claims=("E13",),
     target="servers.multiplexing.epoll_oneshot:EpollOneshot",
 )
@@ -61,7 +64,7 @@ class EpollOneshot(EventServer):
     def __init__(self, listener: socket.socket, options: Options) -> None:
         super().__init__(listener, options)
         self._count = options.workers
-        self._guard = threading.RLock()  # for what no connection owns: timers, limits, the sweep
+        self._guard = threading.RLock()  # guards shared state: timers, limits, the sweep
         self._owners: dict[Connection, threading.Lock] = {}
 
     def _open(self) -> None:
@@ -88,7 +91,7 @@ class EpollOneshot(EventServer):
             return self._tick(time.monotonic())
 
     def _serve(self) -> None:
-        """Be one of the threads: wait for one event, own its connection, arm it again."""
+        """Run one thread: wait for an event, own the connection, rearm its descriptor."""
         while not self._ended:
             for fd, _event in self._epoll.poll(0.5, 1):
                 now = time.monotonic()
@@ -137,7 +140,7 @@ class EpollOneshot(EventServer):
             self._epoll.modify(connection.fd, _ARMED[need])
 
     def _settle(self, connection: Connection, now: float) -> None:
-        """As the base does it; a pause is the timekeeper's, who may have to wake up earlier."""
+        """As in the base class, but wake the timekeeper for a new timer: it may expire sooner."""
         need = connection.work(now)
         if need == WAIT:
             with self._guard:

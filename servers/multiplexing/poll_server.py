@@ -1,7 +1,7 @@
-"""poll(2): an array of descriptors and events goes to the kernel at each call (M3, E3, E5).
+"""poll(2): every call passes an array of descriptors and events to the kernel (M3, E3, E5).
 
-What changes against select: there is no limit of 1,024, and the events that came are reported
-beside those that were asked for. The kernel still walks the whole array each time.
+Compared with select: no 1,024-descriptor limit, and returned events are separate from requested
+events. The kernel still scans the whole array on every call.
 """
 
 import select
@@ -20,16 +20,19 @@ SPEC: Final = Spec(
     multiplexer="poll",
     mode="level",
     model=(
-        "poll is handed an array of descriptors and events at each call;",
-        "the process sleeps until one is ready. No limit of 1,024,",
-        "but the kernel still walks the whole array, each time.",
+        "Every poll call passes an array of descriptors and events.",
+        "The process sleeps until one is ready. There is no 1,024-descriptor limit,",
+        "but the kernel still scans the whole array on every call.",
     ),
-    sleeps=("in poll(2), for all connections at once", "nowhere: recv copies at once"),
-    good="some hundred descriptors",
-    bad="thousands, most of them idle",
+    sleeps=(
+        "in poll(2), for all connections at once",
+        "nowhere: recv copies immediately",
+    ),
+    good="a few hundred descriptors",
+    bad="thousands of mostly idle descriptors",
     neighbours=("select", "epoll-lt"),
     source="servers/multiplexing/poll_server.py",
-    limits=("a handler that computes holds up everybody",),
+    limits=("a CPU-bound handler stalls every connection",),
     claims=("M3", "E3", "E5", "S7"),
     target="servers.multiplexing.poll_server:PollServer",
 )

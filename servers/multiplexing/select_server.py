@@ -1,8 +1,8 @@
-"""select(2): three sets of descriptors go to the kernel at each call, and come back (M3, E1-E3).
+"""select(2): every call passes three descriptor sets to the kernel and back (M3, E1-E3).
 
-The process sleeps in select for all connections at once. Each call copies three sets of 1,024 bits
-in and out, and the kernel scans every descriptor below the highest one. A connection whose
-descriptor is FD_SETSIZE (1,024) or above does not fit: it gets 503.
+The process sleeps in select for all connections at once. Each call copies three 1,024-bit sets in
+and out, and the kernel scans every descriptor up to the highest one. A connection whose descriptor
+is FD_SETSIZE (1,024) or above does not fit, and gets 503.
 """
 
 import select
@@ -21,18 +21,21 @@ SPEC: Final = Spec(
     multiplexer="select",
     mode="level",
     model=(
-        "select is handed all descriptors at each call, as three sets of 1,024 bits;",
-        "the process sleeps until one of them is ready, and walks what comes back.",
-        "Then recv and send do not block.",
+        "Every select call passes all descriptors, as three sets of 1,024 bits.",
+        "The process sleeps until one is ready, then scans the returned sets.",
+        "recv and send on a ready descriptor do not block.",
     ),
-    sleeps=("in select(2), for all connections at once", "nowhere: recv copies at once"),
-    good="some dozen descriptors, on any platform",
-    bad="many: every call copies and scans them all; above 1,023 it ends",
+    sleeps=(
+        "in select(2), for all connections at once",
+        "nowhere: recv copies immediately",
+    ),
+    good="a few dozen descriptors, on any platform",
+    bad="many connections: every call copies and scans all of them; at most 1,024 descriptors",
     neighbours=("poll", "epoll-lt", "iterative", "busy-poll", "php-select"),
     source="servers/multiplexing/select_server.py",
     limits=(
-        "descriptors below 1,024: who gets another is answered 503",
-        "a handler that computes holds up everybody",
+        "FD_SETSIZE: a connection with descriptor >= 1024 gets 503",
+        "a CPU-bound handler stalls every connection",
     ),
     claims=("M3", "M4", "E1", "E2", "E3", "E6", "S7"),
     target="servers.multiplexing.select_server:SelectServer",

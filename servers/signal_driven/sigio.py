@@ -1,14 +1,14 @@
 """Signal-driven I/O (M5): the kernel sends a signal when a descriptor becomes ready.
 
-Each socket has O_ASYNC, an owner (F_SETOWN), and a real-time signal of its own choice (F_SETSIG,
-man fcntl(2)): unlike SIGIO those are queued, one for each event, and carry the descriptor. They
-are blocked and taken by sigtimedwait, one by one, which is where the process sleeps; a handler
-instead would run between any two lines of the program.
+Each socket has O_ASYNC, an owner (F_SETOWN) and a real-time signal (F_SETSIG, man fcntl(2)).
+Unlike SIGIO, real-time signals are queued, one per event, and carry the descriptor. They are
+blocked and fetched one by one with sigtimedwait, where the process sleeps; a signal handler could
+run between any two lines of the program.
 
-Facts: the queue is bounded (RLIMIT_SIGPENDING); when it is full the kernel sends a plain SIGIO and
-the descriptors are lost. A signal says that something came, not that it is still there, as an edge
-does. Decision: read until EAGAIN, also after each answer; on SIGIO ask everybody. Trade-off: a
-recv in vain for each request, and a call for each event where epoll brings many.
+Facts: the queue is bounded (RLIMIT_SIGPENDING); on overflow the kernel sends a plain SIGIO and the
+descriptors are lost. Like an edge, a signal says that data arrived, not that it is still there.
+Decision: read until EAGAIN, also after each answer; on SIGIO check every connection. Trade-off: one
+futile recv per request, and one system call per event where epoll returns many events per call.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from servers.common.spec import Spec
 
 SPEC: Final = Spec(
     name="sigio",
-    title="real-time signals, taken by sigtimedwait",
+    title="real-time signals, fetched with sigtimedwait",
     family="signal-driven",
     processes="one",
     threads="one",
@@ -33,18 +33,21 @@ SPEC: Final = Spec(
     mode="edge",
     model=(
         "Each socket has O_ASYNC and a real-time signal (F_SETSIG).",
-        "The kernel queues a signal for each event, with the descriptor in it;",
-        "sigtimedwait sleeps for the next. When the queue is full a plain SIGIO says",
-        "that events were lost, and everybody is asked.",
+        "The kernel queues one signal per event, carrying the descriptor;",
+        "sigtimedwait sleeps until the next one. On queue overflow the kernel sends",
+        "a plain SIGIO: events were lost, so the server checks every connection.",
     ),
-    sleeps=("in sigtimedwait(2); it could do other work instead", "nowhere: recv copies"),
-    good="datagrams, serial lines: few descriptors, rare events",
-    bad="TCP under load: a signal, and a call to take it, for every event",
+    sleeps=(
+        "in sigtimedwait(2); it could do other work instead",
+        "nowhere: recv copies immediately",
+    ),
+    good="datagrams and serial lines: few descriptors, rare events",
+    bad="TCP under load: one signal, and one system call to fetch it, per event",
     neighbours=("epoll-et", "io-uring"),
     source="servers/signal_driven/sigio.py",
     limits=(
-        "the queue of signals is bounded (ulimit -i)",
-        "a handler that computes holds up everybody",
+        "the signal queue is bounded (ulimit -i)",
+        "a CPU-bound handler stalls every connection",
     ),
     claims=("M5",),
     target="servers.signal_driven.sigio:Sigio",
@@ -72,7 +75,7 @@ class Sigio(EventServer):
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
 
     def _listen(self, *, wanted: bool) -> None:
-        """Ask at once: those who came meanwhile sent their signals in vain."""
+        """Accept at once: signals of earlier arrivals were ignored."""
         self._clients_wait = wanted
 
     def _watch(self, connection: Connection, need: int) -> None:
@@ -83,7 +86,7 @@ class Sigio(EventServer):
             self._queue.append(connection)
 
     def _forget(self, connection: Connection) -> None:
-        """Need nothing: closing ends the signals, and late ones find nobody."""
+        """Do nothing: closing stops the signals, and late ones match no connection."""
 
     def _round(self, timeout: float) -> float:
         if self._queue or self._clients_wait:

@@ -1,1 +1,1 @@
-"""Servers that others wrote, made to start and stop in the manner of the house."""
+"""Third-party servers, adapted to start and stop like ours."""

@@ -1,16 +1,16 @@
-"""bjoern: an epoll loop and HTTP in C around a blocking application, in N processes (S5).
+"""bjoern: an epoll loop and HTTP in C around a blocking application, in N processes (M4, S5).
 
-The loop (libev) multiplexes any number of connections, so idle ones cost nothing; a request is
-received whole, then the application is called, and the loop stands still until that returns: a
-handler that waits or computes holds up every connection of its process. That is the price of the
-cheapest request a WSGI server offers. bjoern itself is one process; its way to use more is to
-fork after listen, as here, and a connection stays with the process that took it.
+The loop (libev) multiplexes any number of connections, so idle connections cost nothing. bjoern
+reads a request completely, then calls the application, and the loop stands still until it returns:
+a handler that waits or computes stalls every connection of its process. In exchange, a request is
+cheaper than in any other WSGI server. bjoern itself is one process; it scales by forking after
+listen, as here, and a connection stays with the process that accepted it.
 
-After the head that answers a HEAD of unknown length it sends a last chunk, which belongs to no
-answer: whoever keeps the connection takes it for the next one. So that head says `close`.
+After the response to a HEAD of unknown length, bjoern sends a last chunk that belongs to no
+response; a client would take it for the start of the next one. So that response says `close`.
 
-Stopping is its weak side: SIGINT ends its loop once the last client has gone, which a kept
-connection never does. So what is idle is shut for reading then, and the loop sees it end.
+bjoern stops badly: SIGINT ends its loop once the last client has disconnected, which a keep-alive
+client never does. So on stop we shut idle connections for reading, and the loop sees them end.
 """
 
 import os
@@ -45,22 +45,25 @@ SPEC: Final = Spec(
     multiplexer="epoll",
     mode="level",
     model=(
-        "Loop (libev), parser and answers are C; a request is received whole, then the",
-        "application is called. Idle connections cost nothing,",
+        "Loop (libev), parser and responses are in C. bjoern reads the whole request, then",
+        "calls the application. Idle connections cost nothing,",
         "but the loop stands still while the application runs or waits.",
     ),
-    sleeps=("in epoll_wait(2), for all connections at once", "nowhere: read copies at once"),
-    good="many connections and a quick handler: the cheapest request WSGI can have",
-    bad="a handler that waits: every connection of its process waits with it",
+    sleeps=(
+        "in epoll_wait(2), for all connections at once",
+        "nowhere: read copies immediately",
+    ),
+    good="many connections and a fast handler: the cheapest request in WSGI",
+    bad="a handler that waits: it stalls every connection of its process",
     neighbours=("epoll-lt", "c-extension", "gunicorn"),
     source="servers/third_party/bjoern_http.py",
     limits=(
-        "a handler that waits or computes holds up the connections of its process",
+        "a handler that waits or computes stalls every connection of its process",
         "no timeouts: a slow client keeps its connection",
-        "a request that comes in two pieces, the first up to its path's end, is refused: 400",
-        "of pipelined requests that come together only the last one is answered",
-        "HEAD of /stream gets an empty chunk, repeated fields are joined by nothing",
-        "when no descriptor is left it spins until one is",
+        "a request split in two right after its path gets 400",
+        "of pipelined requests that arrive together, only the last is answered",
+        "HEAD of /stream gets an empty chunk; repeated fields are joined without a separator",
+        "busy-loops while out of descriptors",
     ),
     lacks=("timeouts", "pipelining", "fragments", "descriptors"),
     claims=("M4", "S5"),

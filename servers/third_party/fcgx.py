@@ -1,7 +1,7 @@
-"""libfcgi's FCGX_* functions by ctypes (fcgiapp.h): the library, its request, and STDIN as a file.
+"""libfcgi's FCGX_* functions through ctypes (fcgiapp.h): library, request, STDIN as a file.
 
-Nothing needs a compiler or the headers: the soname libfcgi.so.0 has stood for one and the same
-interface for twenty years. The GIL is released during each call.
+No compiler or headers are needed: the interface behind the soname libfcgi.so.0 has not changed in
+twenty years. The GIL is released during each call.
 """
 
 import ctypes

@@ -1,10 +1,10 @@
-"""flup's prefork FastCGI server: N children that share a listener, one connection each (S5).
+"""flup's prefork FastCGI server: N children share a listener, one connection each (S5, S6).
 
-Each child sleeps in select on the listener, accepts, and stays with that connection until the
-web server closes it: a kept connection that is idle pins its child just the same. The children,
-their accept loop and the protocol are flup's own. The master's loop is ours, because flup's
-cannot be stopped on Python 3 (its select is restarted after the signal, PEP 475) and because its
-pool grows and shrinks where the lab wants N. Ours also end with their master, however it ends.
+Each child sleeps in select on the listener, accepts, and stays with that connection until the web
+server closes it: even an idle keep-alive connection pins its child. The children, their accept loop
+and the protocol are flup's. The master's loop is ours: flup's cannot be stopped on Python 3 (its
+select is restarted after the signal, PEP 475), and its pool grows and shrinks where the lab wants
+exactly N. Our children also exit whenever the master does.
 """
 
 import logging
@@ -25,15 +25,18 @@ SPEC: Final = Spec(
     threads="one",
     concurrency="workers",
     model=(
-        "A FastCGI responder in Python: a master keeps children, each takes one",
+        "A FastCGI responder in Python. A master keeps N children; each accepts one",
         "connection and serves its requests, blocking, until the web server closes it.",
     ),
     sleeps=("in select(2), then recv(2)", "in recv(2)"),
     good="WSGI behind a web server that closes each connection",
-    bad="kept connections: each pins a child, idle or not",
+    bad="keep-alive connections: each pins a child, even when idle",
     neighbours=("flup-thread", "prefork", "uwsgi", "libfcgi"),
     source="servers/third_party/flup_fork.py",
-    limits=("a kept connection pins a child, idle or not", "one request at a time on a connection"),
+    limits=(
+        "a keep-alive connection pins a child, even when idle",
+        "one request at a time per connection",
+    ),
     claims=("S5", "S6"),
     target="servers.third_party.flup_fork:FlupFork",
     probe=partial(without_package, "flup", "pip install 'flup>=1.0.3'"),

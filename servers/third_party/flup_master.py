@@ -1,4 +1,4 @@
-"""flup's prefork server with our listener, our way to stop, and our handling of connections."""
+"""flup's prefork server with our listener, stop procedure and connection handling."""
 
 import logging
 import os

@@ -1,10 +1,9 @@
-"""flup's threaded FastCGI server: one process, N threads, a connection each (S5).
+"""flup's threaded FastCGI server: one process, N threads, one connection each (S5).
 
-As with the prefork one a kept connection pins its thread. The threads share one interpreter, so
-the work of N of them takes turns at the GIL, and with CPU work they are slower than one alone.
-The pool, its threads and the protocol are flup's own; the accept loop is ours: flup's closes a
-connection when no thread is free, which a web server must take for an error, and ours leaves it
-in the kernel's backlog until one is.
+As in flup-fork, a keep-alive connection pins its thread. The threads share one interpreter and take
+turns at the GIL; on CPU-bound work, N threads are slower than one. The pool, its threads and the
+protocol are flup's. The accept loop is ours: flup's closes a connection when no thread is free,
+which looks like an error to a web server; ours leaves it in the backlog until a thread is free.
 """
 
 import logging
@@ -22,21 +21,21 @@ SPEC: Final = Spec(
     family="third-party",
     protocol="fastcgi",
     processes="one",
-    threads="N, and one that accepts",
+    threads="N, plus one that accepts",
     concurrency="workers",
     model=(
-        "A FastCGI responder in Python: a pool of threads, each takes one connection",
+        "A FastCGI responder in Python. Each thread of a pool takes one connection",
         "and serves its requests, blocking, until the web server closes it.",
     ),
     sleeps=("in select(2), then recv(2)", "in recv(2)"),
-    good="WSGI behind a web server, requests that mostly wait",
-    bad="kept connections, and computing in Python",
+    good="WSGI behind a web server, with requests that mostly wait",
+    bad="keep-alive connections; CPU-bound Python",
     neighbours=("flup-fork", "thread-pool"),
     source="servers/third_party/flup_thread.py",
     limits=(
-        "a kept connection pins a thread, idle or not",
-        "one request at a time on a connection",
-        "Python code runs in one thread at a time (GIL)",
+        "a keep-alive connection pins a thread, even when idle",
+        "one request at a time per connection",
+        "only one thread runs Python code at a time (GIL)",
     ),
     claims=("S5",),
     target="servers.third_party.flup_thread:FlupThread",

@@ -1,12 +1,12 @@
-"""gunicorn with its sync workers: a master and N processes, one request at a time (S5, S6).
+"""gunicorn with sync workers: a master and N processes, one request at a time (S5, S6).
 
-A worker sleeps in select on the listener, accepts, reads one request, answers it and closes: sync
-workers know no keep-alive, so each request pays for a handshake, and no idle connection ever holds
-a worker. Everything is Python, the parser included; that is what a request costs here.
+A worker sleeps in select on the listener, accepts, reads one request, answers and closes. Sync
+workers have no keep-alive, so every request costs a handshake, and no idle connection ever holds a
+worker. Everything is Python, including the parser, and that dominates the cost of a request.
 
-The settings are ours alone: the file below stands in place of a gunicorn.conf.py in the working
-folder, and GUNICORN_CMD_ARGS is emptied. A worker may be silent for longer than /wait takes; its
-heartbeat file lies in our folder; gunicorn's control socket is off, so nothing is left behind.
+Only our settings apply: the file below replaces any gunicorn.conf.py in the working directory, and
+GUNICORN_CMD_ARGS is cleared. The worker timeout is longer than any /wait; the heartbeat file is in
+our directory; gunicorn's control socket is off, so nothing is left behind.
 """
 
 import socket
@@ -29,19 +29,19 @@ SPEC: Final = Spec(
     concurrency="workers",
     keep_alive=False,
     model=(
-        "A master keeps N processes asleep in select on one listener; each takes a",
-        "client, reads one request, calls the application, answers, and closes.",
-        "Parser and loop are Python.",
+        "A master keeps N processes, each asleep in select on one listener. Each accepts a",
+        "client, reads one request, calls the application, answers and closes.",
+        "Parser and loop are in Python.",
     ),
     sleeps=("in select(2), then recv(2)", "in recv(2)"),
-    good="WSGI behind a web server that takes the slow clients",
-    bad="clients without one before it: a handshake each, and a slow one holds a worker",
+    good="WSGI behind a web server that buffers slow clients",
+    bad="direct clients: a handshake per request, and a slow client holds a worker",
     neighbours=("prefork", "wsgiref", "uwsgi", "bjoern"),
     source="servers/third_party/gunicorn_http.py",
     limits=(
-        "N requests at one time",
-        "each response ends its connection",
-        "a client that sends nothing holds a worker for 90 seconds, and a stop for ten",
+        "at most N concurrent requests",
+        "closes the connection after each response",
+        "a silent client holds a worker for 90 seconds, and delays a stop by ten",
     ),
     lacks=("timeouts",),
     claims=("S5", "S6"),

@@ -1,8 +1,8 @@
 """Request content as raw streams that end where the content does (RFC 9112 sections 6 and 7.1).
 
-wsgiref hands the application its socket: reading past the content waits for the next request
-that never comes. These stop at the end, and say with ConnectionAbortedError, which wsgiref
-takes in silence, that a client broke off or broke the framing.
+wsgiref hands the application its socket: reading past the content blocks, waiting for a request
+that never comes. These streams stop at the end. If the client disconnects or breaks the framing,
+they raise ConnectionAbortedError, which wsgiref ignores silently.
 """
 
 import io

@@ -1,15 +1,15 @@
-"""libfcgi, the reference implementation of FastCGI in C, called by ctypes: N processes (S5).
+"""libfcgi, FastCGI's reference implementation in C, called through ctypes: N processes (S5, S6).
 
-Records are read and written by the library (Debian's libfcgi0ldbl), one request at a time on one
-connection, as in the C programs it was made for; this file is what such a program writes around
-FCGX_Accept_r, with the WSGI application in the middle. A call through ctypes costs about a
-microsecond, and there are six for a small request. A kept connection pins its process, idle or not.
+The library (Debian's libfcgi0ldbl) reads and writes the records, one request at a time on one
+connection, as in the C programs it was made for. This file is what such a program writes around
+FCGX_Accept_r, with the WSGI application in the middle. A ctypes call costs about a microsecond; a
+small request needs six. A keep-alive connection pins its process, even when idle.
 
-Fact: FCGX_Accept_r sleeps in accept or in read, and a signal just before that is lost on it; once
-its own FCGX_ShutdownPending is called, it sends no byte any more, not even of a running answer.
-Decision: we sleep in select, with a waker, on whatever the library would sleep on, and call it when
-there is something; the listener is nonblocking, so it comes back with EAGAIN when there is not.
-Trade-off: one system call more for each request, and a look at `ipcFd`, which is its own affair.
+Fact: FCGX_Accept_r sleeps in accept or read, and misses a signal that arrives just before; after
+FCGX_ShutdownPending the library sends nothing more, not even the rest of a running response.
+Decision: sleep in select, with a waker, on the descriptor the library would sleep on, and call the
+library only when that is ready; the listener is nonblocking, so a futile accept returns EAGAIN.
+Trade-off: one more system call per request, and a peek at `ipcFd`, a private field.
 """
 
 import ctypes
@@ -49,16 +49,19 @@ SPEC: Final = Spec(
     threads="one",
     concurrency="workers",
     model=(
-        "The reference implementation of FastCGI: FCGX_Accept_r takes a connection and",
-        "reads a request from it, the application answers, FCGX_Finish_r ends the answer,",
-        "and the next request is read from the same connection, if it is kept.",
+        "FastCGI's reference implementation: FCGX_Accept_r accepts a connection and reads",
+        "a request, the application answers, FCGX_Finish_r ends the response.",
+        "On a keep-alive connection the next request is read from the same socket.",
     ),
     sleeps=("in select(2), then read(2)", "in read(2)"),
-    good="a program in C that answers one request after the other",
-    bad="kept connections: each pins a child, idle or not",
+    good="a C program that answers requests one after another",
+    bad="keep-alive connections: each pins a child, even when idle",
     neighbours=("flup-fork", "uwsgi", "prefork"),
     source="servers/third_party/libfcgi_prefork.py",
-    limits=("a kept connection pins a child, idle or not", "one request at a time on a connection"),
+    limits=(
+        "a keep-alive connection pins a child, even when idle",
+        "one request at a time per connection",
+    ),
     exceptions=(
         ("file-confined", "parameters are strings of C: a path with a NUL ends before it"),
     ),

@@ -1,7 +1,7 @@
-"""The application for servers that name the peer of a unix socket wrongly.
+"""The application for servers that misreport the peer of a unix socket.
 
-Such a peer has no address: gunicorn says nothing, bjoern says what lay on its stack. The contract
-says `unix:`. Only on unix sockets does a request come through here; the rest is untouched.
+Such a peer has no address: gunicorn reports nothing, bjoern reports uninitialized stack memory. The
+contract says `unix:`. Only requests on unix sockets come through this module.
 """
 
 from collections.abc import Iterable

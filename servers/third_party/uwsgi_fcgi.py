@@ -1,11 +1,12 @@
-"""uWSGI as a FastCGI responder: a master and N processes in C, each with a Python inside (S5, S6).
+"""uWSGI as a FastCGI responder: a master and N C processes, each embedding Python (S5, S6).
 
-A worker sleeps in epoll_wait on the listener, accepts, and reads records and answers in C; only
-the application is Python, so a request costs little more than that. uWSGI closes the connection
-after each answer even when the web server asked to keep it: a handshake for each request, and no
-idle connection ever holds a worker.
+A worker sleeps in epoll_wait on the listener, accepts, and handles the records in C; only the
+application is Python, so a request costs little more than the application. uWSGI closes the
+connection after each response even if the web server asked to keep it: one handshake per request,
+and no idle connection ever holds a worker.
 
-It comes as the wheel `pyuwsgi`, a module whose `run` never returns: so it gets a process.
+uWSGI comes as the wheel `pyuwsgi`, a module whose `run` never returns, so it runs in a process of
+its own.
 """
 
 import sys
@@ -28,18 +29,18 @@ SPEC: Final = Spec(
     concurrency="workers",
     keep_alive=False,
     model=(
-        "A master in C keeps N processes with a Python inside; each takes a connection,",
-        "reads the records in C, calls the application, answers, and closes.",
+        "A C master keeps N processes with embedded Python. Each accepts a connection,",
+        "reads the records in C, calls the application, answers and closes.",
     ),
     sleeps=("in epoll_wait(2), then recv(2)", "in recv(2)"),
     good="WSGI behind a web server, with most of the work in C",
-    bad="keeping connections: it closes them though it was asked not to",
+    bad="keep-alive: it closes the connection even when asked to keep it",
     neighbours=("flup-fork", "libfcgi", "gunicorn"),
     source="servers/third_party/uwsgi_fcgi.py",
     limits=(
-        "N requests at one time",
-        "each response ends its connection",
-        "told to stop while it starts, it forgets it, and is killed after ten seconds",
+        "at most N concurrent requests",
+        "closes the connection after each response",
+        "ignores a stop signal during startup, and is then killed after ten seconds",
     ),
     claims=("S5", "S6"),
     target="servers.third_party.uwsgi_fcgi:UwsgiFcgi",

@@ -1,10 +1,10 @@
-"""wsgiref.simple_server over HTTP: a thread for each connection, one request in it (S5).
+"""wsgiref.simple_server over HTTP: one thread and one request per connection (S5).
 
-The standard library's reference server, as it is but for what the contract needs: content is
-bounded by its length (wsgiref lets an application read into the void) and read from chunks; HEAD
-and 304 get no invented Content-Length; head and first piece leave in one write; a client whose
-content was refused gets to read why before the connection is reset. Responses are HTTP/1.0 and
-end with their connection, so each request pays for a handshake and a thread.
+The standard library's reference server, changed only where the contract requires it: request
+content is bounded by its length (wsgiref lets an application read past the end) and may be chunked;
+HEAD and 304 get no invented Content-Length; the head and the first piece leave in one write; a
+client whose content was refused can read the reason before the connection is reset. Responses are
+HTTP/1.0 and close the connection, so every request costs a handshake and a thread.
 """
 
 import io
@@ -28,24 +28,24 @@ from servers.common.spec import Spec
 
 SPEC: Final = Spec(
     name="wsgiref",
-    title="wsgiref, a thread for each connection",
+    title="wsgiref, one thread per connection",
     family="third-party",
     processes="one",
-    threads="one for each connection",
+    threads="one per connection",
     keep_alive=False,
     model=(
-        "The standard library's reference server: a thread for each connection,",
-        "one request in it, and the connection is closed (HTTP/1.0).",
+        "The standard library's reference server: one thread per connection,",
+        "one request per thread, then the connection is closed (HTTP/1.0).",
     ),
     sleeps=("in recv(2)", "in recv(2)"),
-    good="trying an application at one's desk",
-    bad="load: each request pays for a handshake and a thread",
+    good="trying out an application locally",
+    bad="load: every request costs a handshake and a thread",
     neighbours=("thread", "gunicorn"),
     source="servers/third_party/wsgiref_http.py",
     limits=(
-        "HTTP/1.0: each response ends its connection",
-        "threads without bound",
-        "Python code runs in one thread at a time (GIL)",
+        "HTTP/1.0: closes the connection after each response",
+        "unbounded number of threads",
+        "only one thread runs Python code at a time (GIL)",
     ),
     claims=("S5",),
     target="servers.third_party.wsgiref_http:WsgirefHttp",

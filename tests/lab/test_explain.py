@@ -84,4 +84,4 @@ def test_the_command(lab: Lab) -> None:
     assert "servers/multiplexing/epoll_level.py" in shown
     refused = lab.run("explain", "apache")
     assert refused.returncode == 1
-    assert "choose from: fcgi-worker, " in refused.stderr
+    assert "neither an architecture nor a claim" in refused.stderr

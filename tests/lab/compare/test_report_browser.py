@@ -12,7 +12,7 @@ from tests.lab.compare.report_pages import many, sample
 from tests.lab.compare.report_pages import opened as opened_loop
 from tests.support.browser import Opened, needs_chromium, running_chromium
 
-pytestmark = [pytest.mark.long, needs_chromium]
+pytestmark = [pytest.mark.long, *needs_chromium]
 
 
 @pytest.fixture(scope="module")
