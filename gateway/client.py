@@ -84,9 +84,9 @@ class Client:
         "ending",
         "exchange",
         "http",
-        "marked_ending",
         "peer",
         "port_pair",
+        "trace_ending",
     )
 
     def __init__(self, process: "Process", sock: socket.socket, peer: Peer, port: int) -> None:
@@ -101,7 +101,7 @@ class Client:
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
         self.ending = encode_ending(self.port_pair, REQUEST_ID)
-        self.marked_ending: tuple[Config, bytes] | None = None  # kept by `tracing`
+        self.trace_ending: tuple[Config, bytes] | None = None  # kept by `tracing`
         self.http = ServerConnection(process.site.config.limits)
         self.exchange: Exchange | None = None
         self.closed = False

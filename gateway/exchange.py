@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 from gateway.body import Body
 from gateway.client import Client
-from gateway.params import Prepared
-from gateway.timeline import Steps
+from gateway.params import RequestPlan
+from gateway.timeline import Timeline
 
 if TYPE_CHECKING:
     from gateway.pool import Backend, Pool
@@ -24,10 +24,10 @@ _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 """Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
 
 
-class ProxyExchange(Steps):
+class ProxyExchange(Timeline):
     """A request that an upstream answers."""
 
-    tells: ClassVar[bool] = False
+    traced: ClassVar[bool] = False
     """Whether client and upstream are told more of the request than its id (`tracing`)."""
 
     __slots__ = (
@@ -51,7 +51,7 @@ class ProxyExchange(Steps):
         process: "Process",
         client: Client,
         head: RequestHead,
-        prepared: Prepared,
+        prepared: RequestPlan,
         pool: "Pool",
     ) -> None:
         self._process = process
@@ -84,13 +84,13 @@ class ProxyExchange(Steps):
         self.submitted_at = self._process.loop.now
         self._pool.submit(self)
 
-    # What `tracing` adds; asked for where `tells` is true
+    # What `tracing` adds; asked for where `traced` is true
 
     def timing_field(self) -> bytes:
         """Return the field line that tells the client where the time went."""
         return b""
 
-    def marks(self) -> list[tuple[bytes, bytes]]:
+    def trace_params(self) -> list[tuple[bytes, bytes]]:
         """Return the parameters that a FastCGI upstream is told beside the request id."""
         return []
 
@@ -98,11 +98,11 @@ class ProxyExchange(Steps):
         """Return the last records of a request without content, its id and marks among them."""
         return b""
 
-    def mark_fields(self) -> bytes:
+    def trace_fields(self) -> bytes:
         """Return field lines that an HTTP upstream is told beside the request id."""
         return b""
 
-    def take_timing(self, head: bytes) -> bytes:
+    def strip_timing(self, head: bytes) -> bytes:
         """Return the head of an upstream's answer without the Server-Timing that ends it."""
         return head
 
@@ -163,7 +163,7 @@ class ProxyExchange(Steps):
         if process.leaving or (self.body is not None and not self.body.complete):
             http.keep_alive = False  # nobody will read the rest of the request
         extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (process.loop.date, self.request_id)
-        if self.tells:
+        if self.traced:
             extra += self.timing_field()
         if head.content_length is not None or head.bodyless:
             data = self._clip(head, data)
@@ -259,7 +259,7 @@ class ProxyExchange(Steps):
         self.connection = None
         if again and self._may_repeat():
             self.retried = True
-            self.go_back()
+            self.restart()
             self._submit()
             return
         self._process.error_log.error(self._describe(cause))

@@ -55,7 +55,7 @@ class FastCGIConnection(UpstreamConnection):
         self._logged = 0
         prepared = exchange.prepared
         if exchange.body is None and prepared.request_id is None:
-            if exchange.tells:
+            if exchange.traced:
                 ending = exchange.make_ending()
             else:
                 before, after = exchange.client.ending
@@ -63,8 +63,8 @@ class FastCGIConnection(UpstreamConnection):
             self._send(self._protocol.begin_encoded(prepared.start, ending))
             return
         varying = exchange.client.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
-        if exchange.tells:
-            varying += encode_pairs(exchange.marks())
+        if exchange.traced:
+            varying += encode_pairs(exchange.trace_params())
         body = exchange.body
         content: bytes | None = b""
         if body is not None:
@@ -111,8 +111,8 @@ class FastCGIConnection(UpstreamConnection):
         """Answer with a response that came in one read, its head often one that we know."""
         end = content.find(b"\r\n\r\n") + 4
         head = _heads.get(content[:end])
-        if head is None and exchange.tells:
-            head = _heads.get(exchange.take_timing(content[:end]))
+        if head is None and exchange.traced:
+            head = _heads.get(exchange.strip_timing(content[:end]))
         if head is None:
             self._on_output(exchange, content, complete=True)
             return
@@ -150,7 +150,7 @@ class FastCGIConnection(UpstreamConnection):
             return None
         try:
             raw = data[:end]
-            head = self._read_head(exchange.take_timing(raw) if exchange.tells else raw)
+            head = self._read_head(exchange.strip_timing(raw) if exchange.traced else raw)
         except RemoteProtocolError as error:
             self.fail(502, f"sent {error.reason}")
             return None

@@ -41,8 +41,8 @@ class HttpConnection(UpstreamConnection):
         self._head = None
         prepared = exchange.prepared
         extra = b"X-Request-Id: %b\r\n" % exchange.request_id
-        if exchange.tells:
-            extra += exchange.mark_fields()
+        if exchange.traced:
+            extra += exchange.trace_fields()
         head = self._protocol.send_request(
             exchange.head.method, prepared.target, prepared.fields, extra
         )

@@ -33,7 +33,7 @@ from gateway.logs import ErrorLog
 from gateway.process import CONTROL_LIMIT, READY, Process
 from gateway.scoreboard import ROWS, Scoreboard
 
-_TICK: Final = 0.5  # seconds between two looks at what no event tells
+_TICK: Final = 0.5  # seconds between two looks at what no event traced
 _YOUNG: Final = 1.0  # a process that lived shorter failed at its start
 _END_GRACE: Final = 2.0  # seconds that SIGTERM gives before SIGKILL
 _SIGNALS: Final = (

@@ -56,7 +56,7 @@ class Peer:
         self.local_port = local_port
 
 
-class Prepared:
+class RequestPlan:
     """What follows from a head that came from one peer: who serves it, what an upstream is told."""
 
     __slots__ = (

@@ -29,9 +29,9 @@ from gateway.client import Client
 from gateway.config import Config, ConfigError, parse_config
 from gateway.logs import AccessLog, ErrorLog, LogHead
 from gateway.loop import Loop, settle
-from gateway.params import Peer, Prepared
+from gateway.params import Peer, RequestPlan
 from gateway.pool import Pool
-from gateway.routing import Site
+from gateway.routing import Generation
 from gateway.scoreboard import Scoreboard
 from gateway.upstream_connection import UpstreamConnection
 
@@ -95,7 +95,7 @@ class Process:
         self._signalled: list[int] = []
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = count(1)
-        self.site = Site(self, config, generation, processes)
+        self.site = Generation(self, config, generation, processes)
         self._most_clients = most_clients(config)
 
     # Life
@@ -219,7 +219,7 @@ class Process:
         self, config: Config, generation: int, processes: int, listeners: list[socket.socket]
     ) -> None:
         """Put a new configuration in the place of the old one."""
-        site = Site(self, config, generation, processes)
+        site = Generation(self, config, generation, processes)
         if config.log != self.site.config.log:
             access, error = AccessLog(config.log, self.loop), ErrorLog(config.log.error)
             self.access_log.close()
@@ -308,7 +308,7 @@ class Process:
         self.requests += 1
         if self.leaving:
             client.http.keep_alive = False
-        prepared: Prepared | None = head.derived
+        prepared: RequestPlan | None = head.derived
         if (
             prepared is None
             or prepared.peer is not client.peer
@@ -321,7 +321,7 @@ class Process:
         """Return an id that no other request of any gateway has: 16 random digits, a counter."""
         return b"%b%08x" % (self._id_prefix, next(self._ids) & 0xFFFFFFFF)
 
-    def answer_status(self, client: Client, head: RequestHead, _prepared: Prepared) -> None:
+    def answer_status(self, client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
         """Answer with the scoreboard."""
         self._write_row()
         kind = (b"Content-Type", b"application/json")

@@ -14,7 +14,7 @@ from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
 from gateway.config import Config
 from gateway.exchange import ProxyExchange
-from gateway.params import Peer, Prepared
+from gateway.params import Peer, RequestPlan
 from gateway.pool import Pool
 from gateway.static import StaticRoute
 from gateway.tracing import TracedExchange
@@ -22,12 +22,12 @@ from gateway.tracing import TracedExchange
 if TYPE_CHECKING:
     from gateway.process import Process
 
-Begin = Callable[[Client, RequestHead, Prepared], None]
+Begin = Callable[[Client, RequestHead, RequestPlan], None]
 
 _ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 
-class Site:
+class Generation:
     """One generation of the configuration, at work in one process."""
 
     def __init__(self, process: "Process", config: Config, generation: int, processes: int) -> None:
@@ -38,15 +38,15 @@ class Site:
             name: Pool(process, config, upstream, processes)
             for name, upstream in config.upstreams.items()
         }
-        tells = config.server_timing or config.traceparent
-        self._exchange = TracedExchange if tells else ProxyExchange
+        traced = config.server_timing or config.traceparent
+        self._exchange = TracedExchange if traced else ProxyExchange
         self._static = {
             route.prefix: StaticRoute(process, route.prefix, route.root)
             for route in config.routes
             if route.root
         }
 
-    def prepare(self, head: RequestHead, peer: Peer) -> Prepared:
+    def prepare(self, head: RequestHead, peer: Peer) -> RequestPlan:
         """Return who serves requests with this head, and what an upstream is told of them."""
         path = resolve_path(head.path)
         if head.method == b"TRACE":  # would show a script the fields it may not read
@@ -62,7 +62,7 @@ class Site:
                 if route.upstream is None:
                     return self._prepare(head, peer, path, self._static[route.prefix].begin)
                 pool = self.pools[route.upstream]
-                prepared = Prepared(
+                prepared = RequestPlan(
                     head, peer, self.generation, pool.upstream,
                     traced=self.config.traceparent, timed=self.config.server_timing,
                 )  # fmt: skip
@@ -70,8 +70,10 @@ class Site:
                 return prepared
         return self._prepare(head, peer, path, _not_found)
 
-    def _prepare(self, head: RequestHead, peer: Peer, path: str | None, begin: Begin) -> Prepared:
-        prepared = Prepared(head, peer, self.generation)
+    def _prepare(
+        self, head: RequestHead, peer: Peer, path: str | None, begin: Begin
+    ) -> RequestPlan:
+        prepared = RequestPlan(head, peer, self.generation)
         prepared.path = path or ""
         prepared.begin = begin
         return prepared
@@ -87,7 +89,7 @@ class _Proxy:
         self._process = process
         self._pool = pool
 
-    def begin(self, client: Client, head: RequestHead, prepared: Prepared) -> None:
+    def begin(self, client: Client, head: RequestHead, prepared: RequestPlan) -> None:
         client.exchange = exchange = self._exchange(
             self._process, client, head, prepared, self._pool
         )
@@ -115,17 +117,17 @@ def resolve_path(path: bytes) -> str | None:
     return "/" + "/".join(kept) + slash
 
 
-def _not_found(client: Client, head: RequestHead, _prepared: Prepared) -> None:
+def _not_found(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
     client.refuse(404, head)
 
 
-def _refuse_path(client: Client, head: RequestHead, _prepared: Prepared) -> None:
+def _refuse_path(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
     client.refuse(400, head, "the path leads above the root")
 
 
-def _refuse_method(client: Client, head: RequestHead, _prepared: Prepared) -> None:
+def _refuse_method(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
     client.answer(405, b"405 Method Not Allowed\n", head, _ALLOW)
 
 
-def _answer_options(client: Client, head: RequestHead, _prepared: Prepared) -> None:
+def _answer_options(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
     client.answer(204, b"", head, _ALLOW)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 from gateway.client import Client
-from gateway.params import SOFTWARE, Prepared
+from gateway.params import SOFTWARE, RequestPlan
 
 if TYPE_CHECKING:
     from gateway.process import Process
@@ -159,7 +159,7 @@ class StaticRoute:
         self._prefix = prefix
         self._root = root
 
-    def begin(self, client: Client, head: RequestHead, prepared: Prepared) -> None:
+    def begin(self, client: Client, head: RequestHead, prepared: RequestPlan) -> None:
         """Answer a request with a file, or say why not."""
         if head.method not in (b"GET", b"HEAD"):
             client.answer(405, b"405 Method Not Allowed\n", head, (b"Allow", b"GET, HEAD"))

@@ -32,7 +32,7 @@ _USUAL: Final = (
 """Where the head came in one read, a connection was free, and the answer came in one read."""
 
 
-class Steps:
+class Timeline:
     """When each step was taken: the loop's time, monotonic seconds; 0 for what has not happened.
 
     Whoever inherits this sets them all.
@@ -54,7 +54,7 @@ class Steps:
     connected_at: float
     first_byte_at: float
 
-    def go_back(self) -> None:
+    def restart(self) -> None:
         """Forget how far it came: it is tried again."""
         self.assigned_at = self.connected_at = self.first_byte_at = 0.0
 

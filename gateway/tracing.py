@@ -27,7 +27,7 @@ from chainlab.wire.http1 import RequestHead
 from chainlab.wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
 from gateway.client import Client
 from gateway.exchange import ProxyExchange
-from gateway.params import REQUEST_ID, Prepared
+from gateway.params import REQUEST_ID, RequestPlan
 
 if TYPE_CHECKING:
     from gateway.pool import Pool
@@ -53,14 +53,14 @@ class TracedExchange(ProxyExchange):
 
     __slots__ = ("_timed", "_traceparent", "_upstream_timing")
 
-    tells = True
+    traced = True
 
     def __init__(
         self,
         process: "Process",
         client: Client,
         head: RequestHead,
-        prepared: Prepared,
+        prepared: RequestPlan,
         pool: "Pool",
     ) -> None:
         super().__init__(process, client, head, prepared, pool)
@@ -78,7 +78,7 @@ class TracedExchange(ProxyExchange):
 
     # The upstream
 
-    def marks(self) -> list[tuple[bytes, bytes]]:
+    def trace_params(self) -> list[tuple[bytes, bytes]]:
         """Return HTTP_X_REQUEST_START and HTTP_TRACEPARENT, as far as they are wanted."""
         start = [(_START[0], _now())] if self._timed else []
         trace = [(_TRACEPARENT[0], self._traceparent)] if self._traceparent else []
@@ -86,7 +86,7 @@ class TracedExchange(ProxyExchange):
 
     def make_ending(self) -> bytes:
         """Return the last records of a request without content."""
-        kept = self.client.marked_ending
+        kept = self.client.trace_ending
         frame = kept[1] if kept and kept[0] is self._pool.config else self._make_frame()
         if not self._timed:
             return frame % (self.request_id, self._traceparent)
@@ -101,17 +101,17 @@ class TracedExchange(ProxyExchange):
         marks += [_TRACEPARENT] if self._traceparent else []
         pieces = encode_ending(self.client.port_pair, *marks)
         frame = b"%b".join([piece.replace(b"%", b"%%") for piece in pieces])
-        self.client.marked_ending = (self._pool.config, frame)
+        self.client.trace_ending = (self._pool.config, frame)
         return frame
 
-    def mark_fields(self) -> bytes:
-        """Return the same as `marks`, as field lines."""
+    def trace_fields(self) -> bytes:
+        """Return the same as `trace_params`, as field lines."""
         lines = b"X-Request-Start: %b\r\n" % _now() if self._timed else b""
         if self._traceparent:
             lines += b"traceparent: %b\r\n" % self._traceparent
         return lines
 
-    def take_timing(self, head: bytes) -> bytes:
+    def strip_timing(self, head: bytes) -> bytes:
         """Keep the value of a Server-Timing at the end of `head`; return the head without it.
 
         It differs each time, and without it the head is one that has come before.

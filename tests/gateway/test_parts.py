@@ -11,7 +11,7 @@ from gateway.body import HIGH, Body
 from gateway.config import Log, Upstream
 from gateway.logs import AccessLog, LogHead
 from gateway.loop import Loop
-from gateway.params import Peer, Prepared, make_fields, make_params, to_client
+from gateway.params import Peer, RequestPlan, make_fields, make_params, to_client
 from gateway.routing import resolve_path
 from gateway.scoreboard import Scoreboard
 from gateway.static import choose_range, is_fresh, read_date
@@ -111,9 +111,11 @@ def test_fields_for_an_http_upstream() -> None:
 
 
 def test_a_clients_request_id_is_kept_when_it_is_one_token() -> None:
-    assert Prepared(head_of(b"Host: a", b"X-Request-Id: a-1"), PEER, 1).request_id == b"a-1"
-    assert Prepared(head_of(b"Host: a", b"X-Request-Id: a 1"), PEER, 1).request_id is None
-    assert Prepared(head_of(b"Host: a", b"X-Request-Id: " + b"a" * 129), PEER, 1).request_id is None
+    assert RequestPlan(head_of(b"Host: a", b"X-Request-Id: a-1"), PEER, 1).request_id == b"a-1"
+    assert RequestPlan(head_of(b"Host: a", b"X-Request-Id: a 1"), PEER, 1).request_id is None
+    assert (
+        RequestPlan(head_of(b"Host: a", b"X-Request-Id: " + b"a" * 129), PEER, 1).request_id is None
+    )
 
 
 def test_a_response_loses_what_is_not_the_upstreams_to_say() -> None:
