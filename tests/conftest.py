@@ -1,7 +1,12 @@
 """The options of the whole suite; pytest wants them in the conftest that it loads first."""
 
+import fcntl
+import os
 import random
 import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +51,16 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def apart(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hold a lock for `burns` (alone) or `times` (shared), across all processes of xdist."""
+    burns = request.node.get_closest_marker("burns") is not None
+    if not burns and request.node.get_closest_marker("times") is None:
+        yield
+        return
+    path = Path(tempfile.gettempdir(), f"chainlab-tests-{os.getuid()}.lock")
+    with path.open("a") as lock:  # closing it frees it, also when the test fails
+        fcntl.flock(lock, fcntl.LOCK_EX if burns else fcntl.LOCK_SH)
+        yield

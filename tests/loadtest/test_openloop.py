@@ -98,6 +98,7 @@ def test_every_framing_and_size_is_verified() -> None:
     assert "status 404 in place of 200" in missing.evidence[0]
 
 
+@pytest.mark.times
 def test_percentiles_are_those_of_the_delays_that_the_server_took() -> None:
     # What the server took is counted from the intended time too, so it holds what the machine
     # added on the way there. A run disturbed on the way back is repeated; a driver that is wrong
@@ -134,6 +135,7 @@ def stalled(**changed: Any) -> Result:
         return future.result()
 
 
+@pytest.mark.times
 def test_the_open_loop_shows_a_stall_and_the_closed_loop_hides_it() -> None:
     opened = stalled(rate=400, duration=3)
     closed = stalled(duration=3)

@@ -24,12 +24,15 @@ ESSENTIAL = {
 }  # fmt: skip
 """Those that `make test` tries: one or two of each kind. `make test-all` tries all."""
 
+
+def _marks(spec: Spec) -> list[pytest.MarkDecorator]:
+    marks = [] if spec.name in ESSENTIAL else [pytest.mark.long]
+    return [*marks, pytest.mark.burns] if spec.name == "busy-poll" else marks
+
+
 each = pytest.mark.parametrize(
     "spec",
-    [
-        pytest.param(spec, id=spec.name, marks=() if spec.name in ESSENTIAL else pytest.mark.long)
-        for spec in HTTP
-    ],
+    [pytest.param(spec, id=spec.name, marks=_marks(spec)) for spec in HTTP],
 )
 """Runs a test with each of them; one that cannot run here is skipped by `running`."""
 

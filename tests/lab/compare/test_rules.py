@@ -1,6 +1,8 @@
 """Each rule on both sides of its edge, and what the rules together make of a cell."""
 
+import random
 from dataclasses import replace
+from statistics import median
 
 import pytest
 
@@ -232,16 +234,23 @@ def test_every_rule_has_its_check() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("values", "low", "high"),
-    [
-        ([7.0], 7, 7),
-        ([3.0, 1.0, 2.0, 5.0, 4.0], 1, 5),
-        (list(range(1, 10)), 2, 8),
-        (list(range(1, 22)), 7, 15),
-        ([1.0, 2.0], 1, 2),
-    ],
-)
-def test_the_interval_is_the_bootstraps(values: list[float], low: float, high: float) -> None:
+@pytest.mark.parametrize("count", [7, 9, 13, 21])
+def test_the_interval_is_what_a_bootstrap_draws(count: int) -> None:
+    """Against drawn medians: 2.5 % of them lie below the interval at most, and as many above."""
+    draw = random.Random(count)
+    values = [draw.gauss(100, 10) for _ in range(count)]
+    medians = [median(draw.choices(values, k=count)) for _ in range(4000)]
     found = interval(values)
-    assert (found.low, found.high) == (low, high)
+    assert found.median == median(values)
+    for outside in (
+        sum(each < found.low for each in medians),
+        sum(each > found.high for each in medians),
+    ):
+        assert outside / len(medians) <= 0.025 + 0.01
+    inner = sorted(values)[sorted(values).index(found.low) + 1]
+    assert sum(each < inner for each in medians) / len(medians) > 0.025 - 0.01, "it is no wider"
+
+
+def test_few_rounds_have_no_interval_but_their_range() -> None:
+    found = interval([3.0, 1.0, 2.0, 5.0, 4.0])
+    assert (found.low, found.high) == (1.0, 5.0)

@@ -193,7 +193,6 @@ def test_the_null_server_is_its_own_ceiling(tmp_path: Path, floor: Target) -> No
     result = compare(tmp_path, settings(), target, null=floor)
     check = check_of(result.cells[0], "generator")
     assert check.numbers["ceiling"] == result.ceilings[0].rate.median > 0
-    assert check.holds == (check.numbers["share"] <= 0.8 and check.numbers["busy"] <= 0.9)
 
 
 def test_a_peak_that_is_the_generators_own(tmp_path: Path) -> None:
