@@ -119,7 +119,7 @@ class Client:
 
     @property
     def kept(self) -> bool:
-        """Whether it lies idle after a request; one that has not asked yet is about to."""
+        """True if the connection is idle between two requests."""
         return self.idle and not self.began_at
 
     # Events

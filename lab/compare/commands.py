@@ -39,7 +39,8 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.argument("names", metavar="[ID…|all]", nargs=-1)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="A question of the notes.")
 @click.option("--front", type=click.Choice([*FRONTS, STRAIGHT]), default=STRAIGHT,
-              show_default=True, help="Before all; none: FastCGI has the gateway.")  # fmt: skip
+              show_default=True, help="Proxy in front of every server. With none, HTTP servers are "
+              "reached directly and FastCGI servers through our gateway.")  # fmt: skip
 @click.option("--route", metavar="LIST", help=f"Of {', '.join(ROUTES)}. [default: hello]")
 @click.option("--connections", metavar="LIST",
               help="[default: 1,8,64,512, or fewer where time does not suffice]")  # fmt: skip

@@ -73,8 +73,8 @@ def trace(
     the chain that `lab up` started, when there is one and no part is named;
     else a chain of its own, for the trace; a URL: whatever listens there
 
-    The request goes twice: first with a packet capture alone, whose times are honest; then with
-    strace on every process, which shows each system call and slows all of it down.
+    The request is sent twice: once with only a packet capture, for true timings, and once under
+    strace, which shows each system call and slows everything down (the slowdown is shown).
     """
     chosen = Chosen(target, front, backend, docker, count, reuse, client)
     _refuse(chosen, compare, paths)

@@ -1,4 +1,4 @@
-"""Taking a trace: a run with the capture alone, whose times are honest, and one under strace.
+"""Take a trace: one run with only a packet capture, for true timings, and one under strace.
 
 strace stops every process twice in every call, so that a request takes many times as long; what it
 shows is the sequence. The other run says when the same segments went without it.

@@ -27,7 +27,7 @@ SPEC: Final = Spec(
     neighbours=("php-select", "coroutine"),
     source="servers/php/coroutine.php",
     limits=(
-        "descriptors below 1,024: who gets another is answered 503",
+        "FD_SETSIZE: a connection with descriptor ≥ 1024 gets 503",
         "one process",
         "a handler that computes holds up everybody",
     ),

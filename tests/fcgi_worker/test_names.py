@@ -33,13 +33,19 @@ def application(environ, start_response):
 """
 
 
-def test_every_package_of_the_application_is_the_applications(tmp_path: Path) -> None:
-    site = tmp_path / "site"
+def make_site(folder: Path) -> Path:
+    """Write the application into `folder`/site and return that."""
+    site = folder / "site"
     for name in (*NAMES, "shop"):
         (site / name).mkdir(parents=True)
         (site / name / "__init__.py").write_text("")
     source = APPLICATION.format(root=str(ROOT), names=", ".join(NAMES), tuple=NAMES)
     (site / "shop" / "wsgi.py").write_text(source)
+    return site
+
+
+def test_every_package_of_the_application_is_the_applications(tmp_path: Path) -> None:
+    site = make_site(tmp_path)
     with (
         running_worker("shop.wsgi:application", bind=f"unix:{tmp_path}/s", cwd=site) as started,
         Client(started[1]) as client,

@@ -1,4 +1,4 @@
-"""Files served by a real gateway: sendfile to a slow reader, conditions, no way out."""
+"""Files served by a real gateway: sendfile to a slow reader, conditions, confinement."""
 
 import os
 from collections.abc import Iterator
