@@ -1,16 +1,15 @@
-"""A child: waits for any parked connection, serves one request at a time, blocking.
+"""A child: waits for any idle connection and serves one request at a time, blocking.
 
-It sleeps in one place, epoll_wait on the epoll instance that all children share, and asks for
-one event: a second one in hand would wait for a busy child while others idle. Per request of a
-kept connection: epoll_wait, read, write, epoll_ctl.
+A child sleeps in epoll_wait on the epoll instance shared by all children and asks for one event: a
+second event would wait for this busy child while others idle. A request on a kept connection costs
+epoll_wait, read, write and epoll_ctl.
 
-    listener readable   accept one, arm the listener again for the others, try to read
-    parked connection   take it, read
-    stop descriptor     leave
+    listener readable   accept one connection, rearm the listener, try to read
+    idle connection     take it, read
+    stop descriptor     exit
 
-A request whose parameters have not all come does not hold the child: the connection waits in
-`_partial` with a time limit, and for as long as there is such a one the child polls it beside
-the shared epoll.
+An incomplete request does not block the child: its connection waits in `_partial` with a timeout,
+and meanwhile the child polls it along with the shared epoll.
 """
 
 import importlib
@@ -34,7 +33,7 @@ from chainlab.wire.fastcgi import (
     Request,
     ServerConnection,
 )
-from fcgi_worker.idle_connections import READY, Guest, Park, encode_message
+from fcgi_worker.idle_connections import READY, Borrower, IdleConnections, encode_message
 from fcgi_worker.peer import PeerGone, linger, write_all
 from fcgi_worker.settings import Settings
 from fcgi_worker.timing import AccessLog, choose_exchange
@@ -52,7 +51,7 @@ _FIRST_READ: Final = 16384  # bytes; most requests fit
 
 
 class ApplicationError(Exception):
-    """The application cannot be had; the message says why."""
+    """The application cannot be loaded; the message says why."""
 
 
 def load_application(name: str) -> "WSGIApplication":
@@ -70,7 +69,7 @@ def load_application(name: str) -> "WSGIApplication":
         except AttributeError:
             raise ApplicationError(f"module {module_name} has no {path!r}") from None
     if not callable(found):
-        raise ApplicationError(f"{name} is no callable but a {type(found).__name__}")
+        raise ApplicationError(f"{name} is not callable: its type is {type(found).__name__}")
     return found
 
 
@@ -80,24 +79,24 @@ class Child:
     def __init__(
         self,
         settings: Settings,
-        park: Park,
-        guest: Guest,
+        idle: IdleConnections,
+        borrower: Borrower,
         control: socket.socket,
         access_log: AccessLog,
     ) -> None:
         self._settings = settings
         self._access_log = access_log
         self._exchange = choose_exchange(settings, access_log)
-        self._park = park
-        self._guest = guest
+        self._idle = idle
+        self._borrower = borrower
         self._control = control
         self._values = {
-            MAX_CONNS: str(park.slots),
-            MAX_REQS: str(park.slots),  # those that no child runs yet wait here, in turn
+            MAX_CONNS: str(idle.slots),
+            MAX_REQS: str(idle.slots),  # requests beyond the number of children wait in order
             MPXS_CONNS: "0",
         }
-        self._spare = ServerConnection(self._values)  # for a parked connection: it has no state
-        # Descriptor to its protocol state and the time at which we give up on it.
+        self._spare = ServerConnection(self._values)  # an idle connection has no protocol state
+        # Descriptor -> (protocol state, deadline for the rest of the request).
         self._partial: dict[int, tuple[ServerConnection, float]] = {}
         self._listener_paused = False
         self._stopping = False
@@ -106,7 +105,9 @@ class Child:
     def run(self) -> NoReturn:
         """Import the application, serve until told to stop, exit."""
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # a terminal's, for the master to handle
+            signal.signal(
+                number, signal.SIG_IGN
+            )  # a terminal sends these to the whole group; the master handles them
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGUSR1, self._on_usr1)
@@ -125,7 +126,7 @@ class Child:
         self._stopping = True
 
     def _on_term(self, _signal: int, _frame: FrameType | None) -> None:
-        """Go now, whatever runs; the lines of the requests that ended are kept."""
+        """Exit now, even in mid-request; first write the log lines of finished requests."""
         self._access_log.flush()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -142,8 +143,8 @@ class Child:
     # The loop
 
     def _serve(self) -> None:
-        listener, stop = self._park.listener.fileno(), self._park.stop_descriptor
-        epoll = self._park.epoll
+        listener, stop = self._idle.listener.fileno(), self._idle.stop_descriptor
+        epoll = self._idle.epoll
         while not self._stopping:
             if self._partial:
                 self._give_up_partial()
@@ -156,33 +157,33 @@ class Child:
                 self._accept()
             elif descriptor == stop:
                 return
-            elif self._guest.take(descriptor):
+            elif self._borrower.take(descriptor):
                 self._read(descriptor, self._spare)
 
     def _poll_partial(self) -> list[tuple[int, int]]:
         """Wait for the shared epoll and the half-received requests; serve the latter."""
         poll = select.poll()
-        poll.register(self._park.epoll, select.POLLIN)
+        poll.register(self._idle.epoll, select.POLLIN)
         for descriptor in self._partial:
             poll.register(descriptor, select.POLLIN)
         for descriptor, _ in poll.poll(_TICK * 1000):
             if descriptor in self._partial:
                 connection, deadline = self._partial.pop(descriptor)
                 self._read(descriptor, connection, deadline)
-        return self._park.epoll.poll(0, 1)
+        return self._idle.epoll.poll(0, 1)
 
     def _on_tick(self) -> None:
         if os.getppid() != self._master:
-            log.critical("the master is gone: leaving")
+            log.critical("the master is gone: exiting")
             self._stopping = True
         if self._listener_paused:
             self._listener_paused = False
-            self._park.arm(self._park.listener.fileno())
-        self._guest.sweep()
+            self._idle.arm(self._idle.listener.fileno())
+        self._borrower.sweep()
         self._access_log.on_tick()
 
     def _give_up_partial(self) -> None:
-        """Close the connections whose request has not come whole in time."""
+        """Close connections whose request did not arrive in time."""
         now = time.monotonic()
         for descriptor in [d for d, (_, deadline) in self._partial.items() if deadline <= now]:
             log.warning("a request's parameters did not come in time: connection closed")
@@ -190,18 +191,18 @@ class Child:
             self._close(descriptor)
 
     def _accept(self) -> None:
-        listener = self._park.listener
+        listener = self._idle.listener
         try:
             accepted, _ = listener.accept()
         except BlockingIOError:
-            self._park.arm(listener.fileno())
+            self._idle.arm(listener.fileno())
             return
         except OSError as error:  # out of descriptors or memory: let it rest for a tick
             log.error("accept: %s", error.strerror)
             self._listener_paused = True
-            self._guest.sweep()
+            self._borrower.sweep()
             return
-        self._park.arm(listener.fileno())
+        self._idle.arm(listener.fileno())
         accepted.setblocking(False)
         if accepted.family != socket.AF_UNIX:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -211,7 +212,7 @@ class Child:
     # One connection
 
     def _read(self, descriptor: int, connection: ServerConnection, deadline: float = 0.0) -> None:
-        """Read once and serve what is whole; park, keep or close the connection."""
+        """Read once and serve complete requests; then make the connection idle, wait, or close."""
         try:
             data = os.read(descriptor, _FIRST_READ)
         except BlockingIOError:
@@ -242,7 +243,7 @@ class Child:
             self._close(descriptor)
 
     def _serve_requests(self, descriptor: int, connection: ServerConnection) -> bool:
-        """Run every request that is here; return whether the connection goes on."""
+        """Run every received request; return False if the connection must close."""
         while (event := connection.next_event()) is not NEED_DATA:
             if isinstance(event, Request):
                 exchange = self._exchange(descriptor, connection, event, self._settings)
@@ -264,19 +265,19 @@ class Child:
         self._partial[descriptor] = connection, deadline
 
     def _give_back(self, descriptor: int, *, served: bool) -> None:
-        """Park a connection; where there is no room, it ends after its first request."""
-        if descriptor >= self._park.base:
-            self._guest.give_back(descriptor)
-        elif self._guest.park(descriptor):
+        """Make a connection idle; if there is no room, close it after its first request."""
+        if descriptor >= self._idle.base:
+            self._borrower.give_back(descriptor)
+        elif self._borrower.add(descriptor):
             pass
         elif served:
-            log.warning("no room to park a connection: closed (--connections)")
+            log.warning("no room for another idle connection: closed (--connections)")
             os.close(descriptor)
         else:
             self._wait_for_rest(descriptor, self._spare, 0.0)
 
     def _close(self, descriptor: int) -> None:
-        if descriptor >= self._park.base:
-            self._guest.close(descriptor)
+        if descriptor >= self._idle.base:
+            self._borrower.close(descriptor)
         else:
             os.close(descriptor)

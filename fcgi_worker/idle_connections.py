@@ -1,8 +1,8 @@
-"""The car park: idle connections that any child can take, so that no child is pinned to one.
+"""Shared idle connections: any child can take any of them, so no connection pins a child.
 
 In php-fpm and flup a kept connection owns the child that accepted it: 64 idle connections stop
 a pool of 64, and a request on one of them waits for its busy child while others idle. Here a
-connection between two requests is parked, and the next request on it wakes any one idle child.
+connection between two requests belongs to no child; its next request wakes any one idle child.
 
 Facts (man epoll(7); fs/eventpoll.c):
 - The children inherit one epoll instance from the master. Of those that wait on it, an event
@@ -13,16 +13,16 @@ Facts (man epoll(7); fs/eventpoll.c):
   connection that another one registered if it holds the same file at the same number.
 - A descriptor reaches another process by SCM_RIGHTS alone (pidfd_getfd needs ptrace rights).
 
-Decision: a parked connection has a slot, and its descriptor is `base + slot` in every process
-that holds it. The master holds all of them and hands one to a child the first time that child
-takes it; a generation for each slot, in shared memory, tells a child that what it holds there
-is stale. The owner of a taken slot is in shared memory too, so that the master can close what a
-killed child was working on.
+Decision: an idle connection has a slot, and its descriptor is `base + slot` in every process that
+holds it. The master holds every connection and passes one to a child the first time that child
+takes it. Shared memory holds a generation per slot, which shows a child that its descriptor is
+stale, and the owner of each taken slot, so that the master can close the connection of a killed
+child.
 
 Trade-off: one epoll_ctl per request to re-arm, and about 50 microseconds once for every pair of
-connection and child. Connections that are not kept are never parked and pay none of it. The
-slots' numbers begin at 1024 where the limit allows: the application keeps the numbers that
-select() can watch.
+connection and child. Connections that are not kept never get a slot and pay nothing. Descriptors of
+slots start at 1024 if the limit allows, which leaves the application the numbers that select()
+can watch.
 """
 
 import contextlib
@@ -35,14 +35,14 @@ import socket
 from collections import deque
 from typing import Final
 
-PARKED: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+ONE_SHOT: Final = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 
 _PREFERRED_BASE: Final = 1024
 _MAX_FILES: Final = 65536
 
 # Messages between child and master: one letter and a slot number.
 READY: Final = b"R"  # child: the application is imported
-PARK: Final = b"P"  # child: here is a connection; master: its slot, or FULL
+KEEP: Final = b"P"  # child: here is a connection; master: its slot, or FULL
 FETCH: Final = b"F"  # child: I lack the connection in this slot; master: the descriptor, or GONE
 FREE: Final = b"C"  # child: close the connection in this slot for good
 FULL: Final = b"X"
@@ -60,8 +60,8 @@ def decode_message(message: bytes) -> tuple[bytes, int]:
     return message[:1], int.from_bytes(message[1:_MESSAGE], "big")
 
 
-class Park:
-    """The shared part, made by the master before it forks: epoll, owners, generations."""
+class IdleConnections:
+    """The state shared by all processes, created before the fork: epoll, owners, generations."""
 
     def __init__(self, listener: socket.socket, connections: int) -> None:
         files = _raise_file_limit()
@@ -69,7 +69,7 @@ class Park:
         self.slots = min(connections, files - self.base)
         self.listener = listener
         self.epoll = select.epoll()
-        self.epoll.register(listener, PARKED)
+        self.epoll.register(listener, ONE_SHOT)
         self._stop = os.eventfd(0, os.EFD_CLOEXEC)
         self.epoll.register(self._stop, select.EPOLLIN)
         self.stop_descriptor = self._stop
@@ -80,7 +80,7 @@ class Park:
 
     def arm(self, descriptor: int) -> None:
         """Let the next event on `descriptor` wake an idle child again."""
-        self.epoll.modify(descriptor, PARKED)
+        self.epoll.modify(descriptor, ONE_SHOT)
 
     def stop(self) -> None:
         """Wake every child that waits, now and later: the stop descriptor stays readable."""
@@ -98,16 +98,16 @@ def _raise_file_limit() -> int:
 
 
 class Keeper:
-    """The master's side: holds every parked connection and answers the children."""
+    """The master's side: holds every idle connection and answers the children."""
 
-    def __init__(self, park: Park) -> None:
-        self._park = park
-        self._free = deque(range(park.slots))
+    def __init__(self, idle: IdleConnections) -> None:
+        self._idle = idle
+        self._free = deque(range(idle.slots))
         self._held: set[int] = set()
         self._suspects: set[int] = set()
 
     @property
-    def parked(self) -> frozenset[int]:
+    def held(self) -> frozenset[int]:
         """The slots in use; a child forked now inherits their descriptors."""
         return frozenset(self._held)
 
@@ -128,8 +128,8 @@ class Keeper:
             return b""
         kind, slot = decode_message(message)
         try:
-            if kind == PARK:
-                self._park_one(child, control, descriptors)
+            if kind == KEEP:
+                self._keep(child, control, descriptors)
             elif kind == FETCH:
                 self._hand_out(control, slot)
             elif kind == FREE:
@@ -138,8 +138,8 @@ class Keeper:
             pass  # the child died while we answered; its slots are freed when it is reaped
         return kind
 
-    def _park_one(self, child: int, control: socket.socket, descriptors: list[int]) -> None:
-        if not descriptors:  # our own limit of descriptors was reached: the kernel kept it back
+    def _keep(self, child: int, control: socket.socket, descriptors: list[int]) -> None:
+        if not descriptors:  # at our descriptor limit, the kernel drops the passed descriptor
             control.send(encode_message(FULL))
             return
         received = descriptors[0]
@@ -152,67 +152,67 @@ class Keeper:
             return
         self._held.add(slot)
         self._next_generation(slot)
-        self._park.owners[slot] = child
-        control.send(encode_message(PARK, slot))
+        self._idle.owners[slot] = child
+        control.send(encode_message(KEEP, slot))
 
     def _place(self, received: int) -> int | None:
-        """Put a descriptor at its slot's number; None when no slot is to be had."""
+        """Duplicate a descriptor to a free slot's number; None if there is no free slot."""
         for _ in range(len(self._free)):
             slot = self._free.popleft()
-            if place_descriptor(received, self._park.base + slot):
+            if place_descriptor(received, self._idle.base + slot):
                 return slot
-            self._free.append(slot)  # something of ours sits there
+            self._free.append(slot)  # another descriptor of this process has that number
         return None
 
     def _hand_out(self, control: socket.socket, slot: int) -> None:
         if slot in self._held:
             answer = encode_message(FETCH, slot)
-            socket.send_fds(control, [answer], [self._park.base + slot])
+            socket.send_fds(control, [answer], [self._idle.base + slot])
         else:
             control.send(encode_message(GONE))
 
     def _release(self, slot: int) -> None:
-        """Close a parked connection in every process that holds it."""
+        """Close a connection for every process that holds it."""
         if slot not in self._held:
             return
         self._held.remove(slot)
         self._next_generation(slot)
-        self._park.owners[slot] = 0
+        self._idle.owners[slot] = 0
         self._free.append(slot)
-        descriptor = self._park.base + slot
+        descriptor = self._idle.base + slot
         with contextlib.suppress(OSError):  # a child that died may not have registered it yet
-            self._park.epoll.unregister(descriptor)
-        # The children's descriptors keep the file open: only shutdown reaches the peer.
+            self._idle.epoll.unregister(descriptor)
+        # The children's duplicates keep the socket open, so close alone would send no FIN.
         with socket.socket(fileno=descriptor) as connection, contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
     def _next_generation(self, slot: int) -> None:
-        self._park.generations[slot] = (self._park.generations[slot] + 1) & 0xFFFFFFFF
+        self._idle.generations[slot] = (self._idle.generations[slot] + 1) & 0xFFFFFFFF
 
     def bury(self, child: int) -> None:
-        """Close what a dead child was working on, so that its peers see an end of file."""
-        for slot in [slot for slot in self._held if self._park.owners[slot] == child]:
+        """Close the connections that a dead child owned, so that their peers see end of file."""
+        for slot in [slot for slot in self._held if self._idle.owners[slot] == child]:
             self._release(slot)
-        # It may have died between an event and the next line of its code: arm the listener again
-        # (harmless where it is armed) and look for connections that wait although nobody has them.
-        self._park.arm(self._park.listener.fileno())
+        # The child may have died right after an event disarmed its descriptor. Rearm the listener
+        # (harmless if armed) and check for readable connections that no child owns.
+        self._idle.arm(self._idle.listener.fileno())
         self._suspects = set(self._held)
 
     def revive(self) -> None:
-        """Arm again what has been readable and unowned in two calls, a second apart.
+        """Rearm connections that were readable and unowned in two calls, a second apart.
 
-        Only after a child's death: one killed in the microsecond between taking a connection and
-        writing its name beside it leaves the connection disarmed for ever.
+        Needed only after a child's death: a child killed between taking a connection and recording
+        itself as the owner would leave the connection disarmed permanently.
         """
         if not self._suspects:
             return
         poll = select.poll()
         for slot in self._suspects:
-            if slot in self._held and not self._park.owners[slot]:
-                poll.register(self._park.base + slot, select.POLLIN)
-        waiting = {descriptor - self._park.base for descriptor, _ in poll.poll(0)}
+            if slot in self._held and not self._idle.owners[slot]:
+                poll.register(self._idle.base + slot, select.POLLIN)
+        waiting = {descriptor - self._idle.base for descriptor, _ in poll.poll(0)}
         for slot in self._suspects & waiting:
-            self._park.arm(self._park.base + slot)
+            self._idle.arm(self._idle.base + slot)
         self._suspects = waiting
 
 
@@ -228,39 +228,39 @@ def place_descriptor(descriptor: int, number: int) -> bool:
     return False
 
 
-class Guest:
-    """A child's side: takes parked connections and gives them back."""
+class Borrower:
+    """A child's side: takes idle connections and gives them back."""
 
     def __init__(
-        self, park: Park, child: int, control: socket.socket, inherited: frozenset[int]
+        self, idle: IdleConnections, child: int, control: socket.socket, inherited: frozenset[int]
     ) -> None:
-        self._park = park
+        self._idle = idle
         self._child = child
         self._control = control
         # Slot to the generation of what this process holds at the slot's number.
-        self._held = {slot: park.generations[slot] for slot in inherited}
+        self._held = {slot: idle.generations[slot] for slot in inherited}
 
-    def park(self, descriptor: int) -> bool:
-        """Park a new connection for the first time, under the number of its slot.
+    def add(self, descriptor: int) -> bool:
+        """Add a new connection to the idle ones, under its slot's number.
 
-        False when there is no room: `descriptor` stays open and the caller's.
+        Returns False if there is no room; the caller still owns `descriptor`.
         """
-        socket.send_fds(self._control, [encode_message(PARK)], [descriptor])
+        socket.send_fds(self._control, [encode_message(KEEP)], [descriptor])
         kind, slot = decode_message(self._control.recv(_MESSAGE))
-        if kind != PARK:
+        if kind != KEEP:
             return False
         held = self._hold(slot, descriptor)
         os.close(descriptor)
         if held:
-            self._park.owners[slot] = 0
-            self._park.epoll.register(self._park.base + slot, PARKED)
+            self._idle.owners[slot] = 0
+            self._idle.epoll.register(self._idle.base + slot, ONE_SHOT)
         return True
 
     def take(self, descriptor: int) -> bool:
-        """Own the parked connection that an event named; False when it could not be had."""
-        slot = descriptor - self._park.base
-        self._park.owners[slot] = self._child
-        if self._held.get(slot) == self._park.generations[slot]:
+        """Take ownership of the idle connection `descriptor`; False if it is unavailable."""
+        slot = descriptor - self._idle.base
+        self._idle.owners[slot] = self._child
+        if self._held.get(slot) == self._idle.generations[slot]:
             return True
         self._control.send(encode_message(FETCH, slot))
         message, descriptors, _, _ = socket.recv_fds(
@@ -274,33 +274,33 @@ class Guest:
         return held
 
     def give_back(self, descriptor: int) -> None:
-        """Park a taken connection again: the next request on it is anybody's."""
-        self._park.owners[descriptor - self._park.base] = 0
-        self._park.epoll.modify(descriptor, PARKED)
+        """Make a taken connection idle again: any child may take its next request."""
+        self._idle.owners[descriptor - self._idle.base] = 0
+        self._idle.epoll.modify(descriptor, ONE_SHOT)
 
     def close(self, descriptor: int) -> None:
         """Close a taken connection for good, in every process."""
-        slot = descriptor - self._park.base
+        slot = descriptor - self._idle.base
         self._drop(slot)
         self._control.send(encode_message(FREE, slot))
 
     def sweep(self) -> None:
         """Close the descriptors of connections that have ended in other processes."""
-        generations = self._park.generations
+        generations = self._idle.generations
         stale = [slot for slot, generation in self._held.items() if generation != generations[slot]]
         for slot in stale:
             self._drop(slot)
 
     def _hold(self, slot: int, descriptor: int) -> bool:
-        """Put a descriptor at its slot's number; where that fails give the slot up."""
+        """Duplicate a descriptor to its slot's number; release the slot if that fails."""
         if slot in self._held:
             self._drop(slot)
-        if place_descriptor(descriptor, self._park.base + slot):
-            self._held[slot] = self._park.generations[slot]
+        if place_descriptor(descriptor, self._idle.base + slot):
+            self._held[slot] = self._idle.generations[slot]
             return True
-        self._control.send(encode_message(FREE, slot))  # the application has taken the number
+        self._control.send(encode_message(FREE, slot))  # the application uses this number
         return False
 
     def _drop(self, slot: int) -> None:
         del self._held[slot]
-        os.close(self._park.base + slot)
+        os.close(self._idle.base + slot)

@@ -1,16 +1,16 @@
-"""The master: binds, forks, watches, respawns, and hands parked connections on.
+"""The master: binds, forks, supervises and respawns children, and passes idle connections on.
 
-It runs no application code, so it answers at once whatever the children do. Signals are only
-recorded by their handler, which wakes the loop (signal.set_wakeup_fd); the loop acts.
+The master runs no application code, so it always answers promptly. Its signal handlers only record
+the signal and wake the loop (signal.set_wakeup_fd); the loop acts.
 
-    SIGUSR1          open the access log again
-    SIGTERM          finish at once: the children are ended where they are
-    SIGQUIT, SIGHUP  finish what runs, within `grace` seconds, then go
-    SIGINT           as SIGQUIT; the second one as SIGTERM
+    SIGUSR1          reopen the access log
+    SIGTERM          exit now, ending the children in mid-request
+    SIGQUIT, SIGHUP  finish running requests within `grace` seconds, then exit
+    SIGINT           like SIGQUIT; the second time, like SIGTERM
 
-A child that ends is replaced at once, unless it died while booting: then the next one waits,
-twice as long each time. When no child has ever booted because the application cannot be
-imported, there is nothing to wait for: the master stops and says so.
+The master replaces a dead child at once, unless it died during start-up: then the delay doubles
+each time. If no child ever started because the application cannot be imported, the master logs
+this and exits.
 """
 
 import gc
@@ -27,7 +27,7 @@ import click
 
 from chainlab.transport import bind_listener, bound_address, remove_socket
 from fcgi_worker.child import EXIT_NO_APPLICATION, Child
-from fcgi_worker.idle_connections import READY, Guest, Keeper, Park
+from fcgi_worker.idle_connections import READY, Borrower, IdleConnections, Keeper
 from fcgi_worker.settings import Settings
 from fcgi_worker.timing import AccessLog
 
@@ -36,7 +36,7 @@ log = logging.getLogger("fcgi_worker")
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
-_TICK: Final = 1.0  # seconds between two looks at what no event tells
+_TICK: Final = 1.0  # maximum seconds between checks for due work that raises no event
 _YOUNG: Final = 1.0  # a child that lived shorter counts as died at boot
 _LONGEST_DELAY: Final = 30.0
 _END_GRACE: Final = 2.0  # seconds that SIGTERM gives before SIGKILL
@@ -50,7 +50,7 @@ def respawn_delay(failures: int) -> float:
 
 
 class _Slot:
-    """A child's place: its number is the owner's mark in the car park."""
+    """A place for one child; its number marks the owner of a taken connection."""
 
     __slots__ = ("control", "due", "number", "pid", "ready", "started")
 
@@ -64,14 +64,14 @@ class _Slot:
 
 
 class Master:
-    """One worker manager, from bind to exit. Binds when it is made; ListenError, LogError."""
+    """A worker manager. The constructor binds; it raises ListenError or LogError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._access_log = AccessLog(settings.access_log)
         self._listener = bind_listener(settings.bind)
-        self._park = Park(self._listener, settings.connections)
-        self._keeper = Keeper(self._park)
+        self._idle = IdleConnections(self._listener, settings.connections)
+        self._keeper = Keeper(self._idle)
         self._slots = [_Slot(number + 1) for number in range(settings.workers)]
         self._poll = select.poll()
         self._wakes, self._waker = socket.socketpair()
@@ -86,7 +86,7 @@ class Master:
     def run(self) -> int:
         """Serve until stopped; return the exit code."""
         self._install_signals()
-        gc.freeze()  # what is here lives for ever: keeps the pages shared with the children
+        gc.freeze()  # keep the collector from writing to pages shared with the children
         next_tick = 0.0
         while True:
             self._obey()
@@ -171,12 +171,12 @@ class Master:
                 self._close_listener()
             self._obeyed = self._asked
             at_once = self._asked == signal.SIGTERM
-            log.info("stopping %s", "at once" if at_once else "when what runs is finished")
+            log.info("stopping %s", "now" if at_once else "after running requests finish")
             self._deadline = time.monotonic() + (_END_GRACE if at_once else self._settings.grace)
             self._signal_children(self._asked)
-            self._park.stop()
+            self._idle.stop()
         elif self._deadline and time.monotonic() >= self._deadline:
-            log.warning("children that did not stop in time are killed")
+            log.warning("killing children that did not stop in time")
             self._deadline = 0.0
             self._signal_children(signal.SIGKILL)
 
@@ -226,8 +226,8 @@ class Master:
             for inherited in (self._wakes, self._waker, *(s.control for s in self._slots)):
                 if inherited is not None:
                     inherited.close()
-            guest = Guest(self._park, slot.number, control, self._keeper.parked)
-            Child(self._settings, self._park, guest, control, self._access_log).run()
+            borrower = Borrower(self._idle, slot.number, control, self._keeper.held)
+            Child(self._settings, self._idle, borrower, control, self._access_log).run()
         except BaseException:
             log.critical("a child failed", exc_info=True)
         finally:
@@ -242,7 +242,7 @@ class Master:
 
     def _bury(self, slot: _Slot, code: int) -> None:
         """Clean up after a dead child and plan the next one; a negative code is a signal."""
-        self._answer(slot)  # what it still had to say: connections to close
+        self._answer(slot)  # its last messages: connections to close
         self._drop_control(slot)
         self._keeper.bury(slot.number)
         pid, slot.pid = slot.pid, 0

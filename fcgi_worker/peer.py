@@ -1,9 +1,9 @@
 """One connection while a child works on it: blocking reads and writes with time limits.
 
-The descriptors are nonblocking, because a parked connection may be read by a process that finds
-nothing there; waiting happens here, in poll(2), with the time limit of the settings. os.read and
-os.write on plain numbers: a socket object for each connection would cost a microsecond per call
-and three system calls to build.
+Descriptors are nonblocking, because a child may read an idle connection and find nothing; waiting
+happens here, in poll(2), with the timeouts of the settings. The code calls os.read and os.write on
+descriptor numbers: a socket object would cost a microsecond per call and three system calls to
+create.
 """
 
 import os
@@ -67,7 +67,7 @@ def write_all(descriptor: int, data: bytes, settings: Settings) -> None:
 
 
 def linger(descriptor: int) -> None:
-    """Read on, bounded in time, until the peer closes: an unread rest of a request is dropped.
+    """Discard the unread rest of a request until the peer closes, for a bounded time.
 
     Closing with unread bytes resets the connection, and the reset can overtake the answer.
     """

@@ -1,4 +1,4 @@
-"""What one worker manager is told, checked once and never changed after."""
+"""The settings of one worker manager, validated once and immutable."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What the worker tells of a request: Server-Timing in its answer, a JSON line in the access log.
+"""Request timing: a Server-Timing field in the response and a JSON line in the access log.
 
     Server-Timing: worker-wait;dur=0.041, worker-app;dur=0.112
 
@@ -68,11 +68,11 @@ class AccessLog:
         self._log.flush()
 
     def reopen_soon(self) -> None:
-        """Reopen before the next line: all that a signal handler may do."""
+        """Reopen before the next line; safe to call from a signal handler."""
         self._stale = True
 
     def reopen(self) -> None:
-        """Write what waits and open the path again; the old file goes on when it cannot be."""
+        """Write buffered lines and reopen the file; keep the old one if that fails."""
         self._stale = False
         try:
             self._log.reopen()
@@ -85,14 +85,14 @@ class AccessLog:
 
 
 def choose_exchange(settings: Settings, access_log: AccessLog) -> Callable[..., Exchange]:
-    """Return what makes exchanges: plain ones, unless there is something to tell."""
+    """Return the exchange class: a timed one only if timing or the access log is enabled."""
     if settings.server_timing or access_log.enabled:
         return partial(TimedExchange, access_log=access_log)
     return Exchange
 
 
 class TimedExchange(Exchange):
-    """An exchange that tells how long it waited and how long the application took."""
+    """An exchange that measures its wait and the application's run time."""
 
     __slots__ = ("_access_log", "_called_at", "_called_wall", "_failed", "_wait")
 

@@ -4,10 +4,10 @@ The answer leaves in as few writes as its shape allows: a list of strings goes o
 its head, its length and END_REQUEST in one system call; anything else streams, each piece as it
 is yielded, because PEP 3333 forbids to hold one back.
 
-An application that raises before its head is out is answered 500. Once part of an answer is out
-only one honest signal is left: the connection is closed without END_REQUEST, so that no web
-server takes the torn answer for a complete one. In both cases the traceback goes to the log and,
-as STDERR records, to the web server's error log.
+If an application raises before its head is out, the client gets a 500. After that, the worker
+closes the connection without END_REQUEST, so that no web server mistakes the partial answer for a
+complete one. Either way the traceback goes to the log and, as STDERR records, to the web server's
+error log.
 """
 
 import functools
@@ -292,13 +292,13 @@ class Exchange:
             return
         except OSError as error:
             raise PeerGone(error.strerror) from None
-        # An end of file may be half a close: whether the peer still listens, writing will tell.
+        # End of file may be a half-close: only a write shows whether the peer still listens.
         self._connection.receive_data(data)
         if isinstance(self._connection.next_event(), Abort):
             raise Aborted("the web server aborted the request")
 
     def _fail(self) -> None:
-        """Answer 500 for what the application raised, or tear the answer that has begun."""
+        """Send a 500 after an application error, or cut off an answer already begun."""
         text = traceback.format_exc()
         uri = self._request.params.get("REQUEST_URI", "")
         method = self._request.params.get("REQUEST_METHOD", "")

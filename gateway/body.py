@@ -1,20 +1,20 @@
-"""A request's content on its way from the client to the upstream, in bounded memory.
+"""Buffers a request body between client and upstream, in bounded memory.
 
-Streamed: what has come and not gone is at most 64 KiB; `full` asks the client's side to pause.
-Spooled: a FastCGI application is told CONTENT_LENGTH before the content (RFC 3875 section
-4.1.2), and chunks do not know theirs; so chunked content is collected first, in memory up to
-64 KiB, beyond that in a temporary file that has no name (nginx: client_body_temp).
+Streamed: at most 64 KiB is buffered; `full` tells the client side to pause reading.
+Spooled: FastCGI sends CONTENT_LENGTH before the body (RFC 3875 section 4.1.2), but a chunked body
+has no known length. The gateway therefore collects a chunked body first: up to 64 KiB in memory,
+more in an unnamed temporary file (nginx: client_body_temp).
 """
 
 import tempfile
 from typing import IO, Final
 
 HIGH: Final = 65536
-"""Bytes that may wait in one direction before its source is paused."""
+"""High-water mark: bytes buffered in one direction before the gateway pauses the source."""
 
 
 class Body:
-    """Bytes in by `append` and `finish`, out by `take`."""
+    """A byte queue: `append` and `finish` fill it, `take` empties it."""
 
     __slots__ = ("_file", "_memory", "_spooled", "_taken", "_whole", "complete", "size")
 
@@ -23,27 +23,29 @@ class Body:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._taken = 0
-        self._whole: bytes | None = None  # all of it, when it went in one piece
+        self._whole: bytes | None = (
+            None  # the whole body, if one `take` returned it; lets `rewind` replay it
+        )
         self.size = 0
         self.complete = False
 
     @property
     def full(self) -> bool:
-        """Whether the client is to be paused until some is taken."""
+        """True if the gateway should stop reading from the client until `take` makes room."""
         return len(self._memory) >= HIGH and not self._spooled
 
     @property
     def ready(self) -> bool:
-        """Whether an upstream may be asked now: spooled content must be here whole."""
+        """True if the request can go to an upstream; a spooled body must be complete first."""
         return self.complete or not self._spooled
 
     @property
     def drained(self) -> bool:
-        """Whether all of it has been taken."""
+        """True if the body is complete and `take` has returned every byte."""
         return self.complete and self._taken == self.size
 
     def append(self, data: bytes) -> None:
-        """Take bytes from the client."""
+        """Buffer bytes from the client."""
         self.size += len(data)
         if self._file is None and self._spooled and len(self._memory) + len(data) > HIGH:
             self._file = tempfile.TemporaryFile(prefix="chain-gateway-")  # noqa: SIM115
@@ -55,13 +57,13 @@ class Body:
             self._memory += data
 
     def finish(self) -> None:
-        """Note that the content is complete."""
+        """Mark the body as complete."""
         self.complete = True
         if self._file is not None:
             self._file.seek(0)
 
     def take(self) -> bytes:
-        """Return the next piece, at most what waits in memory or 64 KiB of the file."""
+        """Return the next piece: everything in memory, or up to 64 KiB from the file."""
         if self._file is not None:
             data = self._file.read(HIGH)
         else:
@@ -73,11 +75,11 @@ class Body:
         return data
 
     def take_whole(self) -> bytes | None:
-        """Return all of it when it is here and in memory; None when it must go in pieces."""
+        """Return the whole body if it is complete and in memory, otherwise None."""
         return self.take() if self.complete and self._file is None and not self._taken else None
 
     def rewind(self) -> bool:
-        """Begin again for another try; False when what was taken is not here any more."""
+        """Reset to the first byte for a retry; return False if earlier pieces are gone."""
         if not self._taken:
             return True
         if self._file is not None:
@@ -90,6 +92,6 @@ class Body:
         return True
 
     def close(self) -> None:
-        """Free the file."""
+        """Close and delete the temporary file, if any."""
         if self._file is not None:
             self._file.close()

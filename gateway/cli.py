@@ -110,11 +110,11 @@ def main(ctx: click.Context, /, path: Path | None, **options: Any) -> None:
     """Serve HTTP in front of FastCGI and HTTP back ends.
 
     \b
-    SIGHUP   read the configuration again: nothing is dropped, a bad one is refused
-    SIGUSR1  open the log files again
-    SIGQUIT  finish what runs, then go
-    SIGTERM  finish at once
-    SIGINT   as SIGQUIT; twice: as SIGTERM
+    SIGHUP   reload the configuration without dropping a request; reject an invalid one
+    SIGUSR1  reopen the log files
+    SIGQUIT  finish running requests, then exit
+    SIGTERM  exit now
+    SIGINT   like SIGQUIT; the second time, like SIGTERM
     """
     try:
         config = _from_file(ctx, path) if path else _from_flags(options)

@@ -1,11 +1,11 @@
-"""One client's connection: reads requests, hands each to an exchange, writes the answers.
+"""One client connection: reads requests, hands each to an exchange, writes the responses.
 
-The socket is tried at once for every answer; only what it does not take is kept, and then the
-exchange is asked to stop (`over_high`) until the client has taken it. Reading stops for three
-reasons only, all in `_wants_input`.
+Every response goes straight to the socket. Only what the socket rejects is buffered, and a full
+buffer pauses the exchange (`over_high`) until the client catches up. `_wants_input` lists every
+reason to stop reading.
 
-A client that closes while its request runs is gone, as for nginx: the upstream is freed. A
-half-closed connection is taken for that too, because a FIN does not tell the two apart.
+Like nginx, the gateway aborts a running request when its client closes, which frees the upstream.
+A half-close counts as a close, because both look the same: a FIN.
 """
 
 import os
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from gateway.process import Process
 
 _RECEIVE: Final = 65536
-_LINGER: Final = 5.0  # seconds to read on after an answer that came before the request's end
-_NEWCOMER: Final = 1.0  # seconds that one who has not asked yet is given while we leave
-_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, so that a cut is seen
+_LINGER: Final = 5.0  # seconds to keep reading after a response that preceded the request's end
+_NEWCOMER: Final = 1.0  # seconds a new client has for its first request during shutdown
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER 0: close sends RST, so truncation is visible
 
 
 class Exchange(Protocol):
@@ -48,26 +48,26 @@ class Exchange(Protocol):
 
     @property
     def body_full(self) -> bool:
-        """Whether request content is to wait."""
+        """True if the client must stop sending body bytes for now."""
 
     def on_body(self, data: bytes) -> None:
-        """Request content came."""
+        """Handle a piece of the request body."""
 
     def on_body_end(self) -> None:
-        """The request is complete."""
+        """Handle the end of the request."""
 
     def on_input_pause(self) -> None:
-        """All content that has come was handed over; the next comes with the next read."""
+        """Handle the end of one read: no more body bytes until the next read."""
 
     def on_drained(self) -> None:
-        """The client has taken what it was sent: go on."""
+        """Resume: the socket has accepted everything sent so far."""
 
     def abandon(self, status: int) -> None:
-        """Free everything, log `status`; the client gets nothing from this exchange any more."""
+        """Release all resources and log `status`; send the client nothing more."""
 
 
 class Client:
-    """A connection accepted by a listener. Closes itself; `closed` says that it has."""
+    """An accepted connection. It closes itself and then sets `closed`."""
 
     __slots__ = (
         "_advancing",
@@ -97,24 +97,24 @@ class Client:
         self._interest = READ
         self._advancing = False
         self._lingering = False
-        self._stuck = False  # the socket took less than it was to take
+        self._stuck = False  # the last send was partial: wait for WRITE
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
         self.ending = encode_ending(self.port_pair, REQUEST_ID)
-        self.trace_ending: tuple[Config, bytes] | None = None  # kept by `tracing`
-        self.http = ServerConnection(process.site.config.limits)
+        self.trace_ending: tuple[Config, bytes] | None = None  # a cache that `tracing` fills
+        self.http = ServerConnection(process.current.config.limits)
         self.exchange: Exchange | None = None
         self.closed = False
-        # When the head that is to come began: by being accepted, or by its first byte; 0: it has
-        # not. While it is set the header timeout runs.
+        # Start of the next request head: accept time for the first request, arrival of the first
+        # byte for later ones; 0 before that byte. The header timeout runs while this is set.
         self.began_at = self._loop.now
-        self.deadline = self.began_at + process.site.config.timeouts.header
+        self.deadline = self.began_at + process.current.config.timeouts.header
         self._loop.register(sock, READ, self.on_event)
         self._loop.watch(self)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing has come of a next request, and nothing is left of the last one."""
+        """True if no request is running or partly received and no response bytes are unsent."""
         return self.exchange is None and not self.http.buffered and not self._out
 
     @property
@@ -125,7 +125,7 @@ class Client:
     # Events
 
     def on_event(self, mask: int) -> None:
-        """React to what epoll saw."""
+        """Handle epoll events."""
         if mask & BROKEN:
             self._gone()
             return
@@ -166,7 +166,7 @@ class Client:
         self.advance()
 
     def on_deadline(self) -> None:
-        """Act on silence: 408 in the middle of a request, else close (RFC 9110 section 15.5.9)."""
+        """Handle a timeout: 408 in mid-request, otherwise close (RFC 9110 section 15.5.9)."""
         exchange = self.exchange
         if self._out or self._lingering or self.http.response_started or self.idle:
             self._gone()
@@ -183,7 +183,7 @@ class Client:
     # Requests
 
     def advance(self) -> None:
-        """Go through what has been received, as far as it may be answered now."""
+        """Process received bytes until the connection must wait for input or output."""
         if self._advancing or self.closed:
             return
         self._advancing = True
@@ -200,7 +200,7 @@ class Client:
         while not self.closed:
             exchange = self.exchange
             if exchange is None and self._out:
-                return  # the next request waits until the last answer has been taken
+                return  # one response at a time: flush this one before the next request
             if exchange is not None and exchange.body_full:
                 exchange.on_input_pause()
                 if exchange.body_full:
@@ -220,7 +220,7 @@ class Client:
                 self.deadline = NEVER  # the upstream's deadlines hold now
                 self._process.begin(self, event)
             elif exchange is None:
-                continue  # content of a request that is answered already
+                continue  # drop the body of a request that already has its response
             elif isinstance(event, Data):
                 exchange.on_body(event.data)
             elif isinstance(event, EndOfMessage):
@@ -228,14 +228,14 @@ class Client:
                 exchange.on_body_end()
 
     def _await_more(self, exchange: Exchange | None) -> None:
-        timeouts = self._process.site.config.timeouts
+        timeouts = self._process.current.config.timeouts
         if exchange is not None:
             self.deadline = self._loop.now + timeouts.body
             if self.http.awaiting_continue:
                 self.send(self.http.send_continue())
             exchange.on_input_pause()
         elif self.http.buffered and not self.began_at:
-            self.began_at = self._loop.now  # a slow sender gains nothing by sending more
+            self.began_at = self._loop.now  # fixed at the first byte: slow bytes cannot extend it
             self.deadline = self.began_at + timeouts.header
 
     def _on_bad_request(self, error: RemoteProtocolError) -> None:
@@ -261,9 +261,10 @@ class Client:
         extra: bytes = b"",
         log: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Answer with an error of the gateway's own, and log it.
+        """Send a gateway-generated error response and log it.
 
-        An exchange that failed adds ready field lines, and logs (status, size) itself.
+        A failed exchange passes encoded field lines in `extra` and its own logger,
+        `log(status, size)`.
         """
         text = f"{status} {reason_phrase(status).decode()}\n" + (f"{why}\n" if why else "")
         retry = ((b"Retry-After", b"1"),) if status == 503 else ()
@@ -278,7 +279,7 @@ class Client:
         extra: bytes = b"",
         log: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Send a short answer of the gateway's own, and log it."""
+        """Send a short gateway-generated response and log it."""
         if not any(name == b"Content-Type" for name, _ in fields):
             fields = (*fields, (b"Content-Type", b"text/plain; charset=utf-8"))
         response = ResponseHead(status, [(b"Server", SOFTWARE), *fields])
@@ -291,24 +292,24 @@ class Client:
         self.on_answered()
 
     def on_answered(self) -> None:
-        """The exchange is over: go on once the client has taken the answer."""
+        """End the exchange; continue with the next request once the response is flushed."""
         self.exchange = None
         self.began_at = 0.0
         if self.closed or self._out:
             return
-        if self.http.ready:  # the usual case: kept, and nothing has come yet
-            self.deadline = self._loop.now + self._process.site.config.timeouts.idle
+        if self.http.ready:  # fast path: keep-alive and nothing buffered
+            self.deadline = self._loop.now + self._process.current.config.timeouts.idle
             if self._process.leaving:
                 self.close()
         else:
             self._go_on()
 
     def _go_on(self) -> None:
-        """Close, or wait for the next request, or take up one that has come already."""
+        """Close, wait for the next request, or start one that is already buffered."""
         if self.http.must_close:
             self._finish()
             return
-        self.deadline = self._loop.now + self._process.site.config.timeouts.idle
+        self.deadline = self._loop.now + self._process.current.config.timeouts.idle
         if self.http.buffered:
             self.advance()
         elif self._process.leaving:
@@ -318,16 +319,16 @@ class Client:
 
     @property
     def over_high(self) -> bool:
-        """Whether so much waits for the client that the source should pause."""
+        """True if so many bytes are unsent that the upstream should pause."""
         return len(self._out) >= HIGH
 
     @property
     def waiting(self) -> bool:
-        """Whether anything waits for the client to take it."""
+        """True if response bytes are waiting for the socket."""
         return bool(self._out)
 
     def send(self, data: bytes) -> None:
-        """Send `data`, or keep what the socket does not take now."""
+        """Send `data`; buffer what the socket does not accept now."""
         if self._out:
             self._out += data
             return
@@ -343,7 +344,7 @@ class Client:
             self.wait_until_writable()
 
     def sendfile(self, fd: int, offset: int, count: int) -> int | None:
-        """Return how many bytes of `fd` went out by sendfile(2); None when the socket is full."""
+        """Send from `fd` with sendfile(2); return the bytes sent, None if the socket is full."""
         if self._out:
             return None
         try:
@@ -355,8 +356,8 @@ class Client:
             return None
 
     def wait_until_writable(self) -> None:
-        """Have `on_drained` called when the socket takes bytes again."""
-        self.deadline = self._loop.now + self._process.site.config.timeouts.send
+        """Call `on_drained` once the socket is writable again."""
+        self.deadline = self._loop.now + self._process.current.config.timeouts.send
         self._stuck = True
         self._watch()
 
@@ -370,7 +371,7 @@ class Client:
                 self._gone()
                 return
             del self._out[:sent]
-            self.deadline = self._loop.now + self._process.site.config.timeouts.send
+            self.deadline = self._loop.now + self._process.current.config.timeouts.send
         self.deadline = NEVER
         self._stuck = False
         self._watch()
@@ -380,11 +381,11 @@ class Client:
             self._go_on()
 
     def _wants_input(self) -> bool:
-        """Whether to read from the client now; the reasons not to, one by one."""
+        """True if the gateway should read from the client now."""
         if self.http.buffered >= HIGH:
-            return False  # pipelined requests beyond what we keep
+            return False  # too many pipelined bytes are buffered already
         if self.exchange is not None and self.exchange.body_full:
-            return False  # the upstream does not take the body as fast as it comes
+            return False  # the client sends its body faster than the upstream reads
         return not self.http.must_close or self._lingering
 
     def _watch(self) -> None:
@@ -396,16 +397,16 @@ class Client:
             self._loop.modify(self._sock, interest)
 
     def resume(self) -> None:
-        """Read on: the exchange takes request content again."""
+        """Resume reading: the exchange accepts body bytes again."""
         self.advance()
 
     # Ending
 
     def _finish(self) -> None:
-        """Close once all has been sent; read on a while when the client may still be sending.
+        """Close once everything is sent; if the client may still be sending, linger first.
 
-        Closing a socket with unread bytes sends RST, and the client may lose the answer that is
-        on its way (RFC 9112 section 9.6).
+        Closing a socket that has unread bytes sends RST, which can destroy a response still in
+        flight (RFC 9112 section 9.6). So shut down writing and keep reading for a while.
         """
         if self._out:
             return
@@ -422,7 +423,7 @@ class Client:
             self._watch()
 
     def leave(self) -> None:
-        """Close when nothing runs; else after the answer."""
+        """Close now if idle, otherwise after the current response."""
         if self.kept:
             self.close()
         elif self.idle:
@@ -431,20 +432,20 @@ class Client:
             self.http.keep_alive = False
 
     def give_up(self) -> None:
-        """End exchange and connection, whatever state they are in."""
+        """Abort the exchange and the connection, whatever their state."""
         exchange, self.exchange = self.exchange, None
         self.cut()
         if exchange is not None:
             exchange.abandon(0)
 
     def cut(self) -> None:
-        """End the connection so that no client takes what it got for the whole answer."""
+        """Reset the connection, so that a partial response cannot look complete."""
         if not self.closed:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.close()
 
     def _gone(self) -> None:
-        """The client has left, or is given up."""
+        """Close after the client disconnected or timed out; log 499 for a running request."""
         exchange, self.exchange = self.exchange, None
         self.close()
         if exchange is not None:

@@ -1,8 +1,8 @@
-"""The configuration: one TOML file, or the flags of the command line, read once and frozen.
+"""The configuration: one TOML file or the command-line flags, read once and then immutable.
 
-A mistake is told as `FILE:LINE: field: what is wrong; what helps`, because a gateway is reloaded
-while it serves: whoever reads the message wants to fix the line, not to search for it. tomllib
-keeps no line numbers, so the line of a field is looked up in the text when a mistake is told.
+An error reads `FILE:LINE: field: problem; remedy`, so that an operator who reloads a running
+gateway can go straight to the line. tomllib keeps no line numbers; `_Table` searches the text for
+the field when an error occurs.
 """
 
 import difflib
@@ -22,39 +22,39 @@ _LONGEST: Final = 86400.0  # seconds, of any timeout
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message names the line, the field and the remedy."""
+    """The configuration is invalid; the message names the line, the field and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds; what happens when one passes is said beside it."""
+    """Timeouts in seconds; each comment says what happens on expiry."""
 
     connect: float = 5.0  # to an upstream: the next address, then 504
     queue: float = 30.0  # for a free connection to an upstream: 503 with Retry-After
-    send: float = 30.0  # a peer that takes no bytes: upstream 504, client closed
+    send: float = 30.0  # a peer accepts no bytes: upstream 504, client closed
     read: float = 60.0  # between two reads of an upstream's response: 504, or cut off
     idle: float = 75.0  # a kept client connection without a request: closed
     header: float = 15.0  # for a whole request head: 408
     body: float = 30.0  # between two reads of a request body: 408
-    grace: float = 30.0  # what SIGQUIT gives running requests: then they are cut off
+    grace: float = 30.0  # for running requests after SIGQUIT: then aborted
 
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One back end: one or several addresses that serve the same."""
+    """A named group of interchangeable backends, one per address."""
 
     name: str
     protocol: str  # "fastcgi" or "http"
     addresses: tuple[Address, ...]
     balance: str = "round-robin"  # or "least-connections"
-    connections: int = 32  # to each address at most; lowered to what FCGI_GET_VALUES says
-    queue: int = 1024  # requests that wait for a free connection; beyond: 503 with Retry-After
+    connections: int = 32  # maximum per address; FCGI_GET_VALUES may lower it
+    queue: int = 1024  # requests waiting for a connection; more get 503 with Retry-After
     params: tuple[tuple[str, str], ...] = ()  # FastCGI parameters, added or replaced
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where paths that begin with `prefix` go: a folder of files, or an upstream by name."""
+    """Maps paths that start with `prefix` to a folder or to a named upstream."""
 
     prefix: str
     root: Path | None = None
@@ -72,23 +72,23 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything a gateway is told."""
+    """The complete configuration of a gateway."""
 
     listen: tuple[Address, ...]
     routes: tuple[Route, ...]  # the longest prefix first
     upstreams: Mapping[str, Upstream]
     workers: int = 1
     status_path: str = ""
-    server_timing: bool = False  # tell the client where its time went, the upstream when it began
-    traceparent: bool = False  # take part in traces (W3C Trace Context): continue, or begin one
+    server_timing: bool = False  # send Server-Timing to clients, X-Request-Start to upstreams
+    traceparent: bool = False  # W3C Trace Context: continue the client's trace or start one
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
-    connections: int = 0  # clients at most, each process; 0: what the descriptor limit allows
+    connections: int = 0  # maximum clients per process; 0: as many as descriptors allow
     log: Log = field(default_factory=Log)
 
 
 def read_config(path: Path) -> str:
-    """Return the text of the configuration file; ConfigError when it cannot be read."""
+    """Return the text of the configuration file; raise ConfigError if it is unreadable."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -98,7 +98,7 @@ def read_config(path: Path) -> str:
 
 
 def parse_config(text: str, name: str) -> Config:
-    """Return the configuration that `text` holds; `name` stands for it in messages."""
+    """Parse `text`; error messages call it `name`."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -134,7 +134,7 @@ def parse_config(text: str, name: str) -> Config:
 def simple_config(
     listen: Iterable[Address], protocol: str, addresses: Iterable[Address], **rest: Any
 ) -> Config:
-    """Return the configuration of a gateway with one upstream for every path (the flags)."""
+    """Return a configuration that sends every path to one upstream, as the flags describe it."""
     upstream = Upstream("app", protocol, tuple(addresses))
     return Config(
         listen=tuple(listen),
@@ -147,7 +147,7 @@ def simple_config(
 def _read_status_path(top: "_Table") -> str:
     path = top.text("status_path", "")
     if path and not path.startswith("/"):
-        top.fail("status_path", f"{path!r} is no path", "begin it with a slash")
+        top.fail("status_path", f"{path!r} is not a path", "begin it with a slash")
     return path
 
 
@@ -195,17 +195,17 @@ def _read_routes(top: "_Table", upstreams: Mapping[str, Upstream]) -> tuple[Rout
     for table in top.tables_in_order("route"):
         prefix = table.text("prefix", "/")
         if not prefix.startswith("/"):
-            table.fail("prefix", f"{prefix!r} is no path", "begin it with a slash")
+            table.fail("prefix", f"{prefix!r} is not a path", "begin it with a slash")
         if prefix in [route.prefix for route in routes]:
             table.fail("prefix", f"{prefix!r} has a route already", "keep one of them")
         root, upstream = table.text("root", ""), table.text("upstream", "")
         if bool(root) == bool(upstream):
             table.fail("", "a route goes to one place", "give it either root or upstream")
         if root and not Path(root).is_dir():
-            table.fail("root", f"{root!r} is no folder", "make it, or correct the path")
+            table.fail("root", f"{root!r} is not a folder", "make it, or correct the path")
         if upstream and upstream not in upstreams:
             known = ", ".join(upstreams) or "none"
-            table.fail("upstream", f"no upstream {upstream!r}", f"declared are: {known}")
+            table.fail("upstream", f"no upstream {upstream!r}", f"declared upstreams: {known}")
         table.finish()
         routes.append(
             Route(prefix, Path(os.path.realpath(root)) if root else None, upstream or None)
@@ -226,7 +226,7 @@ def _is_host(host: str) -> bool:
 
 
 class _Table:
-    """One table of the document, emptied field by field; what is left over is a mistake."""
+    """One TOML table. Each read removes a field; any field left at `finish` is an error."""
 
     def __init__(
         self, values: dict[str, Any], name: str, text: str, path: tuple[str, ...], nth: int = 0
@@ -236,15 +236,15 @@ class _Table:
         self._name = name
         self._text = text
         self.path = path
-        self._nth = nth  # among the tables of an array
+        self._nth = nth  # index in an array of tables
 
     def fail(self, key: str, wrong: str, remedy: str) -> None:
-        """Raise the ConfigError on field `key` of this table."""
+        """Raise a ConfigError about field `key` of this table."""
         where = ".".join((*self.path, key) if key else self.path)
         raise ConfigError(f"{self._name}:{self._line_of(key)}: {where}: {wrong}; {remedy}")
 
     def finish(self) -> None:
-        """Complain of a field that nobody asked for."""
+        """Reject unknown fields."""
         for key in self._values:
             near = difflib.get_close_matches(key, self._known, 1)
             remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(self._known)}"
@@ -276,7 +276,7 @@ class _Table:
         return value
 
     def flag(self, key: str) -> bool:
-        """Take true or false; false when it is not there."""
+        """Take a boolean; the default is false."""
         self._known.append(key)
         value = self._values.pop(key, False)
         if not isinstance(value, bool):
@@ -291,7 +291,7 @@ class _Table:
         return value
 
     def addresses(self, key: str, *, resolve: bool = False) -> tuple[Address, ...]:
-        """Take a list of addresses; one at least. `resolve`: their hosts must be known."""
+        """Take a non-empty list of addresses; with `resolve`, every host name must resolve."""
         values = self._take(key, (list,), 'a list, as ["127.0.0.1:8080"]', [])
         found = []
         for value in values:
@@ -317,12 +317,12 @@ class _Table:
         return tuple(values.items())
 
     def table(self, key: str) -> "_Table":
-        """Take a table; empty when it is not there."""
+        """Take a table; a missing one is empty."""
         values = self._take(key, (dict,), f"a table, as [{key}]", {})
         return _Table(values, self._name, self._text, (*self.path, key))
 
     def names(self) -> tuple[str, ...]:
-        """Return the fields that have not been taken."""
+        """Return the names of the remaining fields."""
         return tuple(self._values)
 
     def tables_by_name(self, key: str) -> list["_Table"]:
@@ -338,7 +338,7 @@ class _Table:
         return [_Table(v, self._name, self._text, (key,), nth) for nth, v in enumerate(values)]
 
     def _line_of(self, key: str) -> int:
-        """Return the line where `key` of this table stands; that of the table, or 1, else."""
+        """Return the line of `key` in this table; if not found, the table's line, or 1."""
         header = re.escape(".".join(self.path))
         lines = self._text.splitlines()
         inside, seen, at = not self.path, -1, 1

@@ -1,14 +1,14 @@
-"""Where an upstream's back ends are just now: one address in the configuration may be several.
+"""Resolves an upstream's configured addresses to its current backends.
 
-A host name stands for every address that the name server gives (the replicas of a container), and
-a unix path with a `*` for every socket that matches. Both change while we serve, so they are looked
-up again every second: new ones get requests, those that are gone get none.
+A host name stands for every address that DNS returns (the replicas of a container), and a unix
+path with a `*` for every matching socket. Both change at run time, so a thread resolves them again
+every second: new backends get requests, vanished ones get none.
 
-Fact: a name server may take seconds to answer, and getaddrinfo(3) blocks.
-Decision: a thread asks and leaves what it found; the pool takes it at its next sweep.
-Trade-off: a replica is found, or missed, up to a second late; connecting to one that is gone fails
-and goes to the next address anyway. An answer of nothing changes nothing: a name server that is
-down is no reason to stop serving.
+Fact: DNS may take seconds to answer, and getaddrinfo(3) blocks.
+Decision: a thread resolves and stores the result; the pool picks it up at its next sweep.
+Trade-off: the gateway notices a new or vanished replica up to a second late. Connecting to a
+vanished one fails and moves on to the next address anyway. An empty result changes nothing: a DNS
+outage is no reason to stop serving.
 """
 
 import ipaddress
@@ -21,11 +21,11 @@ from typing import Final
 
 from chainlab.transport import Address
 
-_AGAIN: Final = 1.0  # seconds between two looks
+_AGAIN: Final = 1.0  # seconds between lookups
 
 
 def look_up(addresses: Iterable[Address]) -> tuple[Address, ...]:
-    """Return what `addresses` stand for now, in their order, each once; may block on names."""
+    """Resolve `addresses` now, in order and without duplicates; host names may block."""
     found: dict[Address, None] = {}
     for address in addresses:
         found.update(dict.fromkeys(_expand(address)))
@@ -33,7 +33,7 @@ def look_up(addresses: Iterable[Address]) -> tuple[Address, ...]:
 
 
 def is_moving(address: Address) -> bool:
-    """Tell whether what `address` stands for may change: a host name, or a path with a `*`."""
+    """Return True if `address` may resolve differently later: a host name or a path with `*`."""
     if address.path:
         return "*" in address.path
     try:
@@ -47,7 +47,7 @@ def _expand(address: Address) -> list[Address]:
     if not is_moving(address):
         return [address]
     if address.path:
-        pattern = Path(address.path)  # the `*` is in its last part
+        pattern = Path(address.path)  # `*` is allowed only in the last component
         paths = sorted(pattern.parent.glob(pattern.name))
         return [Address(path=str(path)) for path in paths if path.is_socket()]
     try:
@@ -58,7 +58,7 @@ def _expand(address: Address) -> list[Address]:
 
 
 class Discovery:
-    """Looks `addresses` up again and again in a thread; `found` is the newest."""
+    """Resolves `addresses` every second in a thread; `found` is the latest result."""
 
     def __init__(self, addresses: tuple[Address, ...]) -> None:
         self._addresses = addresses
@@ -68,7 +68,7 @@ class Discovery:
             threading.Thread(target=self._run, name="discovery", daemon=True).start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the lookup thread."""
         self._stopped.set()
 
     def _run(self) -> None:

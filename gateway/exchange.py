@@ -1,10 +1,9 @@
 """One request on its way through the gateway: from the client to an upstream and back.
 
-The exchange knows the client and the upstream's connection only by the few calls below, so it
-does not care which protocol the upstream speaks. What can go wrong ends in one place, `fail`: as
-long as nothing of the response has gone out the client gets a status and may not even notice (what
-died before it answered is tried again once, elsewhere); afterwards the client's connection is cut,
-because half an answer must never pass for a whole one.
+The exchange talks to the client and to the upstream connection through the few methods below and
+does not depend on the upstream's protocol. Every failure ends in `fail`. Before the first response
+byte is out, the exchange retries once on another connection or sends an error status. After that,
+it resets the client's connection: a partial response must never look complete.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -25,10 +24,10 @@ _REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 
 
 class ProxyExchange(Timeline):
-    """A request that an upstream answers."""
+    """A request that goes to an upstream."""
 
     traced: ClassVar[bool] = False
-    """Whether client and upstream are told more of the request than its id (`tracing`)."""
+    """True if this class adds timing or trace fields beyond the request id (`tracing`)."""
 
     __slots__ = (
         "_pool",
@@ -40,7 +39,7 @@ class ProxyExchange(Timeline):
         "client",
         "connection",
         "head",
-        "prepared",
+        "plan",
         "request_id",
         "retried",
         "tried",
@@ -51,7 +50,7 @@ class ProxyExchange(Timeline):
         process: "Process",
         client: Client,
         head: RequestHead,
-        prepared: RequestPlan,
+        plan: RequestPlan,
         pool: "Pool",
     ) -> None:
         self._process = process
@@ -59,20 +58,20 @@ class ProxyExchange(Timeline):
         self._pool = pool
         self._status = 0
         self._sent = 0  # bytes of content
-        self._started = False  # whether something of the response has gone out
+        self._started = False  # the response head is on its way: no error status possible now
         self.retried = False
         self.head = head
-        self.prepared = prepared
-        self.request_id = prepared.request_id or process.next_request_id()
+        self.plan = plan
+        self.request_id = plan.request_id or process.next_request_id()
         self.connection: UpstreamConnection | None = None
         self.body: Body | None = None
-        self.tried: tuple[Backend, ...] = ()  # those that could not be connected to
+        self.tried: tuple[Backend, ...] = ()  # backends that refused a connection
         self.started_at = process.loop.now
-        self.began_at = client.began_at or self.started_at  # when its head began to come
+        self.began_at = client.began_at or self.started_at  # start of the request head
         self.submitted_at = self.assigned_at = self.connected_at = self.first_byte_at = 0.0
 
     def begin(self) -> None:
-        """Ask the upstream, now or once enough of the request's content has come."""
+        """Submit the request now, or once enough of its body has arrived."""
         self._pool.exchanges += 1
         if self.head.has_body:
             spooled = self.head.chunked and self._pool.upstream.protocol == "fastcgi"
@@ -84,48 +83,48 @@ class ProxyExchange(Timeline):
         self.submitted_at = self._process.loop.now
         self._pool.submit(self)
 
-    # What `tracing` adds; asked for where `traced` is true
+    # Hooks for `tracing`, called only if `traced` is true
 
     def timing_field(self) -> bytes:
-        """Return the field line that tells the client where the time went."""
+        """Return the Server-Timing field line for the client."""
         return b""
 
     def trace_params(self) -> list[tuple[bytes, bytes]]:
-        """Return the parameters that a FastCGI upstream is told beside the request id."""
+        """Return FastCGI parameters to send besides the request id."""
         return []
 
     def make_ending(self) -> bytes:
-        """Return the last records of a request without content, its id and marks among them."""
+        """Return the final records of a bodiless request, with its id and trace parameters."""
         return b""
 
     def trace_fields(self) -> bytes:
-        """Return field lines that an HTTP upstream is told beside the request id."""
+        """Return header lines to send to an HTTP upstream besides the request id."""
         return b""
 
     def strip_timing(self, head: bytes) -> bytes:
-        """Return the head of an upstream's answer without the Server-Timing that ends it."""
+        """Return an upstream's response head without its trailing Server-Timing field."""
         return head
 
     # From the client
 
     @property
     def body_full(self) -> bool:
-        """Whether request content is to wait, because the upstream has not taken what there is."""
+        """True if the upstream reads the body too slowly and the client must pause."""
         return self.body is not None and self.body.full
 
     def on_body(self, data: bytes) -> None:
-        """Take request content."""
+        """Buffer a piece of the request body."""
         assert self.body is not None
         self.body.append(data)
 
     def on_body_end(self) -> None:
-        """The request is complete."""
+        """Mark the request body as complete."""
         if self.body is not None:
             self.body.finish()
             self.on_input_pause()
 
     def on_input_pause(self) -> None:
-        """All that has come so far is in the body: ask the upstream, or send it on."""
+        """Submit the request if the body is ready, or forward what has arrived."""
         if self.body is None or not self.body.ready:
             return
         if not self.submitted_at:
@@ -134,12 +133,12 @@ class ProxyExchange(Timeline):
             self.connection.pump()
 
     def on_drained(self) -> None:
-        """The client has taken what it was sent: read on from the upstream."""
+        """Resume reading from the upstream: the client has caught up."""
         if self.connection is not None:
             self.connection.resume()
 
     def abandon(self, status: int) -> None:
-        """Free the upstream, log `status` unless it is 0; the client is gone, or answered."""
+        """Release the upstream; log `status` unless 0. The client is gone or has its response."""
         if self.connection is not None:
             self.connection.abort()
             self.connection = None
@@ -153,15 +152,15 @@ class ProxyExchange(Timeline):
     # From the upstream
 
     def on_content_taken(self) -> None:
-        """The upstream has taken some of the request's content: there is room for more."""
+        """Resume the client: the upstream accepted body bytes, so there is room for more."""
         self.client.resume()
 
     def respond(self, head: ResponseHead, data: bytes, *, complete: bool) -> None:
-        """Send the response's head and the first of its content; all of it when `complete`."""
+        """Send the response head and the first body bytes; `complete` means all of them."""
         process, client = self._process, self.client
         http = client.http
         if process.leaving or (self.body is not None and not self.body.complete):
-            http.keep_alive = False  # nobody will read the rest of the request
+            http.keep_alive = False  # the rest of the request stays unread
         extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (process.loop.date, self.request_id)
         if self.traced:
             extra += self.timing_field()
@@ -184,7 +183,7 @@ class ProxyExchange(Timeline):
     def _begin_response(
         self, head: ResponseHead, data: bytes, extra: bytes, *, complete: bool
     ) -> None:
-        """Send the head of a response whose content is still to come, or is not to be sent."""
+        """Send the head of a response whose body follows later or is omitted (HEAD)."""
         http = self.client.http
         if self.head.method == b"HEAD":
             data = b""
@@ -195,7 +194,7 @@ class ProxyExchange(Timeline):
         self._after_send(complete=complete)
 
     def more(self, data: bytes, *, complete: bool) -> None:
-        """Send more of the content; the last of it when `complete`."""
+        """Send more of the body; `complete` marks the last piece."""
         http = self.client.http
         if http.content_left is not None and len(data) > http.content_left:
             data = data[: http.content_left]
@@ -213,7 +212,7 @@ class ProxyExchange(Timeline):
         self._after_send(complete=complete)
 
     def _clip(self, head: ResponseHead, data: bytes) -> bytes:
-        """Drop content that may not follow `head`."""
+        """Drop body bytes that `head` does not allow."""
         if head.bodyless:
             return b""
         length = head.content_length
@@ -224,7 +223,7 @@ class ProxyExchange(Timeline):
 
     def _after_send(self, *, complete: bool) -> None:
         if self.client.exchange is not self:
-            return  # the client has gone meanwhile
+            return  # the send failed: the client is gone
         if complete:
             self._finish()
         elif self.client.over_high and self.connection is not None:
@@ -240,7 +239,7 @@ class ProxyExchange(Timeline):
     # When something goes wrong
 
     def on_unreachable(self, backend: "Backend", status: int, cause: str) -> None:
-        """A back end could not be connected to: ask another, if there is one left."""
+        """Try the next backend after a failed connect; fail if none is left."""
         self.connection = None
         self.tried += (backend,)
         if self._pool.has_other(self):
@@ -250,11 +249,10 @@ class ProxyExchange(Timeline):
             self.fail(status, f"{backend.address}: {cause}")
 
     def fail(self, status: int, cause: str, *, again: bool = False) -> None:
-        """End the request with an error of the upstream's; its connection is closed already.
+        """Handle an upstream failure; the upstream connection is already closed.
 
-        `again` says that it ended before a byte of the answer, and that another may do better: one
-        that is not kept, or another back end's. Tried once, as by nginx (proxy_next_upstream), and
-        only what may be sent twice.
+        `again`: no response byte arrived, so a new connection or another backend may succeed. As
+        with nginx's proxy_next_upstream, only an idempotent request is retried, and only once.
         """
         self.connection = None
         if again and self._may_repeat():
@@ -300,12 +298,12 @@ class ProxyExchange(Timeline):
         log = self._process.access_log
         if not log.enabled:
             return
-        remote, head = self.prepared.peer.remote, self.prepared.log
+        remote, head = self.plan.peer.remote, self.plan.log
         if log.json:
             log.record(remote, head, self._status, self._sent, self._members(cut=cut))
         else:
             log.combined(remote, head, self._status, self._sent)
 
     def _members(self, *, cut: bool) -> str:
-        """Return what a JSON line says beyond head and status."""
+        """Return the members of a JSON log line beyond head and status."""
         return self.members(self._process.loop, self.request_id, self._pool.upstream.name, cut=cut)

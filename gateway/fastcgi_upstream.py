@@ -1,8 +1,8 @@
-"""A FastCGI responder behind the gateway.
+"""A connection to a FastCGI responder.
 
-The usual answer is one read: a STDOUT record with the CGI head and all content, and END_REQUEST.
-It is put together before the client hears of it, so it leaves with its Content-Length in one
-send. The same heads come again and again, so what was made of one is remembered.
+Most responses arrive in one read: a STDOUT record with the CGI head and the whole body, then
+END_REQUEST. The gateway sends such a response with a Content-Length, in one send. Responders repeat
+the same heads, so parsed heads are cached.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from gateway.exchange import ProxyExchange
     from gateway.pool import Backend, Pool
 
-_ABORT_GRACE: Final = 1.0  # seconds an application gets to end what was aborted
-_STDERR_LIMIT: Final = 65536  # bytes logged of one request
+_ABORT_GRACE: Final = 1.0  # seconds an application has to end an aborted request
+_STDERR_LIMIT: Final = 65536  # maximum bytes logged per request
 
 _heads: Final = Memo[ResponseHead]()
 
 
 class FastCGIConnection(UpstreamConnection):
-    """A connection that carries one FastCGI request at a time and is kept."""
+    """A keep-alive connection that carries one FastCGI request at a time."""
 
     __slots__ = ("_aborting", "_head", "_headed", "_limit", "_logged", "_protocol")
 
@@ -44,7 +44,7 @@ class FastCGIConnection(UpstreamConnection):
         super().__init__(pool, backend)
         self._protocol = ClientConnection()
         self._limit = pool.config.limits.header_block
-        self._head = b""  # of the response, while it is not whole
+        self._head = b""  # a partial response head
         self._headed = False
         self._aborting = False
         self._logged = 0
@@ -53,14 +53,14 @@ class FastCGIConnection(UpstreamConnection):
         self._head = b""
         self._headed = False
         self._logged = 0
-        prepared = exchange.prepared
-        if exchange.body is None and prepared.request_id is None:
+        plan = exchange.plan
+        if exchange.body is None and plan.request_id is None:
             if exchange.traced:
                 ending = exchange.make_ending()
             else:
                 before, after = exchange.client.ending
                 ending = b"%b%b%b" % (before, exchange.request_id, after)
-            self._send(self._protocol.begin_encoded(prepared.start, ending))
+            self._send(self._protocol.begin_encoded(plan.start, ending))
             return
         varying = exchange.client.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
         if exchange.traced:
@@ -68,11 +68,11 @@ class FastCGIConnection(UpstreamConnection):
         body = exchange.body
         content: bytes | None = b""
         if body is not None:
-            if exchange.head.chunked:  # spooled: its length is known by now
+            if exchange.head.chunked:  # spooled, so the length is known
                 varying += encode_pair(b"CONTENT_LENGTH", b"%d" % body.size)
             content = body.take_whole()
             self._content_ended = content is not None
-        params = prepared.params
+        params = plan.params
         self._send(self._protocol.begin(params, keep_conn=True, body=content, varying=varying))
 
     def _encode_content(self, data: bytes, *, last: bool) -> bytes:
@@ -108,7 +108,7 @@ class FastCGIConnection(UpstreamConnection):
             self._on_output(exchange, output, complete=end is not None)
 
     def _on_whole(self, exchange: "ProxyExchange", content: bytes) -> None:
-        """Answer with a response that came in one read, its head often one that we know."""
+        """Handle a response that arrived in one read; its head is often cached."""
         end = content.find(b"\r\n\r\n") + 4
         head = _heads.get(content[:end])
         if head is None and exchange.traced:
@@ -138,7 +138,7 @@ class FastCGIConnection(UpstreamConnection):
     def _take_head(
         self, exchange: "ProxyExchange", data: bytes, end: int, *, complete: bool
     ) -> ResponseHead | None:
-        """Return the head that `data` begins with, up to `end`; None: not whole, or not good."""
+        """Parse the head in `data[:end]`; None if it is incomplete or invalid."""
         if (end if end >= 0 else len(data)) > self._limit:
             self.fail(502, f"a response header beyond the limit of {self._limit} bytes")
             return None
@@ -186,14 +186,14 @@ class FastCGIConnection(UpstreamConnection):
     # Giving up
 
     def abort(self) -> None:
-        """Ask the application to end (section 5.4); hold its slot until it does, or for a moment.
+        """Send ABORT_REQUEST (section 5.4); hold the slot until the request ends or times out.
 
-        The connection is not used again: the answer may have been on its way when this was sent,
-        and libfcgi hangs up on an ABORT_REQUEST that finds no request, with the next one on it.
+        The connection is never reused. Its response may have crossed the abort, and libfcgi closes
+        the connection on an ABORT_REQUEST without a request, which would lose the next request.
         """
         self.exchange = None
         if not self._connected:
-            return  # once connected it is kept for the next exchange
+            return  # nothing was sent; once connected, it serves the next exchange
         if self._out or self.closed:
             self.close()
             return

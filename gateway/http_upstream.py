@@ -1,8 +1,7 @@
-"""An HTTP/1.1 server behind the gateway.
+"""A connection to an HTTP/1.1 backend.
 
-`chainlab.wire.http1` parses its response, and the gateway frames the response anew for the
-client. What is forwarded never depends on the upstream's framing, so the two ends cannot disagree
-about where a response ends.
+`chainlab.wire.http1` parses the response, and the gateway frames it anew for the client. The
+client never sees the backend's framing, so both ends agree on where a response ends.
 """
 
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HttpConnection(UpstreamConnection):
-    """A kept connection to an HTTP server."""
+    """A keep-alive connection to an HTTP server."""
 
     __slots__ = ("_head", "_protocol")
 
@@ -35,17 +34,15 @@ class HttpConnection(UpstreamConnection):
         self._protocol = ClientConnection(
             Limits(header_block=limits.header_block, fields=limits.fields, body=None)
         )
-        self._head: ResponseHead | None = None  # received and not yet handed over
+        self._head: ResponseHead | None = None  # received, not yet passed to the exchange
 
     def _send_request(self, exchange: "ProxyExchange") -> None:
         self._head = None
-        prepared = exchange.prepared
+        plan = exchange.plan
         extra = b"X-Request-Id: %b\r\n" % exchange.request_id
         if exchange.traced:
             extra += exchange.trace_fields()
-        head = self._protocol.send_request(
-            exchange.head.method, prepared.target, prepared.fields, extra
-        )
+        head = self._protocol.send_request(exchange.head.method, plan.target, plan.fields, extra)
         content = exchange.body.take_whole() if exchange.body is not None else None
         if content is not None:
             self._content_ended = True
@@ -68,7 +65,7 @@ class HttpConnection(UpstreamConnection):
         self._take_events(exchange)
 
     def _take_events(self, exchange: "ProxyExchange") -> None:
-        """Hand over all that has come, in one piece."""
+        """Pass everything received to the exchange, in one piece."""
         pieces: list[bytes] = []
         complete = False
         try:
@@ -77,7 +74,7 @@ class HttpConnection(UpstreamConnection):
                 if isinstance(event, Data):
                     pieces.append(event.data)
                 elif isinstance(event, ResponseHead):
-                    if event.status >= 200:  # what comes before it is for us alone
+                    if event.status >= 200:  # interim 1xx responses are not forwarded
                         self._head = self._for_client(event)
                 elif isinstance(event, EndOfMessage):
                     complete = True
@@ -111,6 +108,6 @@ class HttpConnection(UpstreamConnection):
         return found  # type: ignore[no-any-return]
 
     def abort(self) -> None:
-        """Close: HTTP/1.1 has no other way to take a request back."""
+        """Close: HTTP/1.1 has no other way to cancel a request."""
         self.exchange = None
         self.close()

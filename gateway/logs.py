@@ -1,7 +1,7 @@
 """The access log and the error log.
 
-What does not change between two requests with the same head (the request line, referer, user
-agent) is made once and kept with the head, as text and as JSON.
+The parts of a line that depend only on the request head (request line, referer, user agent) are
+formatted once and cached with the head, as text and as JSON.
 """
 
 import json
@@ -16,7 +16,7 @@ from gateway.loop import Loop
 
 
 class AccessLog:
-    """One line for each request that got an answer, or would have."""
+    """Writes one line per request, answered or aborted."""
 
     def __init__(self, settings: Log, loop: Loop) -> None:
         self._loop = loop
@@ -25,13 +25,13 @@ class AccessLog:
         self.json = settings.format == "json"
 
     def combined(self, remote: str, head: "LogHead", status: int, size: int) -> None:
-        """Log a request in the format that every log analyser reads."""
+        """Log a request in the combined log format."""
         time = self._loop.log_time
         line = f"{remote} - - [{time}] {head.before} {status} {size} {head.after}\n"
         self._log.add(line, self._loop.now)
 
     def record(self, remote: str, head: "LogHead", status: int, size: int, more: str = "") -> None:
-        """Log a request as a JSON object in one line; `more` are ready members."""
+        """Log a request as one line of JSON; `more` holds encoded members to append."""
         self._log.add(
             f'{{"time": "{self._loop.log_time}", "remote": "{remote}", {head.members}, '
             f'"status": {status}, "bytes": {size}{more}}}\n',
@@ -39,27 +39,27 @@ class AccessLog:
         )
 
     def flush_when_due(self) -> None:
-        """Write what waits for longer than a second."""
+        """Write lines that have been buffered for more than a second."""
         self._log.flush_when_due(self._loop.now)
 
     def reopen(self) -> None:
-        """Write what waits, then open the path again."""
+        """Write buffered lines, then reopen the file."""
         self._log.reopen()
 
     def close(self) -> None:
-        """Write what waits and close."""
+        """Write buffered lines and close the file."""
         self._log.close()
 
 
 class LogHead:
-    """The parts of an access line that follow from a request's head, escaped."""
+    """The parts of an access-log line that depend only on the request head, escaped."""
 
     __slots__ = ("_head", "_members", "after", "before")
 
     def __init__(self, head: RequestHead | None) -> None:
         self._head = head
         self._members = ""
-        if head is None:  # a request that could not be read
+        if head is None:  # the request could not be parsed
             self.before, self.after = '"-"', '"-" "-"'
             return
         self.before = f'"{_escape(request_line(head))}"'
@@ -69,7 +69,7 @@ class LogHead:
 
     @property
     def members(self) -> str:
-        """What a JSON line says of the head; made when it is first asked for."""
+        """The head's members in a JSON line, encoded on first use."""
         if not self._members:
             head = self._head
             values = {
@@ -82,12 +82,12 @@ class LogHead:
 
 
 def request_line(head: RequestHead) -> str:
-    """Return the request line as it came."""
+    """Return the request line as the client sent it."""
     return f"{head.method.decode()} {head.target.decode()} HTTP/1.{head.minor}"
 
 
 def _escape(text: str) -> str:
-    """Leave no quote, backslash or control character that could forge another line."""
+    """Escape quotes, backslashes and control characters, so that no client can forge a line."""
     if text.isprintable() and text.isascii() and '"' not in text and "\\" not in text:
         return text
     return "".join(
@@ -97,21 +97,21 @@ def _escape(text: str) -> str:
 
 
 class ErrorLog:
-    """One line for each thing that went wrong: time, level, process, what."""
+    """Writes one line per problem: time, level, process id, message."""
 
     def __init__(self, target: str) -> None:
         self._file = LogFile(target, sys.__stderr__.fileno() if sys.__stderr__ else 2)
 
     def error(self, message: str) -> None:
-        """A request failed, or something that should not have happened did."""
+        """Log a failed request or an unexpected error."""
         self._write("error", message)
 
     def warn(self, message: str) -> None:
-        """Something is wrong; requests go on."""
+        """Log a problem that did not fail a request."""
         self._write("warn", message)
 
     def info(self, message: str) -> None:
-        """The operator asked for this, or may want to know it."""
+        """Log an event of interest to the operator."""
         self._write("info", message)
 
     def _write(self, level: str, message: str) -> None:
@@ -120,7 +120,7 @@ class ErrorLog:
         self._file.write(f"{stamp} [{level}] {os.getpid()}: {text}\n".encode("utf-8", "replace"))
 
     def reopen(self) -> None:
-        """Open the path again."""
+        """Reopen the file."""
         self._file.reopen()
 
     def close(self) -> None:

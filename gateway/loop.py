@@ -1,14 +1,14 @@
-"""The event loop of one process: level-triggered epoll, a clock, and deadlines swept together.
+"""The event loop of one process: level-triggered epoll, a cached clock, and swept deadlines.
 
-Facts. epoll_wait is the only call here that every request pays, and many ready descriptors share
-one of it; epoll_ctl is a system call too. A timer per request costs a heap operation twice.
+Facts. Every request pays for epoll_wait, but ready descriptors share one call. Each epoll_ctl is
+another system call. A timer per request costs two heap operations.
 
-Decisions. A descriptor is registered once, for reading, and its interest is changed only when a
-peer does not take what it is sent. The time is read once per batch of events. A timeout is an
-attribute `deadline` that is overwritten at every step, and a sweep over all objects looks at it a
-few times per second: setting one costs a store, and a timeout may come late by one sweep.
+Decisions. A descriptor is registered once, for reading; its interest changes only under
+backpressure. The loop reads the clock once per batch of events. A timeout is a plain `deadline`
+attribute, and a sweep checks all of them a few times per second: setting a timeout costs one
+store, and it fires at most one sweep late.
 
-Trade-off. A sweep costs some 50 ns for each open connection, idle ones too: 20,000 of them are
+Trade-off. A sweep costs about 50 ns per open connection, idle or not: 20,000 connections take
 1 ms, four times per second.
 """
 
@@ -26,23 +26,23 @@ BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
 
 NEVER: Final = float("inf")
 
-_SWEEP: Final = 0.25  # seconds between two looks at the deadlines, at most
+_SWEEP: Final = 0.25  # maximum seconds between deadline sweeps
 
 
 class Timed(Protocol):
-    """What a sweep looks at."""
+    """An object with a deadline that the sweep checks."""
 
     deadline: float
 
     def on_deadline(self) -> None:
-        """Act on a deadline that has passed."""
+        """Handle an expired deadline."""
 
 
 class Loop:
-    """One epoll instance and what depends on it. `now` (monotonic seconds) and `wall` (seconds
-    since the epoch) are read once per batch.
+    """An epoll instance, its handlers and a clock.
 
-    Handlers are bound methods: when one raises, `on_bug` gets the object it belongs to.
+    The loop reads `now` (monotonic seconds) and `wall` (seconds since the epoch) once per batch.
+    Handlers must be bound methods: if one raises, `on_bug` receives the object it is bound to.
     """
 
     def __init__(self, on_bug: Callable[[object], None], sweep: float = _SWEEP) -> None:
@@ -64,26 +64,26 @@ class Loop:
     # Descriptors
 
     def register(self, sock: socket.socket, interest: int, handler: Callable[[int], None]) -> None:
-        """Call `handler(events)` whenever one of `interest` is true of `sock`."""
+        """Call `handler(events)` whenever `sock` has one of the `interest` events."""
         fd = sock.fileno()
         self._epoll.register(fd, interest)
         self._handlers[fd] = handler
 
     def modify(self, sock: socket.socket, interest: int) -> None:
-        """Change what `sock` is watched for."""
+        """Change the events watched on `sock`."""
         self._epoll.modify(sock.fileno(), interest)
 
     def unregister(self, sock: socket.socket) -> None:
-        """Watch `sock` no more; it stays open."""
+        """Stop watching `sock`; leave it open."""
         fd = sock.fileno()
         if self._handlers.pop(fd, None):
             self._epoll.unregister(fd)
 
     def close(self, sock: socket.socket) -> None:
-        """Close `sock` when this batch of events is done.
+        """Close `sock` at the end of this batch of events.
 
-        Later in the batch there may be an event for it. Were it closed at once, a connection
-        accepted meanwhile could get its number and that event with it.
+        The batch may still hold an event for `sock`. If it closed now, a connection accepted in
+        the same batch could reuse the descriptor number and receive that stale event.
         """
         self._handlers.pop(sock.fileno(), None)
         self._closing.append(sock)
@@ -91,15 +91,15 @@ class Loop:
     # Time
 
     def watch(self, timed: Timed) -> None:
-        """Call `timed.on_deadline()` once its deadline has passed, in every sweep."""
+        """Have every sweep call `timed.on_deadline()` if its deadline has passed."""
         self._timed.add(timed)
 
     def forget(self, timed: Timed) -> None:
-        """Look at its deadline no more."""
+        """Stop checking the deadline of `timed`."""
         self._timed.discard(timed)
 
     def every_sweep(self, tick: Callable[[], None]) -> None:
-        """Call `tick()` in every sweep, four times per second."""
+        """Call `tick()` in every sweep, at least four times per second."""
         self._ticks.append(tick)
 
     # Running
@@ -118,7 +118,7 @@ class Loop:
                 if handler is not None:
                     try:
                         handler(mask)
-                    except Exception:  # noqa: BLE001 - a bug may cost one connection, not all
+                    except Exception:  # noqa: BLE001 - a bug costs one connection, not the process
                         self._on_bug(handler.__self__)  # type: ignore[attr-defined]
             if closing:
                 self._close_now()
@@ -131,7 +131,7 @@ class Loop:
         self._running = False
 
     def read_clock(self) -> None:
-        """Look at the clock again: something that took its time is to be measured."""
+        """Read the clock again, after work long enough to matter."""
         self.now = time.monotonic()
         self.wall = wall = time.time()
         if int(wall) != self._second:
@@ -147,7 +147,7 @@ class Loop:
     def _look_at_deadlines(self) -> None:
         now = self.now
         for timed in [timed for timed in self._timed if timed.deadline <= now]:
-            if timed.deadline <= now:  # one that is gone since has been given another
+            if timed.deadline <= now:  # an earlier on_deadline may have moved or closed it
                 timed.on_deadline()
         for tick in self._ticks:
             tick()
@@ -156,9 +156,9 @@ class Loop:
 
 
 def settle() -> None:
-    """Spare the collector what lives as long as the process (gc.freeze).
+    """Exclude start-up objects from garbage collection (gc.freeze) and collect less often.
 
-    A request leaves no reference cycles, so the young generation is looked at more rarely too.
+    Requests leave no reference cycles, so the young generation rarely needs a collection.
     """
     gc.collect()
     gc.freeze()

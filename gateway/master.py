@@ -1,16 +1,16 @@
-"""The master: binds, forks the processes that serve, watches them, and reloads.
+"""The master: binds listeners, forks and supervises the serving processes, and reloads.
 
-It serves nothing itself. Signals are only recorded by their handler, which wakes the loop.
+The master serves no requests. Its signal handlers only record the signal and wake the loop.
 
-    SIGHUP   read the configuration file again; a bad one is refused and the old one goes on
-    SIGUSR1  open the log files again
-    SIGQUIT  finish what runs, within `grace` seconds, then go
-    SIGTERM  finish at once
-    SIGINT   as SIGQUIT; the second one as SIGTERM
+    SIGHUP   reload the configuration file; if it is invalid, keep the old configuration
+    SIGUSR1  reopen the log files
+    SIGQUIT  finish running requests within `grace` seconds, then exit
+    SIGTERM  exit now
+    SIGINT   like SIGQUIT; the second time, like SIGTERM
 
-A reload changes running processes in place instead of replacing them, as nginx does: kept client
-connections stay open, so no client meets a connection that closes while it sends. The text of the
-configuration goes to each process in an anonymous file (memfd), the listeners beside it.
+nginx replaces its processes on a reload; this master updates them in place. Keep-alive client
+connections stay open, so no client sends a request into a closing connection. The master sends
+the configuration text to each process in an anonymous file (memfd), along with the listeners.
 """
 
 import json
@@ -33,22 +33,22 @@ from gateway.logs import ErrorLog
 from gateway.process import CONTROL_LIMIT, READY, Process
 from gateway.scoreboard import ROWS, Scoreboard
 
-_TICK: Final = 0.5  # seconds between two looks at what no event traced
-_YOUNG: Final = 1.0  # a process that lived shorter failed at its start
-_END_GRACE: Final = 2.0  # seconds that SIGTERM gives before SIGKILL
+_TICK: Final = 0.5  # seconds between checks for due forks and kills, which raise no event
+_YOUNG: Final = 1.0  # a process that lives less than this many seconds failed at start-up
+_END_GRACE: Final = 2.0  # seconds from SIGTERM to SIGKILL
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
 
 
 class _Slot:
-    """A process's place, and its row on the scoreboard."""
+    """A place for one process, with its scoreboard row."""
 
     __slots__ = ("control", "due", "leaving", "pid", "row", "started")
 
     def __init__(self, row: int) -> None:
         self.row = row
-        self.pid = 0  # 0: none runs
+        self.pid = 0  # 0: not running
         self.control: socket.socket | None = None
         self.started = 0.0
         self.due = 0.0  # when to fork the next one
@@ -56,10 +56,10 @@ class _Slot:
 
 
 class Master:
-    """A gateway, from bind to exit. Binds when it is made; ListenError, LogError.
+    """A gateway, from bind to exit.
 
-    `path` is the configuration's file; None when `config` was made of flags, which cannot be
-    reloaded.
+    The constructor binds; it raises ListenError or LogError. `path` is the configuration file;
+    None if `config` comes from flags, which cannot be reloaded.
     """
 
     def __init__(self, config: Config, path: Path | None) -> None:
@@ -75,7 +75,7 @@ class Master:
         self._wakes, self._waker = socket.socketpair()
         self._poll = select.poll()
         self._signalled: list[int] = []
-        self._stopping = 0  # the signal that is being obeyed
+        self._stopping = 0  # the stop signal in progress, or 0
         self._kill_at = 0.0
         self._announced = False
         self._ready: set[int] = set()
@@ -121,7 +121,7 @@ class Master:
     # Listeners
 
     def _bind(self, config: Config) -> list[Address]:
-        """Bind what `config` adds; return it. Nothing is bound when one fails."""
+        """Bind the new addresses in `config` and return them; if one fails, bind none."""
         fresh: list[Address] = []
         try:
             for address in config.listen:
@@ -148,7 +148,7 @@ class Master:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # for its wake-up
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # only to wake the loop
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signalled.append(number)
@@ -164,7 +164,7 @@ class Master:
                 self._stop(number)
         if self._kill_at and time.monotonic() >= self._kill_at:
             self._kill_at = 0.0
-            self._log.warn("processes that did not stop in time are killed")
+            self._log.warn("killing processes that did not stop in time")
             self._signal_all(signal.SIGKILL)
 
     def _reopen_logs(self) -> None:
@@ -181,7 +181,7 @@ class Master:
             return
         self._stopping = number
         at_once = number == signal.SIGTERM
-        self._log.info("stopping at once" if at_once else "stopping when what runs is finished")
+        self._log.info("stopping now" if at_once else "stopping after running requests finish")
         grace = _END_GRACE if at_once else self._config.timeouts.grace + _END_GRACE
         self._kill_at = time.monotonic() + grace
         self._signal_all(number)
@@ -195,7 +195,7 @@ class Master:
 
     def _reload(self) -> None:
         if self._path is None:
-            self._log.warn("SIGHUP: started without a file, there is nothing to read again")
+            self._log.warn("SIGHUP ignored: the gateway was started without a configuration file")
             return
         if self._stopping:
             return
@@ -209,7 +209,7 @@ class Master:
                 self._log = log
             self._bind(config)
         except (ConfigError, ListenError, LogError) as error:
-            self._log.error(f"new configuration refused, the old one goes on: {error}")
+            self._log.error(f"new configuration refused, keeping the old one: {error}")
             return
         self._generation += 1
         self._config = config
@@ -219,7 +219,7 @@ class Master:
         self._log.info(f"configuration {self._generation} read from {self._path}")
 
     def _resize(self, workers: int) -> None:
-        """Plan new processes, or let some go."""
+        """Add slots for new processes, or ask surplus processes to quit."""
         kept = [slot for slot in self._slots if not slot.leaving]
         for slot in kept[workers:]:
             slot.leaving = True
@@ -229,7 +229,7 @@ class Master:
         self._slots += [_Slot(row) for row in free[: max(0, workers - len(kept))]]
 
     def _tell(self, text: str) -> None:
-        """Send the configuration to the processes that run."""
+        """Send the configuration to every running process."""
         order = {
             "name": str(self._path),
             "generation": self._generation,
@@ -248,13 +248,13 @@ class Master:
 
     def _send(self, slot: _Slot, message: bytes, memory: int) -> None:
         assert slot.control is not None
-        # Each process reads from a descriptor of its own: a shared one has a shared position.
+        # Open the memfd anew for each process: descriptors passed over a socket share one offset.
         source = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
         listeners = [self._listeners[address].fileno() for address in self._config.listen]
         try:
             socket.send_fds(slot.control, [message], [source, *listeners])
         except OSError as error:
-            self._log.error(f"process {slot.pid} cannot be told: {error.strerror}")
+            self._log.error(f"process {slot.pid} cannot be reconfigured: {error.strerror}")
         finally:
             os.close(source)
 
@@ -267,7 +267,9 @@ class Master:
 
     def _fork(self, slot: _Slot) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the child has its own handlers
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, _SIGNALS
+        )  # until the child installs its own handlers
         try:
             pid = os.fork()
         except OSError as error:
@@ -304,7 +306,7 @@ class Master:
                 slot.row,
             ).run()
             code = 0
-        except BaseException as error:  # noqa: BLE001 - nothing of the master's may run here
+        except BaseException as error:  # noqa: BLE001 - the child must not unwind into the master's code
             self._log.error(f"a process failed: {error!r}")
         finally:
             sys.stdout.flush()
@@ -328,7 +330,7 @@ class Master:
         young = time.monotonic() - slot.started < _YOUNG
         slot.due = time.monotonic() + (_YOUNG if young else 0.0)
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        self._log.error(f"process {pid} {how}; another takes its place")
+        self._log.error(f"process {pid} {how}; starting a replacement")
 
     def _drop_control(self, slot: _Slot) -> None:
         if slot.control is not None:
@@ -338,5 +340,5 @@ class Master:
 
 
 def _require_writable(config: Config) -> None:
-    """Raise LogError now when the access log cannot be opened, not later in each process."""
+    """Raise LogError now if the access log cannot be opened, rather than later in each process."""
     LogFile(config.log.access, 1).close()

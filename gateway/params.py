@@ -1,13 +1,16 @@
-"""From an HTTP request to what an upstream is told: CGI/1.1 parameters, or fields for HTTP.
+"""Translates an HTTP request for an upstream: CGI/1.1 parameters, or HTTP header fields.
 
-Complete by RFC 3875 section 4.1, with what nginx and php-fpm users expect beside it. Left out on
-purpose: HTTP_PROXY, which CGI programs take for their proxy setting (httpoxy, CVE-2016-5385);
-names with an underscore, because `X_Y` and `X-Y` would become one variable; hop-by-hop fields
-(RFC 9110 section 7.6.1) and those that Connection names; what the gateway itself vouches for
-(X-Forwarded-Proto, -Host, X-Request-Id), so that no client can forge it.
+The parameters cover RFC 3875 section 4.1 and what nginx and php-fpm users expect. Dropped on
+purpose:
 
-All of it depends on the head and the two ends of the connection only, so it is made once for each
-(head, peer, upstream) and kept with the head: a repeated request costs no encoding at all.
+- HTTP_PROXY, which CGI programs mistake for their proxy setting (httpoxy, CVE-2016-5385);
+- names with an underscore, because `X_Y` and `X-Y` would map to the same variable;
+- hop-by-hop fields (RFC 9110 section 7.6.1) and the fields that Connection lists;
+- fields that the gateway sets itself (X-Forwarded-Proto, -Host, X-Request-Id), so that no client
+  can forge them.
+
+The result depends only on the head and the two ends of the connection. It is encoded once per
+(head, peer, upstream) and cached with the head: a repeated request needs no encoding.
 """
 
 import re
@@ -41,12 +44,12 @@ _OURS: Final = frozenset(
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
 REQUEST_ID: Final = (b"HTTP_X_REQUEST_ID", 24)
-"""The parameter, and the length of those ids that we make: 16 random digits, 8 that count."""
+"""The parameter and the length of a generated id: 16 random hex digits and an 8-digit counter."""
 SOFTWARE: Final = b"chain-gateway"
 
 
 class Peer:
-    """The two ends of a client's connection, as parameters; shared by all that look alike."""
+    """Both ends of a client connection, as parameters; connections with equal ends share one."""
 
     __slots__ = ("local", "local_port", "remote")
 
@@ -57,7 +60,7 @@ class Peer:
 
 
 class RequestPlan:
-    """What follows from a head that came from one peer: who serves it, what an upstream is told."""
+    """How to serve a given head from a given peer: the handler, and the upstream's parameters."""
 
     __slots__ = (
         "begin",
@@ -84,9 +87,9 @@ class RequestPlan:
         timed: bool = False,
     ) -> None:
         self.peer = peer
-        self.generation = generation  # of the configuration that this was prepared by
-        self.path = ""  # decoded, without dot segments; of what we serve ourselves
-        self.begin: Any = None  # what serves such a request: begin(client, head, prepared)
+        self.generation = generation  # number of the configuration that made this plan
+        self.path = ""  # decoded, without dot segments; set only if the gateway itself answers
+        self.begin: Any = None  # the handler: begin(client, head, plan)
         self.log = LogHead(head)
         given = head.get(b"x-request-id")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else None
@@ -98,7 +101,7 @@ class RequestPlan:
         if upstream is None:
             return
         ours = _OURS
-        if traced:  # the state of a trace that is not continued means nothing
+        if traced:  # tracestate is meaningless without the trace it belongs to
             ours |= {b"traceparent"} if self.trace else {b"traceparent", b"tracestate"}
         if timed:
             ours |= {b"x-request-start"}
@@ -111,7 +114,7 @@ class RequestPlan:
 
 
 def read_trace(head: RequestHead) -> TraceContext | None:
-    """Return the trace that the client is in; None when it says none, or not in one valid field."""
+    """Return the client's trace; None unless there is exactly one valid traceparent field."""
     told = values(head.fields, b"traceparent")
     return parse_traceparent(told[0]) if len(told) == 1 else None
 
@@ -119,9 +122,9 @@ def read_trace(head: RequestHead) -> TraceContext | None:
 def make_params(
     head: RequestHead, peer: Peer, upstream: Upstream, ours: Set[bytes] = _OURS
 ) -> dict[bytes, bytes]:
-    """Return the parameters of a request, but those that differ each time (port, request id).
+    """Return a request's parameters, except those that vary per request (port, request id).
 
-    `ours` are the fields that are the gateway's to say, not the client's.
+    `ours` names the fields that only the gateway may set.
     """
     host, _, port = head.host.rpartition(b":") if _has_port(head.host) else (head.host, b"", b"")
     local_port = port if port else b"%d" % peer.local_port
@@ -163,7 +166,7 @@ def make_params(
 def make_fields(
     head: RequestHead, peer: Peer, ours: Set[bytes] = _OURS
 ) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the fields of a request to an HTTP upstream, but the request id."""
+    """Yield the fields of a request to an HTTP upstream, except the request id."""
     yield b"Host", head.host or peer.local.encode()
     for name, value in _end_to_end(head, ours):
         if name not in (b"host", b"expect", b"proxy"):
@@ -175,13 +178,13 @@ def make_fields(
 
 
 def _end_to_end(head: RequestHead, ours: Set[bytes]) -> Iterable[tuple[bytes, bytes]]:
-    """Yield what is meant for the application: neither hop-by-hop nor ours to say."""
+    """Return the client's end-to-end fields, without those that only the gateway may set."""
     dropped = HOP_BY_HOP | ours | named_by_connection(head.fields)
     return ((name, value) for name, value in head.fields if name not in dropped)
 
 
 def named_by_connection(fields: Fields) -> set[bytes]:
-    """Return the field names that Connection declares hop-by-hop, in lower case."""
+    """Return the lower-case field names that Connection declares hop-by-hop."""
     return {
         item.strip(b" \t")
         for name, value in fields
@@ -200,7 +203,7 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, byte
 
 
 def _forwarded(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
-    """Yield who asked: the addresses so far and this peer's, the scheme, the host."""
+    """Yield the X-Forwarded fields: all client addresses so far, the scheme, the host."""
     way = [value for name, value in head.fields if name == b"x-forwarded-for" and value]
     yield b"X-Forwarded-For", b", ".join([*way, peer.remote.encode()])
     yield b"X-Forwarded-Proto", b"http"
@@ -218,10 +221,10 @@ _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date"}
 
 
 def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
-    """Return the head that the client gets; the gateway's own Server and Date take their places.
+    """Return the response head for the client, with the gateway's own Server and Date.
 
-    A Content-Length where there is no content (204) is dropped. LocalProtocolError when the
-    upstream's fields cannot be sent on: they would split the response.
+    Drops Content-Length from a 204. Raises LocalProtocolError if forwarding the upstream's fields
+    would split the response.
     """
     lower = tuple((name.lower(), value) for name, value in fields)
     dropped = _NOT_FOR_CLIENTS | named_by_connection(lower)

@@ -1,12 +1,13 @@
-"""The connections to one upstream: kept, shared, limited, and a queue in front of them.
+"""The connection pool of one upstream: kept connections, limits, and a queue for waiting requests.
 
-A FastCGI responder that serves one request per process makes every connection beyond its
-processes wait inside the kernel, where nobody sees it and who waits longest is not served first.
-So the gateway opens no more connections than the responder says it takes (FCGI_GET_VALUES), and
-what waits, waits here: first come, first served, bounded, with a time limit. The connection used
-last is used next, so that a quiet upstream keeps few processes warm.
+If a FastCGI responder serves one request per process, surplus connections wait in the kernel,
+invisible and in no fair order. So the gateway opens only as many connections as the responder says
+it accepts (FCGI_GET_VALUES) and queues requests here: first come, first served, bounded, with a
+timeout. It reuses the most recently used connection first, which keeps a few processes of a quiet
+upstream warm.
 
-The back ends may come and go (`discovery`): one that is gone finishes what it runs, and no more.
+Backends may come and go (`discovery`): a vanished one finishes its running requests and gets no
+new ones.
 """
 
 from collections import deque
@@ -32,16 +33,16 @@ if TYPE_CHECKING:
     from gateway.exchange import ProxyExchange
     from gateway.process import Process
 
-_AVOID: Final = 1.0  # seconds a back end is passed over after a failed connect
-_ASK: Final = 1.0  # seconds that FCGI_GET_VALUES may take
-_ASK_AGAIN: Final = 5.0  # seconds between two questions to one that answers
-_ASK_MUTE: Final = 60.0  # to one that does not: the question holds a worker of its for a while
-_SHORT_LIVES: Final = 3  # connections in a row, closed after one answer: it keeps none
-_KEEP_AGAIN: Final = 60.0  # seconds until that is tried again
+_AVOID: Final = 1.0  # seconds to avoid a backend after a failed connect
+_ASK: Final = 1.0  # timeout of FCGI_GET_VALUES, in seconds
+_ASK_AGAIN: Final = 5.0  # seconds between two queries to a backend that answers
+_ASK_MUTE: Final = 60.0  # to one that does not answer: each query ties up one of its workers
+_SHORT_LIVES: Final = 3  # this many connections in a row closed after one response: keeps none
+_KEEP_AGAIN: Final = 60.0  # seconds until the pool tries to keep connections again
 
 
 class Backend:
-    """One address of an upstream and what we know of it."""
+    """One address of an upstream, and its state."""
 
     __slots__ = (
         "address",
@@ -63,41 +64,43 @@ class Backend:
         self.address = address
         self.family = address.family
         self.sockaddr = address.sockaddr
-        self.limit = limit  # connections at most
-        self.known = known  # whether the limit is final; until then nothing is sent
-        self.open = 0  # connections, idle ones too
+        self.limit = limit  # maximum connections
+        self.known = known  # False while the limit is being queried; requests wait until then
+        self.open = 0  # open connections, including idle ones
         self.idle: list[UpstreamConnection] = []
         self.connecting: set[UpstreamConnection] = set()
-        self.gone = False  # its address is the upstream's no more
+        self.gone = False  # the upstream no longer has this address
         self.avoid_until = 0.0
-        self.ask_after = 0.0  # when it may be asked again how much it takes
-        self.short_lives = 0  # connections in a row that it closed after their first answer
-        self.keep_after = 0.0  # until then a connection carries one request
+        self.ask_after = 0.0  # earliest time of the next FCGI_GET_VALUES
+        self.short_lives = 0  # consecutive connections closed after their first response
+        self.keep_after = 0.0  # no connection is reused before this time
 
     @property
     def free(self) -> bool:
-        """Whether it takes a request now."""
+        """True if the backend can take a request now."""
         return self.known and (bool(self.idle) or self.open < self.limit)
 
     @property
     def load(self) -> float:
-        """Requests running, as a share of its limit."""
+        """Busy connections as a fraction of the limit."""
         return (self.open - len(self.idle)) / self.limit
 
     def note_failure(self, now: float) -> None:
-        """Pass it over for a while, if there are others."""
+        """Avoid this backend for a while, if there are others."""
         self.avoid_until = now + _AVOID
 
     def note_short_life(self, now: float) -> None:
-        """Learn from one that closes what it was asked to keep, as uwsgi does: to reuse such a
-        connection is a race, lost at the cost of the next request."""
+        """Count a connection that the backend closed although asked to keep it, as uwsgi does.
+
+        Reusing such a connection is a race with the close, and losing it fails a request.
+        """
         self.short_lives += 1
         if self.short_lives >= _SHORT_LIVES:
             self.keep_after = now + _KEEP_AGAIN
 
 
 class Pool:
-    """All back ends of one upstream, in one process."""
+    """All backends of one upstream, in one process."""
 
     def __init__(
         self, process: "Process", config: Config, upstream: Upstream, processes: int
@@ -106,7 +109,7 @@ class Pool:
         self.loop: Loop = process.loop
         self.upstream = upstream
         self.config = config
-        self.exchanges = 0  # that have begun and not ended
+        self.exchanges = 0  # queued or running
         self._retired = False
         self._processes = processes
         self._kind = FastCGIConnection if upstream.protocol == "fastcgi" else HttpConnection
@@ -118,27 +121,29 @@ class Pool:
         self._discovery = Discovery(upstream.addresses)
         self._addresses: tuple[Address, ...] = ()
         self._backends: list[Backend] = []
-        self._only: Backend | None = None  # the usual case: there is nothing to choose
+        self._only: Backend | None = (
+            None  # the single backend, if there is just one: nothing to balance
+        )
         self._take_addresses(self._discovery.found)
 
     @property
     def busy(self) -> bool:
-        """Whether requests run or wait."""
+        """True if requests are running or queued."""
         return self.exchanges > 0
 
     @property
     def several(self) -> bool:
-        """Whether there is more than one back end."""
+        """True unless there is exactly one backend."""
         return self._only is None
 
     def retire(self) -> None:
-        """Finish what runs or waits, keep no connection: another configuration holds."""
+        """Finish running and queued requests, keep no connection: a new generation took over."""
         self._retired = True
         self._discovery.stop()
         self.close_idle()
 
     def _take_addresses(self, addresses: tuple[Address, ...]) -> None:
-        """Have a back end for each address: keep those there are, add, let go."""
+        """Match the backends to `addresses`: keep known ones, add new ones, drop the rest."""
         before = {backend.address: backend for backend in self._backends}
         self._addresses = addresses
         self._backends = [before.get(a) or self._new_backend(a) for a in addresses]
@@ -158,28 +163,28 @@ class Pool:
     # Requests
 
     def submit(self, exchange: "ProxyExchange") -> None:
-        """Send `exchange` to a back end now, or when one is free; fail it when too many wait."""
+        """Start `exchange` on a backend or queue it; fail it if the queue is full."""
         backend = None if self._queue else self._only or self._choose(exchange)
         if backend is not None and backend.idle and not exchange.retried:
             backend.idle.pop().start(exchange, exchange.submitted_at)
         elif backend is not None and backend.free:
             self._run(exchange, backend)
         elif len(self._queue) >= self.upstream.queue:
-            exchange.fail(503, f"{len(self._queue)} requests wait already")
+            exchange.fail(503, f"the queue is full with {len(self._queue)} requests")
         else:
             self._queue.append(exchange)
 
     def cancel(self, exchange: "ProxyExchange") -> None:
-        """Take `exchange` from the queue: its client is gone."""
+        """Remove `exchange` from the queue: its client is gone."""
         if exchange in self._queue:
             self._queue.remove(exchange)
 
     def has_other(self, exchange: "ProxyExchange") -> bool:
-        """Whether there is a back end that `exchange` has not tried to reach."""
+        """True if there is a backend that `exchange` has not tried yet."""
         return any(backend not in exchange.tried for backend in self._backends)
 
     def _choose(self, exchange: "ProxyExchange") -> Backend | None:
-        """Return the back end that is next by the rule of the balance; None when all are full."""
+        """Pick a backend by the balancing rule; None if all are full."""
         backends = self._backends
         if self._only is not None:
             return self._only if self._only.free else None
@@ -203,9 +208,9 @@ class Pool:
             if not exchange.retried:
                 connection.start(exchange, now)
                 return
-            connection.close()  # the one before was dead; a new one is not
+            connection.close()  # a retry follows a dead kept connection: use a new one
         if not backend.open and self._asks and now >= backend.ask_after:
-            Question(self, backend)  # it may have been started anew, with other limits
+            Question(self, backend)  # the backend may have restarted with new limits
         try:
             connection = self._kind(self, backend)
         except OSError as error:
@@ -219,20 +224,20 @@ class Pool:
     # Connections
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Take back a connection that may carry another request."""
+        """Take back a reusable connection."""
         backend = connection.backend
         if backend.gone or backend.open > backend.limit or self.loop.now < backend.keep_after:
-            connection.close()  # the back end takes fewer than it used to, or keeps none
+            connection.close()  # the backend is gone, lowered its limit, or keeps no connections
         elif self._queue:
             if self._queue[0].retried:
-                connection.close()  # which serves the queue, by a new one
+                connection.close()  # on_closed then serves the queue with a new connection
             else:
                 connection.start(self._queue.popleft(), self.loop.now)
         else:
             backend.idle.append(connection)
 
     def on_closed(self, connection: UpstreamConnection) -> None:
-        """Count a connection out."""
+        """Forget a closed connection and serve the queue."""
         backend = connection.backend
         backend.open -= 1
         if connection in backend.idle:
@@ -240,16 +245,16 @@ class Pool:
         self.serve_queue()
 
     def on_limit(self, backend: Backend, limit: int | None) -> None:
-        """Take what the back end says it takes; None when it does not say."""
+        """Apply the limit that the backend reports; None if it reports no limit."""
         if limit is not None:
             backend.limit = min(self._share, max(1, limit // self._processes))
         backend.known = True
         self.serve_queue()
 
     def serve_queue(self) -> None:
-        """Give what waits to whoever is free, first come, first served."""
+        """Start queued requests on free backends, first come, first served."""
         if self._serving:
-            return  # further up in the stack the loop below goes on
+            return  # reentrant call: the outer loop below continues
         self._serving = True
         try:
             while self._queue and (backend := self._choose(self._queue[0])):
@@ -258,7 +263,7 @@ class Pool:
             self._serving = False
 
     def sweep(self) -> None:
-        """Turn away what has waited too long; a retired pool lets its connections go."""
+        """Fail requests queued for too long; pick up new addresses; drain a retired pool."""
         earliest = self.loop.now - self.config.timeouts.queue
         while self._queue and self._queue[0].submitted_at < earliest:
             exchange = self._queue.popleft()
@@ -270,21 +275,21 @@ class Pool:
 
     def _change(self, addresses: tuple[Address, ...]) -> None:
         if addresses != self._addresses:
-            told = ", ".join(map(str, addresses))
-            self.process.error_log.info(f"upstream {self.upstream.name}: now at {told}")
+            listed = ", ".join(map(str, addresses))
+            self.process.error_log.info(f"upstream {self.upstream.name}: now at {listed}")
             self._take_addresses(addresses)
             self.serve_queue()
         self._addresses = addresses
 
     def close_idle(self) -> None:
-        """Close the connections that carry nothing."""
+        """Close all idle connections."""
         for backend in self._backends:
             for connection in list(backend.idle):
                 connection.close()
 
 
 class Question:
-    """FCGI_GET_VALUES on a connection of its own: how much does this back end take at once?"""
+    """Asks a backend for its limits, with FCGI_GET_VALUES on a separate connection."""
 
     def __init__(self, pool: Pool, backend: Backend) -> None:
         self._pool = pool
@@ -302,7 +307,7 @@ class Question:
         pool.loop.watch(self)
 
     def on_event(self, _mask: int) -> None:
-        """Ask once connected; read the answer."""
+        """Send the query once connected, then read the answer."""
         try:
             if not self._asked:
                 self._asked = True
@@ -325,7 +330,7 @@ class Question:
         self._end(min((int(v) for v in said if v.isdigit() and int(v) > 0), default=None))
 
     def on_deadline(self) -> None:
-        """It does not answer: it does not know the question."""
+        """Give up: a backend that stays silent does not support FCGI_GET_VALUES."""
         self._backend.ask_after = self._pool.loop.now + _ASK_MUTE
         self._end(None)
 

@@ -1,13 +1,13 @@
-"""One process of the gateway: accepts, routes, logs, and does what the master tells it.
+"""One serving process: accepts, routes, logs, and follows the master's orders.
 
-Several processes share the listeners. Each waits on them with EPOLLEXCLUSIVE, so a connection
-wakes one of them, not all (man epoll_ctl(2)). A new configuration comes from the master over a
-socket, with its listeners, and takes the place of the old one between two events: no connection
-is closed for it. What the old configuration's upstreams still run is finished (a retired pool).
+All processes share the listeners and wait on them with EPOLLEXCLUSIVE, so a connection normally
+wakes one process instead of all (epoll_ctl(2)). The master sends a new configuration and its
+listeners over a socket. The process swaps configurations between two events and closes no client
+connection; the old upstreams finish their running requests (a retired pool).
 
-At EMFILE, or with as many clients as allowed, a level-triggered listener would be reported again
-and again: idle clients make room, and if there are none the listeners are left alone until the
-next sweep.
+At EMFILE, or at the client limit, a level-triggered listener would wake the process again and
+again. The process then closes idle clients; if there are none, it stops watching the listeners
+until the next sweep.
 """
 
 import errno
@@ -35,16 +35,16 @@ from gateway.routing import Generation
 from gateway.scoreboard import Scoreboard
 from gateway.upstream_connection import UpstreamConnection
 
-_ACCEPTS: Final = 16  # connections taken per wake-up: the rest may be another process's
-_QUIET: Final = 10.0  # seconds between two complaints about too many clients
-_RESERVE: Final = 64  # descriptors for files, upstream connections beyond their share, logs
-_PEERS: Final = 4096  # remembered ends of connections
+_ACCEPTS: Final = 16  # connections accepted per wake-up; the rest are left to other processes
+_QUIET: Final = 10.0  # minimum seconds between two warnings about too many clients
+_RESERVE: Final = 64  # descriptors reserved for files, logs and extra upstream connections
+_PEERS: Final = 4096  # maximum cached Peer objects
 _EXCLUSIVE: Final = select.EPOLLIN | select.EPOLLEXCLUSIVE
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
 
-CONTROL_LIMIT: Final = 65536  # bytes of a message from the master, descriptors apart
+CONTROL_LIMIT: Final = 65536  # maximum bytes of a message from the master
 CONTROL_DESCRIPTORS: Final = 128
-READY: Final = b"ready"  # what a process tells the master
+READY: Final = b"ready"  # a process's message to the master: now serving
 
 
 class Door:
@@ -57,12 +57,12 @@ class Door:
         self.sock = sock
 
     def on_event(self, _mask: int) -> None:
-        """Take some of the connections that wait."""
+        """Accept a batch of pending connections."""
         self._process.accept(self.sock, _ACCEPTS)
 
 
 class Process:
-    """A child of the master; `run` returns when it is to exit."""
+    """A child of the master; `run` returns when the process should exit."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Process:
         self._signalled: list[int] = []
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = count(1)
-        self.site = Generation(self, config, generation, processes)
+        self.current = Generation(self, config, generation, processes)
         self._most_clients = most_clients(config)
 
     # Life
@@ -116,14 +116,16 @@ class Process:
         self._scoreboard.write(self._row, 0, 0)
 
     def _install_signals(self) -> None:
-        """A handler only records; the descriptor that it makes readable wakes the loop."""
+        """Install handlers that only record the signal; the wake-up descriptor wakes the loop."""
         self._wakes.setblocking(False)
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # the master's to act upon
+            signal.signal(
+                number, signal.SIG_IGN
+            )  # a terminal sends these to the whole group; the master acts on them
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self.loop.register(self._wakes, select.EPOLLIN, self._on_wake)
 
@@ -149,23 +151,23 @@ class Process:
             self.error_log.error(str(error))
 
     def leave(self) -> None:
-        """Finish what runs, then stop: what SIGQUIT asks for."""
+        """Finish running requests, then stop (SIGQUIT)."""
         if self.leaving:
             return
         for door in self._doors:
-            self.accept(door.sock, limit=4096)  # whoever is in the backlog has been promised
+            self.accept(door.sock, limit=4096)  # the kernel has already completed these handshakes
         self.leaving = True
         self._pause_accepting()
-        self._leave_by = self.loop.now + self.site.config.timeouts.grace
+        self._leave_by = self.loop.now + self.current.config.timeouts.grace
         for client in list(self._clients):
             client.leave()
         self._sweep()
 
     def _sweep(self) -> None:
-        """What is looked at four times per second."""
+        """Do the periodic work of every loop sweep."""
         if not self._accepting and not self.leaving:
             self._resume_accepting()
-        for pool in (*self.site.pools.values(), *self._retired):
+        for pool in (*self.current.pools.values(), *self._retired):
             pool.sweep()
         self._retired = [pool for pool in self._retired if pool.busy]
         self.access_log.flush_when_due()
@@ -180,7 +182,7 @@ class Process:
         self._scoreboard.write(
             self._row,
             os.getpid(),
-            self.site.generation,
+            self.current.number,
             active,
             len(self._clients),
             self.requests,
@@ -210,7 +212,7 @@ class Process:
             config = parse_config(source, order["name"])
             self._take(config, order["generation"], order["processes"], listeners)
         except (ConfigError, LogError, OSError) as error:
-            # The master has read it: a folder has just gone.
+            # The master validated this text, so something changed since: say, a deleted folder.
             self.error_log.error(f"new configuration refused: {error}")
             for listener in listeners:
                 listener.close()
@@ -218,14 +220,14 @@ class Process:
     def _take(
         self, config: Config, generation: int, processes: int, listeners: list[socket.socket]
     ) -> None:
-        """Put a new configuration in the place of the old one."""
-        site = Generation(self, config, generation, processes)
-        if config.log != self.site.config.log:
+        """Replace the current configuration."""
+        fresh = Generation(self, config, generation, processes)
+        if config.log != self.current.config.log:
             access, error = AccessLog(config.log, self.loop), ErrorLog(config.log.error)
             self.access_log.close()
             self.error_log.close()
             self.access_log, self.error_log = access, error
-        old, self.site = self.site, site
+        old, self.current = self.current, fresh
         self._most_clients = most_clients(config)
         for pool in old.pools.values():
             pool.retire()
@@ -249,10 +251,10 @@ class Process:
             self.loop.unregister(door.sock)
 
     def accept(self, listener: socket.socket, limit: int) -> None:
-        """Take up to `limit` connections from `listener`."""
+        """Accept up to `limit` connections from `listener`."""
         for _ in range(limit):
             if len(self._clients) >= self._most_clients and not self._make_room():
-                self._pause(f"{len(self._clients)} are here, as many as allowed")
+                self._pause(f"the limit of {len(self._clients)} clients is reached")
                 return
             try:
                 sock, name = listener.accept()
@@ -263,7 +265,7 @@ class Process:
                     self._make_room()
                     self._pause(error.strerror)
                     return
-                continue  # this one has gone already (ECONNABORTED)
+                continue  # the client disconnected before accept (ECONNABORTED)
             self._welcome(sock, name)
 
     def _welcome(self, sock: socket.socket, name: object) -> None:
@@ -283,7 +285,7 @@ class Process:
         self._clients.add(Client(self, sock, peer, port))
 
     def _make_room(self) -> bool:
-        """Close some idle clients, the longest idle first; return whether there were any."""
+        """Close up to 32 idle clients, longest idle first; return False if there are none."""
         idle = sorted((c for c in self._clients if c.kept), key=lambda client: client.deadline)
         for client in idle[:32]:
             client.close()
@@ -296,7 +298,7 @@ class Process:
         self._pause_accepting()
 
     def on_client_closed(self, client: Client) -> None:
-        """Count a client out."""
+        """Forget a closed client; stop if it was the last one during shutdown."""
         self._clients.discard(client)
         if self.leaving and not self._clients:
             self.loop.stop()
@@ -304,31 +306,27 @@ class Process:
     # Requests
 
     def begin(self, client: Client, head: RequestHead) -> None:
-        """Hand a request to what serves it."""
+        """Hand a request to its handler."""
         self.requests += 1
         if self.leaving:
             client.http.keep_alive = False
-        prepared: RequestPlan | None = head.derived
-        if (
-            prepared is None
-            or prepared.peer is not client.peer
-            or prepared.generation != self.site.generation
-        ):
-            head.derived = prepared = self.site.prepare(head, client.peer)
-        prepared.begin(client, head, prepared)
+        plan: RequestPlan | None = head.derived
+        if plan is None or plan.peer is not client.peer or plan.generation != self.current.number:
+            head.derived = plan = self.current.plan(head, client.peer)
+        plan.begin(client, head, plan)
 
     def next_request_id(self) -> bytes:
-        """Return an id that no other request of any gateway has: 16 random digits, a counter."""
+        """Return an id unique across all gateways: 16 random hex digits and a counter."""
         return b"%b%08x" % (self._id_prefix, next(self._ids) & 0xFFFFFFFF)
 
-    def answer_status(self, client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
+    def answer_status(self, client: Client, head: RequestHead, _plan: RequestPlan) -> None:
         """Answer with the scoreboard."""
         self._write_row()
         kind = (b"Content-Type", b"application/json")
         client.answer(200, self._scoreboard.as_json(), head, kind, (b"Cache-Control", b"no-store"))
 
     def log_own(self, client: Client, head: RequestHead | None, status: int, size: int) -> None:
-        """Log a request that was answered without an upstream."""
+        """Log a request that the gateway answered itself."""
         if not self.access_log.enabled:
             return
         log = head.derived.log if head is not None and head.derived else LogHead(head)
@@ -338,17 +336,17 @@ class Process:
     # Bugs
 
     def _on_bug(self, owner: object) -> None:
-        """Log a bug of ours and end what it happened to; the rest goes on."""
+        """Log an unexpected exception and end only the connection it happened on."""
         for line in traceback.format_exc().splitlines():
             self.error_log.error(f"bug: {line}")
         if isinstance(owner, Client):
             owner.give_up()
         elif isinstance(owner, UpstreamConnection):
-            owner.fail(500, "a bug of the gateway's, see above")
+            owner.fail(500, "internal error in the gateway, see above")
 
 
 def most_clients(config: Config) -> int:
-    """Return how many clients one process takes: by the configuration and the descriptor limit."""
+    """Return the maximum clients per process, from the configuration and the descriptor limit."""
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     upstream = sum(u.connections * len(u.addresses) for u in config.upstreams.values())
     allowed = max(descriptors - _RESERVE - min(upstream, descriptors // 2), 1)

@@ -1,9 +1,8 @@
-"""Which part of the configuration serves a request, decided once for each head.
+"""Chooses the route for a request, once per head.
 
-Prefixes are compared with the path as it is meant, not as it is written: percent-encoding
-undone, dot segments resolved, repeated slashes joined, as nginx does. Otherwise `/%61dmin` or
-`/x/../admin` would reach what `/admin` is routed away from. What an upstream is told is the path
-as it came. The longest prefix wins.
+Prefixes match the normalized path, as in nginx: percent-decoded, with dot segments resolved and
+repeated slashes merged. Otherwise `/%61dmin` or `/x/../admin` could bypass a route for `/admin`.
+The upstream receives the original path. The longest prefix wins.
 """
 
 from collections.abc import Callable
@@ -28,11 +27,11 @@ _ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 
 class Generation:
-    """One generation of the configuration, at work in one process."""
+    """One loaded configuration in one process, with its pools and static routes."""
 
     def __init__(self, process: "Process", config: Config, generation: int, processes: int) -> None:
         self.config = config
-        self.generation = generation
+        self.number = generation
         self._process = process
         self.pools = {
             name: Pool(process, config, upstream, processes)
@@ -46,41 +45,39 @@ class Generation:
             if route.root
         }
 
-    def prepare(self, head: RequestHead, peer: Peer) -> RequestPlan:
-        """Return who serves requests with this head, and what an upstream is told of them."""
+    def plan(self, head: RequestHead, peer: Peer) -> RequestPlan:
+        """Return the plan for requests with this head from this peer."""
         path = resolve_path(head.path)
-        if head.method == b"TRACE":  # would show a script the fields it may not read
-            return self._prepare(head, peer, path, _refuse_method)
+        if head.method == b"TRACE":  # TRACE would echo fields that a script must not read
+            return self._plan(head, peer, path, _refuse_method)
         if path == "*":
-            return self._prepare(head, peer, path, _answer_options)
+            return self._plan(head, peer, path, _answer_options)
         if path is None:
-            return self._prepare(head, peer, "", _refuse_path)
+            return self._plan(head, peer, "", _refuse_path)
         if path == self.config.status_path:
-            return self._prepare(head, peer, path, self._process.answer_status)
+            return self._plan(head, peer, path, self._process.answer_status)
         for route in self.config.routes:
             if path.startswith(route.prefix):
                 if route.upstream is None:
-                    return self._prepare(head, peer, path, self._static[route.prefix].begin)
+                    return self._plan(head, peer, path, self._static[route.prefix].begin)
                 pool = self.pools[route.upstream]
-                prepared = RequestPlan(
-                    head, peer, self.generation, pool.upstream,
+                plan = RequestPlan(
+                    head, peer, self.number, pool.upstream,
                     traced=self.config.traceparent, timed=self.config.server_timing,
                 )  # fmt: skip
-                prepared.begin = _Proxy(self._process, pool, self._exchange).begin
-                return prepared
-        return self._prepare(head, peer, path, _not_found)
+                plan.begin = _Proxy(self._process, pool, self._exchange).begin
+                return plan
+        return self._plan(head, peer, path, _not_found)
 
-    def _prepare(
-        self, head: RequestHead, peer: Peer, path: str | None, begin: Begin
-    ) -> RequestPlan:
-        prepared = RequestPlan(head, peer, self.generation)
-        prepared.path = path or ""
-        prepared.begin = begin
-        return prepared
+    def _plan(self, head: RequestHead, peer: Peer, path: str | None, begin: Begin) -> RequestPlan:
+        plan = RequestPlan(head, peer, self.number)
+        plan.path = path or ""
+        plan.begin = begin
+        return plan
 
 
 class _Proxy:
-    """Begins an exchange with one pool."""
+    """The handler of a proxied route: starts an exchange on one pool."""
 
     __slots__ = ("_exchange", "_pool", "_process")
 
@@ -89,17 +86,15 @@ class _Proxy:
         self._process = process
         self._pool = pool
 
-    def begin(self, client: Client, head: RequestHead, prepared: RequestPlan) -> None:
-        client.exchange = exchange = self._exchange(
-            self._process, client, head, prepared, self._pool
-        )
+    def begin(self, client: Client, head: RequestHead, plan: RequestPlan) -> None:
+        client.exchange = exchange = self._exchange(self._process, client, head, plan, self._pool)
         exchange.begin()
 
 
 def resolve_path(path: bytes) -> str | None:
-    """Return `path` decoded and without dot segments; None when it leads above the root.
+    """Return `path` decoded and without dot segments; None if it leads above the root.
 
-    Bytes become characters one to one (surrogateescape), so that it names the same file.
+    surrogateescape keeps undecodable bytes, so the result still names the same file.
     """
     text = unquote_to_bytes(path).decode("utf-8", "surrogateescape")
     if "//" not in text and "/." not in text:
@@ -117,17 +112,17 @@ def resolve_path(path: bytes) -> str | None:
     return "/" + "/".join(kept) + slash
 
 
-def _not_found(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
+def _not_found(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
     client.refuse(404, head)
 
 
-def _refuse_path(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
+def _refuse_path(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
     client.refuse(400, head, "the path leads above the root")
 
 
-def _refuse_method(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
+def _refuse_method(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
     client.answer(405, b"405 Method Not Allowed\n", head, _ALLOW)
 
 
-def _answer_options(client: Client, head: RequestHead, _prepared: RequestPlan) -> None:
+def _answer_options(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
     client.answer(204, b"", head, _ALLOW)

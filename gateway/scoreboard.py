@@ -1,8 +1,8 @@
-"""What every process does, in memory that all share; shown as JSON at `status_path`.
+"""The state of every process, in shared memory; served as JSON at `status_path`.
 
-A row for each process, written by that process alone, so nobody waits for a lock. `generation`
-counts configurations: once every row shows it, and nobody drains, the old configuration's
-back ends can be stopped without a request failing.
+Each process writes only its own row, so no lock is needed. `generation` counts configurations:
+once every row shows the new one and no process is draining, the old configuration's backends can
+stop without failing a request.
 """
 
 import json
@@ -30,12 +30,12 @@ class Scoreboard:
         requests: int = 0,
         draining: int = 0,
     ) -> None:
-        """Set a row; a pid of 0 takes it off the board."""
+        """Set a row; pid 0 removes the row from the board."""
         values = (pid, generation, active, connections, requests, draining)
         _ROW.pack_into(self._memory, row * _ROW.size, *values)
 
     def as_json(self) -> bytes:
-        """Return the board; `generation` is the newest that all processes serve."""
+        """Return the board as JSON; `generation` is the latest that every process has reached."""
         names = ("pid", "generation", "active", "connections", "requests", "draining")
         rows = [_ROW.unpack_from(self._memory, row * _ROW.size) for row in range(ROWS)]
         processes = [dict(zip(names, row, strict=True)) for row in rows if row[0]]

@@ -1,9 +1,9 @@
-"""Files under a folder, sent by sendfile(2): the kernel copies, the process never sees a byte.
+"""Serves files from a folder with sendfile(2): the kernel copies, the process never sees a byte.
 
-No way out of the folder: dot segments are resolved before anything is opened, and what was opened
-is asked of the kernel (/proc/self/fd) afterwards, so that a symbolic link that leads outside, or
-is changed in between, answers 404 like a file that is not there. Conditional requests and ranges:
-RFC 9110 sections 13 and 14; several ranges in one request are answered with the whole file.
+A request cannot escape this folder. Dot segments are resolved before the file is opened, and the
+kernel then reports the opened file's real path (/proc/self/fd). A symbolic link that leads outside,
+even one swapped in between, answers 404 like a missing file. Conditional requests and ranges
+follow RFC 9110 sections 13 and 14; a request for several ranges gets the whole file.
 """
 
 import mimetypes
@@ -21,13 +21,13 @@ from gateway.params import SOFTWARE, RequestPlan
 if TYPE_CHECKING:
     from gateway.process import Process
 
-_TURN: Final = 1 << 20  # bytes sent before others get their turn
+_TURN: Final = 1 << 20  # bytes sent before other connections get their turn
 _RANGE: Final = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class File:
-    """An open regular file and what its headers say of it; OSError when it cannot be served."""
+    """An open regular file and its header values; raises OSError if it cannot be served."""
 
     def __init__(self, path: Path, root: Path) -> None:
         self.fd = os.open(path, _OPEN)
@@ -49,7 +49,7 @@ class File:
 
 
 class FileExchange:
-    """A request for a file, from the open descriptor to its last byte."""
+    """A response from an open file."""
 
     def __init__(self, process: "Process", client: Client, head: RequestHead, file: File) -> None:
         self._process = process
@@ -61,7 +61,7 @@ class FileExchange:
         self.body_full = False
 
     def begin(self) -> None:
-        """Answer, by the request's conditions."""
+        """Send the head that the conditions and range call for, then the file."""
         file, head = self._file, self.head
         fields = [
             (b"Server", SOFTWARE),
@@ -99,7 +99,7 @@ class FileExchange:
         self.on_drained()
 
     def on_drained(self) -> None:
-        """Send as much as the socket takes, a turn at most."""
+        """Send what the socket accepts, up to one turn."""
         client = self._client
         turn = min(self._end, self._at + _TURN)
         while self._at < turn and client.exchange is self:
@@ -107,7 +107,7 @@ class FileExchange:
             if sent is None:
                 break
             if not sent:
-                self._cut("the file has become shorter")
+                self._cut("the file was truncated while being sent")
                 return
             self._at += sent
             client.http.sent_by_caller(sent)
@@ -136,13 +136,13 @@ class FileExchange:
         self._client.cut()
 
     def on_body(self, data: bytes) -> None:
-        """Ignore content: it means nothing in a GET."""
+        """Ignore the body: it has no meaning in a GET."""
 
     def on_body_end(self) -> None:
-        """Nothing waits for the request's end."""
+        """Do nothing: the response does not depend on the request body."""
 
     def on_input_pause(self) -> None:
-        """Nothing waits for content."""
+        """Do nothing: the body is ignored."""
 
     def abandon(self, status: int) -> None:
         """Close the file; the client is gone."""
@@ -159,12 +159,12 @@ class StaticRoute:
         self._prefix = prefix
         self._root = root
 
-    def begin(self, client: Client, head: RequestHead, prepared: RequestPlan) -> None:
-        """Answer a request with a file, or say why not."""
+    def begin(self, client: Client, head: RequestHead, plan: RequestPlan) -> None:
+        """Answer with a file, a redirect or an error."""
         if head.method not in (b"GET", b"HEAD"):
             client.answer(405, b"405 Method Not Allowed\n", head, (b"Allow", b"GET, HEAD"))
             return
-        path = prepared.path.removeprefix(self._prefix).lstrip("/")
+        path = plan.path.removeprefix(self._prefix).lstrip("/")
         try:
             file = self._open(path)
         except IsADirectoryError:
@@ -181,14 +181,14 @@ class StaticRoute:
         exchange.begin()
 
     def _open(self, path: str) -> File:
-        """Open `path` below the root; IsADirectoryError for a folder without its slash."""
+        """Open `path` under the root; raise IsADirectoryError for a folder without a slash."""
         if not path or path.endswith("/"):
             path += "index.html"
         return File(self._root / path, self._root)
 
 
 def is_fresh(head: RequestHead, etag: bytes, modified: int) -> bool:
-    """Tell whether the client has this version already (RFC 9110 sections 13.1.2, 13.1.3)."""
+    """Return True if the client already has this version (RFC 9110 sections 13.1.2, 13.1.3)."""
     known = head.get(b"if-none-match")
     if known is not None:
         tags = [tag.strip().removeprefix(b"W/") for tag in known.split(b",")]
@@ -200,7 +200,7 @@ def is_fresh(head: RequestHead, etag: bytes, modified: int) -> bool:
 def choose_range(
     head: RequestHead, etag: bytes, modified: int, size: int
 ) -> tuple[int, int] | None:
-    """Return (first, end) of the bytes to send; None when the range cannot be satisfied (416)."""
+    """Return the (first, end) bytes to send; None if the range is unsatisfiable (416)."""
     whole = (0, size)
     asked = _RANGE.fullmatch(head.get(b"range") or b"")
     if not asked or head.method != b"GET" or asked[1] == asked[2] == b"":
@@ -214,12 +214,12 @@ def choose_range(
     first = int(asked[1])
     last = int(asked[2]) if asked[2] else size - 1
     if last < first and asked[2]:
-        return whole  # not a valid range: ignored
+        return whole  # an invalid range is ignored
     return (first, min(last, size - 1) + 1) if first < size else None
 
 
 def read_date(value: bytes | None) -> int | None:
-    """Return an HTTP date as seconds since the epoch; None when it is none."""
+    """Return an HTTP date as seconds since the epoch; None if it is missing or invalid."""
     if value is None:
         return None
     try:

@@ -1,10 +1,10 @@
-"""The steps that a request takes through the gateway, and the time that each part took.
+"""The timeline of a request through the gateway, and the time spent in each part.
 
     began ─accept─ started   submitted ─queue─ assigned ─connect─ connected ─first byte─ … ─send─
 
-A request with content is submitted once enough of it has come; what passes until then is the
-client's, and no part of its own. The loop reads the clock once for all that one epoll_wait
-reports, so a step costs a store, and what lies between two of one batch counts as nothing.
+A request with a body is submitted once enough of the body has arrived; the wait until then is the
+client's and belongs to no part. The loop reads the clock once per batch of events, so recording a
+step costs one store, and the time between two steps in the same batch counts as 0.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.loop import Loop
 
 PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
-"""What the time of a request is divided into, in this order."""
+"""The parts of a request's time, in order."""
 
 _MEMBERS: Final = [
     ', "start": %s, "id": %s, "upstream": %s, "milliseconds": {'
@@ -23,19 +23,19 @@ _MEMBERS: Final = [
     + '"total": %.3f}, "cut": %s'
     for reached in range(len(PARTS) + 1)
 ]
-"""Of an access line as JSON, by how many of PARTS were reached."""
+"""Members of a JSON access-log line, indexed by how many PARTS the request reached."""
 
 _USUAL: Final = (
     ', "start": %s, "id": %s, "upstream": %s, "milliseconds": {"accept": 0, "queue": 0, '
     '"connect": 0, "first_byte": %s, "send": 0, "total": %s}, "cut": %s'
 )
-"""Where the head came in one read, a connection was free, and the answer came in one read."""
+"""The common case: head in one read, a free connection, response in one read."""
 
 
 class Timeline:
-    """When each step was taken: the loop's time, monotonic seconds; 0 for what has not happened.
+    """The time of each step on the loop's clock, in monotonic seconds; 0 if not reached yet.
 
-    Whoever inherits this sets them all.
+    Subclasses must set every attribute.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Timeline:
         "submitted_at",
     )
 
-    began_at: float  # when the request's head began to come
+    began_at: float  # start of the request head
     started_at: float
     submitted_at: float
     assigned_at: float
@@ -55,13 +55,13 @@ class Timeline:
     first_byte_at: float
 
     def restart(self) -> None:
-        """Forget how far it came: it is tried again."""
+        """Clear the upstream steps before a retry."""
         self.assigned_at = self.connected_at = self.first_byte_at = 0.0
 
     def milliseconds(self, now: float) -> list[float]:
-        """Return the time that each of PARTS has taken, as far as they were reached.
+        """Return the milliseconds spent in each of PARTS that the request reached.
 
-        The last one that was is counted until `now`: it is where a request failed.
+        The last part runs until `now`: that is where a failed request stopped.
         """
         spent = [(self.started_at - self.began_at) * 1000]
         begin = self.submitted_at
@@ -73,13 +73,13 @@ class Timeline:
         return spent
 
     def members(self, loop: "Loop", request_id: bytes, upstream: str, *, cut: bool) -> str:
-        """Return what an access line as JSON says beyond head and status."""
+        """Return the members of a JSON access-log line beyond head and status."""
         total = loop.now - self.began_at
         start = format_time(loop.wall - total)
-        told = start, quote_id(request_id.decode()), quote(upstream)
+        common = start, quote_id(request_id.decode()), quote(upstream)
         state = "true" if cut else "false"
         if self.connected_at == self.began_at and self.first_byte_at == loop.now:
             whole = "%.3f" % (total * 1000)
-            return _USUAL % (*told, whole, whole, state)
+            return _USUAL % (*common, whole, whole, state)
         spent = self.milliseconds(loop.now)
-        return _MEMBERS[len(spent)] % (*told, *spent, total * 1000, state)
+        return _MEMBERS[len(spent)] % (*common, *spent, total * 1000, state)

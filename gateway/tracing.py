@@ -1,20 +1,22 @@
-"""What the gateway tells of a request while it runs; off unless the configuration asks for it.
+"""Adds timing and trace context to requests and responses, if the configuration asks for it.
 
-The client, where its time went, in the answer's head (W3C Server Timing); milliseconds:
+Clients get the time spent in each part, in milliseconds (W3C Server Timing):
 
     Server-Timing: worker-wait;dur=0.041, worker-app;dur=0.112, gw-accept;dur=0.064,
                    gw-queue;dur=0, gw-connect;dur=0, gw-first-byte;dur=0.418
 
-gw-accept is from accept(2), or from the first byte of a later request, to the end of the request's
-head; gw-queue the wait for a free connection to the upstream; gw-connect what connecting took;
-gw-first-byte from then to the first byte of the answer, so the upstream's own parts, which stand
-before, lie within it. The part in which a request failed has the time until then.
+gw-accept      from accept(2), or the first byte of a later request, to the end of the request head
+gw-queue       waiting for a free connection to the upstream
+gw-connect     connecting
+gw-first-byte  from then to the first response byte; includes the upstream's own parts, listed first
 
-The upstream, when it was asked (X-Request-Start, as Apache's users send it) and in whose name
-(`traceparent`: the client's trace, or a new one, with a span of the gateway's own).
+If a request fails, its last part runs until the failure.
 
-The loop reads the clock once for all that one epoll_wait reports, so telling costs no system call,
-and what lies between two steps of one batch counts as nothing.
+Upstreams get the time of the request (X-Request-Start, in Apache's format) and the trace context
+(`traceparent`: the client's trace or a new one, with a span id of the gateway's own).
+
+The loop reads the clock once per batch of events, so the parts cost no system call, and the time
+between two steps in the same batch counts as 0.
 """
 
 import re
@@ -37,19 +39,19 @@ _NAMES: Final = (b"gw-accept", b"gw-queue", b"gw-connect", b"gw-first-byte")
 _SPENT: Final = [
     b", ".join(b"%b;dur=%%.3f" % name for name in _NAMES[:n]) for n in range(len(_NAMES) + 1)
 ]
-"""The gateway's parts, by how many of them were reached."""
+"""The gateway's parts, indexed by how many of them the request reached."""
 
 _USUAL: Final = b"gw-accept;dur=0, gw-queue;dur=0, gw-connect;dur=0, gw-first-byte;dur=%.3f"
 _LAST_TIMING: Final = re.compile(rb"\r\nServer-Timing: ([\x21-\x7e][\x20-\x7e]*)\r\n\r\n")
 
 
 _START: Final = (b"HTTP_X_REQUEST_START", len("t=1764547200000000"))
-_NO_ZEROS: Final = 1 << 191 | 1 << 63  # an id of zeros is none (section 3.2.2)
+_NO_ZEROS: Final = 1 << 191 | 1 << 63  # an all-zero id is invalid (section 3.2.2)
 _TRACEPARENT: Final = (b"HTTP_TRACEPARENT", TRACEPARENT_LENGTH)
 
 
 class TracedExchange(ProxyExchange):
-    """An exchange that tells its client and its upstream of itself."""
+    """An exchange that sends timing and trace context."""
 
     __slots__ = ("_timed", "_traceparent", "_upstream_timing")
 
@@ -60,16 +62,16 @@ class TracedExchange(ProxyExchange):
         process: "Process",
         client: Client,
         head: RequestHead,
-        prepared: RequestPlan,
+        plan: RequestPlan,
         pool: "Pool",
     ) -> None:
-        super().__init__(process, client, head, prepared, pool)
+        super().__init__(process, client, head, plan, pool)
         self._timed = pool.config.server_timing
         self._upstream_timing = b""
         self._traceparent = b""
         if pool.config.traceparent:
             digits = b"%048x" % (getrandbits(192) | _NO_ZEROS)
-            trace = prepared.trace
+            trace = plan.trace
             self._traceparent = make_traceparent(
                 trace.trace_id if trace else digits[:32],
                 digits[32:],
@@ -79,13 +81,13 @@ class TracedExchange(ProxyExchange):
     # The upstream
 
     def trace_params(self) -> list[tuple[bytes, bytes]]:
-        """Return HTTP_X_REQUEST_START and HTTP_TRACEPARENT, as far as they are wanted."""
+        """Return HTTP_X_REQUEST_START and HTTP_TRACEPARENT, if enabled."""
         start = [(_START[0], _now())] if self._timed else []
         trace = [(_TRACEPARENT[0], self._traceparent)] if self._traceparent else []
         return start + trace
 
     def make_ending(self) -> bytes:
-        """Return the last records of a request without content."""
+        """Return the final records of a bodiless request."""
         kept = self.client.trace_ending
         frame = kept[1] if kept and kept[0] is self._pool.config else self._make_frame()
         if not self._timed:
@@ -95,26 +97,26 @@ class TracedExchange(ProxyExchange):
         return frame % (self.request_id, _now(), self._traceparent)
 
     def _make_frame(self) -> bytes:
-        """Return those records with `%b` for each value, and keep them with the client."""
-        marks = [REQUEST_ID]
-        marks += [_START] if self._timed else []
-        marks += [_TRACEPARENT] if self._traceparent else []
-        pieces = encode_ending(self.client.port_pair, *marks)
+        """Return the final records with `%b` for each value; cache them with the client."""
+        params = [REQUEST_ID]
+        params += [_START] if self._timed else []
+        params += [_TRACEPARENT] if self._traceparent else []
+        pieces = encode_ending(self.client.port_pair, *params)
         frame = b"%b".join([piece.replace(b"%", b"%%") for piece in pieces])
         self.client.trace_ending = (self._pool.config, frame)
         return frame
 
     def trace_fields(self) -> bytes:
-        """Return the same as `trace_params`, as field lines."""
+        """Return what `trace_params` returns, as HTTP field lines."""
         lines = b"X-Request-Start: %b\r\n" % _now() if self._timed else b""
         if self._traceparent:
             lines += b"traceparent: %b\r\n" % self._traceparent
         return lines
 
     def strip_timing(self, head: bytes) -> bytes:
-        """Keep the value of a Server-Timing at the end of `head`; return the head without it.
+        """Store the value of a trailing Server-Timing field; return `head` without the field.
 
-        It differs each time, and without it the head is one that has come before.
+        The value changes with every response; without the field, the head hits the cache.
         """
         at = head.rfind(b"\r\nServer-Timing: ")
         match = _LAST_TIMING.fullmatch(head, at) if at > 0 else None
@@ -127,14 +129,14 @@ class TracedExchange(ProxyExchange):
 
     def timing_field(self) -> bytes:
         """Return Server-Timing: the upstream's parts, then the gateway's."""
-        told = self._upstream_timing
+        timing = self._upstream_timing
         if self._timed:
-            told = b"%b, %b" % (told, self._parts()) if told else self._parts()
-        return b"Server-Timing: %b\r\n" % told if told else b""
+            timing = b"%b, %b" % (timing, self._parts()) if timing else self._parts()
+        return b"Server-Timing: %b\r\n" % timing if timing else b""
 
     def _parts(self) -> bytes:
         connected = self.connected_at
-        if connected == self.began_at and self.first_byte_at:  # kept, free, in one read
+        if connected == self.began_at and self.first_byte_at:  # the common case
             return _USUAL % ((self.first_byte_at - connected) * 1000)
         spent = self.milliseconds(self._process.loop.now)[: len(_NAMES)]
         return _SPENT[len(spent)] % tuple(spent)
@@ -149,7 +151,7 @@ class TracedExchange(ProxyExchange):
         members = super()._members(cut=cut)
         if not self._traceparent:
             return members
-        trace, own = self.prepared.trace, self._traceparent.decode()
+        trace, own = self.plan.trace, self._traceparent.decode()
         parent = f'"{trace.span_id.decode()}"' if trace else "null"
         sampled = "true" if own.endswith("1") else "false"
         return (
@@ -159,5 +161,5 @@ class TracedExchange(ProxyExchange):
 
 
 def _now() -> bytes:
-    """Return the time as X-Request-Start has it, in microseconds as Apache's %t."""
+    """Return the X-Request-Start value: microseconds, like Apache's %t."""
     return b"t=%d" % (time_ns() // 1000)

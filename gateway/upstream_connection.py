@@ -1,8 +1,8 @@
-"""One connection to a back end, whatever it speaks: connect, send, receive, time out, be kept.
+"""A connection to a backend, independent of protocol: connect, send, receive, time out, reuse.
 
-The socket is tried at once for whatever is to be sent, and is watched for writing only while it
-does not take it. A kept connection stays registered for reading, so that the back end's close is
-seen while it lies idle. Subclasses turn an exchange into bytes and bytes into an answer.
+Every send goes straight to the socket; the loop watches for writability only while bytes are left
+over. An idle connection stays registered for reading, so the gateway notices when the backend
+closes it. Subclasses encode requests and decode responses.
 """
 
 import errno
@@ -22,9 +22,9 @@ _RECEIVE: Final = 65536
 
 
 class UpstreamConnection(ABC):
-    """A connection to `backend`; `start` gives it an exchange, one at a time.
+    """A connection to `backend` that carries one exchange at a time.
 
-    Raises OSError when connecting fails at once.
+    The constructor raises OSError if connecting fails immediately.
     """
 
     __slots__ = (
@@ -50,11 +50,11 @@ class UpstreamConnection(ABC):
         self.backend = backend
         self.exchange: ProxyExchange | None = None
         self.closed = False
-        self.served = 0  # exchanges that ended well
+        self.served = 0  # completed exchanges
         self._loop = pool.loop
         self._timeouts = pool.config.timeouts
-        self._answered = False  # whether a byte of the current answer has come
-        self._content_ended = True  # whether all of the request's content has been encoded
+        self._answered = False  # a byte of the current response has arrived
+        self._content_ended = True  # the whole request body has been encoded
         self._paused = False
         self._out = bytearray()
         self._sock, self._connected = open_connection(backend)
@@ -66,34 +66,34 @@ class UpstreamConnection(ABC):
         self._loop.register(self._sock, self._interest, self.on_event)
         self._loop.watch(self)
 
-    # What a protocol adds
+    # Protocol hooks
 
     @abstractmethod
     def _send_request(self, exchange: "ProxyExchange") -> None:
-        """Send the request's head, and its content as far as it is here."""
+        """Send the request head and, if possible, the whole body."""
 
     @abstractmethod
     def _receive(self, exchange: "ProxyExchange", data: bytes) -> None:
-        """Take bytes of the answer."""
+        """Handle bytes of the response."""
 
     @abstractmethod
     def _receive_eof(self, exchange: "ProxyExchange") -> None:
-        """The back end has closed in the middle of an exchange."""
+        """Handle a close by the backend in the middle of an exchange."""
 
     @abstractmethod
     def _encode_content(self, data: bytes, *, last: bool) -> bytes:
-        """Return request content as the protocol carries it."""
+        """Encode a piece of the request body."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Give up the exchange: the client is gone."""
+        """Abort the exchange: the client is gone."""
 
     # An exchange
 
     def start(self, exchange: "ProxyExchange", assigned_at: float) -> None:
-        """Take `exchange`, which was meant for this connection since `assigned_at`.
+        """Send the request of `exchange` now, or as soon as the connection is established.
 
-        Its request is sent now, or when connected.
+        `assigned_at` is when the pool chose this connection.
         """
         self.exchange = exchange
         exchange.connection = self
@@ -111,7 +111,7 @@ class UpstreamConnection(ABC):
             self.pump()
 
     def pump(self) -> None:
-        """Send request content on, as far as there is some and it is taken."""
+        """Forward body bytes until the body or the send buffer stops it."""
         exchange = self.exchange
         if self._content_ended or exchange is None or exchange.body is None or not self._connected:
             return
@@ -130,32 +130,32 @@ class UpstreamConnection(ABC):
                 exchange.on_content_taken()
 
     def _await_response(self) -> None:
-        """Set the deadline that fits: who is slow now, the back end or the client?"""
+        """Set the deadline for the current wait: backend reading, backend answering, or client."""
         if self._out:
             self.deadline = self._loop.now + self._timeouts.send
         elif self._content_ended:
             self.deadline = self._loop.now + self._timeouts.read
         else:
-            self.deadline = NEVER  # the client's own deadline holds
+            self.deadline = NEVER  # waiting for the client, which has its own deadline
 
     def pause(self) -> None:
-        """Read no more of the answer until `resume`."""
+        """Stop reading the response until `resume`."""
         if not self._paused and not self.closed:
             self._paused = True
             self.deadline = NEVER
             self._watch()
 
     def resume(self) -> None:
-        """Read on."""
+        """Resume reading the response."""
         if self._paused and not self.closed:
             self._paused = False
             self._await_response()
             self._watch()
 
     def _done(self, *, reusable: bool) -> None:
-        """The answer is complete: take the next exchange, before the client hears of it.
+        """Release the connection after a complete response, before the client receives it.
 
-        The client may have sent its next request already, and it is to find this connection free.
+        The client may already have sent its next request, which should find this connection free.
         """
         if self.exchange is not None:
             self.exchange.connection = None
@@ -172,10 +172,11 @@ class UpstreamConnection(ABC):
         self.pool.release(self)
 
     def fail(self, status: int, cause: str) -> None:
-        """Close, and tell the exchange why."""
+        """Close the connection and fail its exchange."""
         exchange, self.exchange = self.exchange, None
         unanswered = not self._answered
-        # A kept connection may have died while it lay idle; else it was the back end that died.
+        # A kept connection may have died while idle: a new one may work. If a fresh connection
+        # died, only another backend can help.
         again = unanswered and (self.served > 0 or self.pool.several)
         if unanswered:
             self.backend.note_failure(self._loop.now)  # its other connections may be dead too
@@ -187,7 +188,7 @@ class UpstreamConnection(ABC):
     # Events
 
     def on_event(self, mask: int) -> None:
-        """React to what epoll saw."""
+        """Handle epoll events."""
         if self.closed:
             return
         if not self._connected:
@@ -208,7 +209,7 @@ class UpstreamConnection(ABC):
         self._watch()
         if self.exchange is not None:
             self._begin(self.exchange)
-        else:  # its client went away meanwhile
+        else:  # the client left while the connection was being established
             self.deadline = self._loop.now + self._timeouts.idle
             self.pool.release(self)
 
@@ -220,11 +221,11 @@ class UpstreamConnection(ABC):
             exchange.on_unreachable(self.backend, status, cause)
 
     def on_gone(self) -> None:
-        """Close, being idle or not connected yet: the back end's address is no more."""
+        """Close this idle or connecting connection: the backend's address has vanished."""
         if self._connected:
             self.close()
         else:
-            self._unreachable(502, "its address is gone")
+            self._unreachable(502, "the address no longer exists")
 
     def _read(self, mask: int) -> None:
         if self._paused and not mask & BROKEN:
@@ -251,7 +252,7 @@ class UpstreamConnection(ABC):
         self._receive(exchange, data)
 
     def _on_idle_data(self, _data: bytes) -> None:
-        """An idle connection was closed by the back end, or talks without being asked."""
+        """Close an idle connection: the backend closed it or sent unsolicited data."""
         self._note_end()
         self.close()
 
@@ -260,13 +261,13 @@ class UpstreamConnection(ABC):
             self.backend.note_short_life(self._loop.now)
 
     def on_deadline(self) -> None:
-        """Act on silence."""
+        """Handle a timeout."""
         if self.exchange is None:
             self.close()
         elif not self._connected:
             self._unreachable(504, f"no connection within {self._timeouts.connect:g} s")
         elif self._out:
-            self._answered = True  # it may have acted on what it took: no second try
+            self._answered = True  # the backend may have acted on a partial request: no retry
             self.fail(504, f"takes no bytes of the request for {self._timeouts.send:g} s")
         else:
             self._answered = True
@@ -275,7 +276,7 @@ class UpstreamConnection(ABC):
     # Sending
 
     def _send(self, data: bytes) -> None:
-        """Send `data`, or keep what the socket does not take now."""
+        """Send `data`; buffer what the socket does not accept now."""
         if self._out:
             self._out += data
             return
@@ -284,7 +285,7 @@ class UpstreamConnection(ABC):
         except BlockingIOError:
             sent = 0
         except OSError:
-            # The answer may be here all the same (413 and close): reading tells.
+            # The backend may have responded before closing (413, say): read that response first.
             self._read(BROKEN)
             return
         if sent < len(data):
@@ -333,9 +334,10 @@ class UpstreamConnection(ABC):
 
 
 def open_connection(backend: "Backend") -> tuple[socket.socket, bool]:
-    """Return a nonblocking socket and whether it is connected already; else it is under way.
+    """Return a nonblocking socket, and False while its connect is still in progress.
 
-    OSError when it cannot be: refused, no such socket, a full backlog (EAGAIN, unix sockets).
+    Raises OSError if connecting fails immediately: refused, or no such socket. A unix socket with
+    a full backlog fails with EAGAIN rather than waiting.
     """
     sock = socket.socket(backend.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:

@@ -1,10 +1,10 @@
-"""How many users there are when: the shapes of a load as plain functions, without locust.
+"""Load shapes as plain functions of time, without locust.
 
-A curve gives the share of all users at a part of the time, both from 0 to 1. `Course` makes whole
-users of it and keeps to the spawn rate, up and down: locust's own ramp blocks whoever started it
-until all users are there, so an order for 1000 users at one a second would outlast the run.
+A curve maps a fraction of the run time to a fraction of all users, both from 0 to 1. `Course` turns
+that into whole users and respects the spawn rate, up and down: locust's own ramp blocks its caller
+until all users exist, so spawning 1000 users at one per second would outlast the run.
 
-Nothing of locust is imported here: it patches the whole process that imports it.
+This module must not import locust, which monkey-patches the whole importing process.
 """
 
 from collections.abc import Callable

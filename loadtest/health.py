@@ -1,8 +1,8 @@
-"""Is locust well? Asks its page; without one (a worker, or --headless) looks at its connections.
+"""Locust health check: fetches its web page; without one (worker, --headless) checks connections.
 
-The master listens for workers on port 5557, and a worker is connected to that (/proc/net/tcp: ports
-in hexadecimal, state 0A listening, 01 established). Runs every few seconds, so it imports next to
-nothing and runs without `site`: `python3 -IS loadtest/health.py`.
+The master listens for workers on port 5557, and a worker is connected to that port (/proc/net/tcp:
+ports in hexadecimal, state 0A listening, 01 established). Runs every few seconds, so it imports
+almost nothing and runs without `site`: `python3 -IS loadtest/health.py`.
 """
 
 import socket

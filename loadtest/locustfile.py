@@ -1,4 +1,4 @@
-"""Locust users for the application of the lab: a task for each route, every answer verified.
+"""Locust users for the lab's application: one task per route, every answer verified.
 
 A wrong answer counts as a failure, whatever its status: a server that answers quickly and wrongly
 must not win. Runs under `lab load`, and by itself:

@@ -1,4 +1,4 @@
-"""Where a comparison ran: what /proc, /sys and git say. A figure without it is hearsay."""
+"""The environment of a comparison, from /proc, /sys and git; without it a figure means little."""
 
 import importlib.metadata
 import os

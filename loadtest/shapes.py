@@ -1,12 +1,12 @@
 """The shapes of curves.py for locust: `--shape NAME` of the locustfile.
 
-Locust takes the first LoadTestShape class that it finds among a locustfile's names, and uses it
-whether one wants it or not; so the locustfile imports this module, not the class, and on locust's
-`init` puts the one that was asked for in its place. That goes for the page, --headless, --processes
-and a master alike: a worker has no shape, it is told how many users of which class to run.
+Locust always uses the first LoadTestShape class among a locustfile's names. So the locustfile
+imports this module, not the class, and installs the requested shape on locust's `init` event. This
+works with the web page, --headless, --processes and a master; a worker has no shape, because the
+master sets its number of users per class.
 
-`--users`, `--spawn-rate` and `--run-time` hold with a shape, too, as given on the command line or
-on the page: how many users at most, how many come or go per second, how long in all.
+`--users`, `--spawn-rate` and `--run-time`, from the command line or the page, apply to a shape too:
+maximum users, users started or stopped per second, total duration.
 """
 
 from typing import Any, Final

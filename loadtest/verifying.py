@@ -1,4 +1,4 @@
-"""What makes an answer to a locust user right; the same for every locustfile of ours."""
+"""Verification of answers to locust users, shared by our locustfiles."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from locust.contrib.fasthttp import ResponseContextManager
 
 
 def verify(response: ResponseContextManager, good: Callable[[bytes], bool]) -> None:
-    """Make anything but 200 with a content that is `good` a failure, and say what it was."""
+    """Report any answer other than 200 with `good` content as a failure, with details."""
     content = response.content or b""
     if response.status_code != 200:
         response.failure(f"status {response.status_code}")

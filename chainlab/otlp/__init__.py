@@ -1,7 +1,7 @@
-"""Spans for OpenTelemetry, made of the access logs of gateway and worker.
+"""OpenTelemetry spans, built from the access logs of gateway and worker.
 
-A program of its own instead of a thread in each process: encoding and sending a span costs more
-than serving the request it tells of, and would be paid by the event loop of the one and the
-children of the other. A line of log costs them little, and the file is a queue that outlives a
-collector which is away. The price is that spans come a second or two late.
+A separate program rather than a thread in each process: encoding and sending a span costs more than
+serving the request, and the gateway's event loop and the worker's children would pay for it. A log
+line costs them little, and the file is a queue that survives a collector outage. The price is that
+spans arrive a second or two late.
 """

@@ -1,9 +1,9 @@
-"""Following a log as it grows: whole lines only, through rotations, never more than asked for.
+"""Follow a growing log: whole lines only, through rotations, never more than requested.
 
-A log is rotated by being renamed; its writers go on in the old file until they are told to open
-the path again (SIGUSR1), and each does so in its own time. So the old file is read to its end
-until nothing has come for some seconds after a new one stands at the path. A file that has become
-shorter was emptied in place (copytruncate) and is read from its beginning.
+Rotation renames a log; its writers keep writing to the old file until SIGUSR1 makes them reopen
+the path, each in its own time. So the old file is read until no data has arrived for some seconds
+after a new file appeared at the path. A file that shrank was truncated in place (copytruncate) and
+is read from the start.
 """
 
 import os

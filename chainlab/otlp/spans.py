@@ -1,9 +1,9 @@
-"""From a line of an access log to a span.
+"""Convert an access log line to a span.
 
-The gateway's span has the id that it told its upstream, so whatever continues the trace there
-hangs from it: the worker's span, and spans that the application makes itself. Names and
-attributes are those of OpenTelemetry's semantic conventions for HTTP servers, as far as there are
-any; `chainlab.*` are the times of the parts, in milliseconds.
+The gateway's span has the id that the gateway passed upstream, so spans that continue the trace
+there become its children: the worker's span, and spans created by the application. Names and
+attributes follow OpenTelemetry's semantic conventions for HTTP servers, where they exist;
+`chainlab.*` are the durations of the phases, in milliseconds.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Addresses, listeners and log files: what every server of the house needs before it serves.
+"""Addresses, listeners and log files: what every server here needs before it serves.
 
-The gateway, the worker and the servers bind in the same way and must tell a busy address in the
-same words, but they never import each other and `wire` has no sockets; so this leaf holds it.
-It imports the standard library only, but for `option`, which command lines import.
+The gateway, the worker and the servers bind in the same way and report a busy address in the same
+words, but they never import each other and `wire` has no sockets; hence this shared package. It
+imports only the standard library, except for `option`, which is for command lines.
 """
 
 from chainlab.transport.address import Address, AddressError, parse_address

@@ -1,6 +1,6 @@
-"""An address as it is written everywhere in the house: `unix:/path` or `HOST:PORT`.
+"""An address in the project's common notation: `unix:/path` or `HOST:PORT`.
 
-IPv6 hosts stand in brackets: `[::1]:8080`. Parsing opens no socket and asks no name server.
+IPv6 hosts are in brackets: `[::1]:8080`. Parsing opens no socket and queries no name server.
 """
 
 import socket

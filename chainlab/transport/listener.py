@@ -1,9 +1,9 @@
-"""Binding a listener, and telling who holds an address that is busy.
+"""Bind a listener, and report which process holds a busy address.
 
-A unix socket's file outlives the process that made it, so a file in the way may be stale (its
-process is gone: replace it) or live (refuse). Connecting decides: ECONNREFUSED means stale, and
-on a live one SO_PEERCRED names the process that listens. For TCP the kernel gives no such
-answer; the socket's inode in /proc/net/tcp is looked up among the descriptors of /proc.
+A unix socket's file outlives its process, so an existing file may be stale (its process is gone:
+replace the file) or live (refuse). Connecting decides: ECONNREFUSED means stale; on a live socket,
+SO_PEERCRED identifies the listening process. TCP has no such call, so the socket's inode from
+/proc/net/tcp is looked up among the descriptors in /proc.
 """
 
 import errno

@@ -1,8 +1,8 @@
-"""Log files that can be moved and reopened (SIGUSR1), and lines gathered before they are written.
+"""Log files that can be moved and reopened (SIGUSR1), with buffered lines.
 
-Each write is one call in append mode, so several processes share a file without mixing their
-lines. A line by itself would cost a system call per request; gathered, 32 KiB or a second's worth
-at a time, some hundred requests share one.
+Each write is one call in append mode, so several processes can share a file without mixing lines.
+Unbuffered, every request would cost a system call; buffered, up to 32 KiB or for one second, a few
+hundred requests share one.
 """
 
 import contextlib

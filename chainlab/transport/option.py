@@ -1,4 +1,4 @@
-"""An address as an option of a command line; the one module here that needs click."""
+"""An address as a command-line option; the only module here that needs click."""
 
 import click
 

@@ -1,9 +1,9 @@
 """The head of a CGI response (RFC 3875 section 6): field lines, an empty line, then the content.
 
-What a FastCGI application writes to STDOUT begins with it. Unlike HTTP it has no status line: the
-field `Status` carries it, 200 when there is none and 302 when there is a `Location` (section
-6.2). Scripts end their lines as their system does, so a bare LF is as good as CRLF here; what is
-made of the head is written as strict HTTP again.
+A FastCGI application's STDOUT begins with this head. Unlike HTTP, it has no status line: the field
+`Status` carries the status, which defaults to 200, or to 302 if there is a `Location` (section
+6.2). Scripts use their system's line endings, so a bare LF is as good as CRLF here; the head is
+then rewritten as strict HTTP.
 """
 
 import re

@@ -1,11 +1,11 @@
-"""W3C Trace Context, level 1: the field `traceparent`, which says whose child a request is.
+"""W3C Trace Context, level 1: the field `traceparent`, which names the parent span of a request.
 
     00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
-    version, id of the trace, id of the span that asks, flags (01: it is recorded)
+    version, trace id, parent span id, flags (01: recorded)
 
-Whoever takes part makes a span of its own, with the sender's id as its parent, and passes the
-trace's id on with its own. A value that breaks a rule is as good as none, so that one broken
-client cannot tie strangers' requests together: a new trace is begun (section 3.2.2, 4.3).
+Each participant creates a span with the sender's span id as parent, and passes the trace id on with
+its own span id. An invalid value is ignored and a new trace begins, so that one broken client
+cannot link unrelated requests (sections 3.2.2, 4.3).
 """
 
 import re

@@ -1,10 +1,10 @@
-"""The C server that answers with the least there is: what others cost is told as multiples of it.
+"""A minimal C server: the baseline; other servers' costs are multiples of it.
 
     program = build(folder)
     subprocess.Popen([program, str(listener.fileno())], pass_fds=[listener.fileno()])
 
-It is compiled when it is wanted, in a third of a second: a binary of another machine's compiler
-would be another floor. See floor.c for what it leaves out.
+Compiled on demand, in a third of a second: a binary from another machine's compiler would be a
+different baseline. See floor.c for what it leaves out.
 """
 
 import shutil

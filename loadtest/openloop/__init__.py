@@ -1,22 +1,23 @@
-"""An HTTP/1.1 load driver that cannot be slowed down by what it measures.
+"""An HTTP/1.1 load driver that the measured server cannot slow down.
 
     result = run(Plan(target=parse_target("http://127.0.0.1:8080/hello"), rate=5000, ...))
     python -m loadtest.openloop http://127.0.0.1:8080/hello --rate 5000 --duration 10
 
-A closed loop sends the next request when the last one was answered, so a server that stalls for a
-second is asked nothing in that second, and the stall is one slow request among thousands
-(coordinated omission). The open loop has its times beforehand; a request that finds no free
-connection waits here, and its latency counts from the time at which it should have left. Both
-loops are here, on the same code, so that the difference can be shown.
+A closed loop sends the next request after the last answer. A server that stalls for a second
+receives no requests in that second, and the stall counts as one slow request among thousands
+(coordinated omission). The open loop fixes its send times beforehand: a request that finds no free
+connection waits in the driver, and its latency counts from its intended time. Both loops share
+the same code, so that the difference can be shown.
 
     plan, schedule      what to send, and when
-    answer              one answer, taken apart and verified
-    slot, places        a connection, all connections of one process
-    exchange, loop      a request and its answer, and the epoll loop that sends when it is time
-    record, result      what a process found; what all of them found, for reports
-    processes, part     several processes, one result
-    reference, report   an answer fetched before the load; a result in lines
-    check               by hand: the driver beside wrk
+    answer              one answer, parsed and verified
+    connection, connection_pool
+                        one connection, all connections of one process
+    exchange, loop      a request and its answer; the epoll loop that sends on schedule
+    record, result      the measurements of one process; the merged result
+    processes, worker   several processes, one result
+    reference, report   an answer fetched before the load; a result as text
+    check               manual: compare the driver with wrk
 
 Every answer is verified: status, framing, the exact body. Errors and timeouts stay in the
 distribution. A request costs the driver 15 to 25 µs of CPU, two thirds of it in the kernel.

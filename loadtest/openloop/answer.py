@@ -1,11 +1,11 @@
-"""One answer taken apart as it comes: status, framing (RFC 9112 section 6), body. Sans-IO.
+"""Parse one answer incrementally: status, framing (RFC 9112 section 6), body. Sans-IO.
 
-The loop comes here for the first answer of each wording only, and for answers that come in pieces:
-one that is byte for byte like the last right one needs no second look.
+The loop parses only answers that arrive in pieces or that differ from the last correct answer; a
+byte-for-byte identical answer needs no second look.
 
-Stricter than a client need be, for a wrong answer must not win: a field without a colon, a second
-Content-Length, a byte after the end are all Broken. An interim answer (1xx) is a wrong status:
-nothing in our requests asks for one.
+Stricter than a client needs to be, because a wrong answer must not win: a field without a colon, a
+second Content-Length, or a byte after the end raises Broken. An interim answer (1xx) is a wrong
+status: our requests never ask for one.
 """
 
 import re
@@ -25,11 +25,11 @@ _EMPTY: Final = (204, 304)
 
 
 class Broken(ValueError):
-    """This is no HTTP answer; the message says why."""
+    """Not a valid HTTP answer; the message says why."""
 
 
 class Reader:
-    """Gathers one answer. `status`, `body` and `keeps` hold when it is whole."""
+    """Parses one answer. `status`, `body` and `keeps` are valid once it is complete."""
 
     def __init__(self) -> None:
         self.status = 0  # 0: the head has not ended
@@ -41,7 +41,7 @@ class Reader:
         self._length: int | None = None  # None: until the connection ends
 
     def feed(self, data: bytes) -> bool:
-        """Take what came; return whether the answer is whole now."""
+        """Add received data; return whether the answer is complete."""
         self.begun = True
         self._data += data
         if not self.status:
@@ -62,7 +62,7 @@ class Reader:
         return len(self.body) == self._length
 
     def eof(self) -> bool:
-        """Return whether the answer is whole because the connection has ended."""
+        """Return whether the end of the connection completes the answer."""
         return bool(self.status) and not self._chunked and self._length is None
 
     def _check_limit(self, what: str) -> None:
@@ -137,7 +137,7 @@ def _first_fault(head: bytes) -> str:
 
 
 def judge(reader: Reader, status: int, expected: Expected) -> tuple[str, str]:
-    """Return what is wrong with a whole answer: a kind and the evidence; empty when it is right."""
+    """Return the error in a complete answer, as kind and evidence; empty if it is correct."""
     body = bytes(reader.body)
     shown = f"{len(body)} bytes: {body[:120]!r}"
     if reader.status != status:

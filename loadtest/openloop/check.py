@@ -1,10 +1,10 @@
-"""`python -m loadtest.openloop.check`: the driver beside wrk, on a server of its own. By hand.
+"""`python -m loadtest.openloop.check`: compare the driver with wrk on a server of its own. Manual.
 
-Three turns a round: wrk; the driver's closed loop with as many connections; its open loop at the
-rate that wrk got. Both must get within 10 % of wrk (medians of the rounds' ratios, for a shared
-machine gives single figures of any size). The server must be slower than either generator, or the
-generators are compared and not what they measure: hence a server that waits before it answers. On
-a machine that nobody else uses, `--path /hello` compares them with a server that works.
+Each round has three turns: wrk; the driver's closed loop with as many connections; its open loop at
+the rate that wrk reached. Both loops must get within 10 % of wrk (medians of the rounds' ratios,
+because single values vary widely on a shared machine). The server must be slower than any of the
+generators, or the comparison measures the generators: hence a server that waits before it answers.
+On an otherwise idle machine, `--path /hello` compares them with a server that works.
 """
 
 import re

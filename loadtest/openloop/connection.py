@@ -1,4 +1,4 @@
-"""One connection's place: it is opened, lost and opened again; its place and its counts stay."""
+"""One connection of the pool: it can be closed and reopened, and keeps its number and counts."""
 
 import errno
 import socket
@@ -38,7 +38,7 @@ def _cannot_receive(_size: int) -> bytes:
 
 
 class Connection:
-    """A place for one connection, and for the one request that may run on it."""
+    """A reusable connection with at most one request in flight."""
 
     __slots__ = (
         "_socket", "_target", "busy", "count", "fd", "freed", "intended", "number", "reader",
@@ -54,7 +54,7 @@ class Connection:
         self.intended = 0.0  # when its request should have left
         self.freed = 0.0  # when its last answer was there
         self.count = 0  # answers
-        self.reader: Reader | None = None  # of an answer that came in part
+        self.reader: Reader | None = None  # of a partially received answer
         self.unsent: memoryview | None = None  # the rest of a request
         self.send: Callable[[bytes | memoryview], int] = _cannot_send
         self.receive: Callable[[int], bytes] = _cannot_receive

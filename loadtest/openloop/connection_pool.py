@@ -1,4 +1,4 @@
-"""The connections of one process: which are free, which is behind a descriptor, which are open."""
+"""The connections of one process: all of them, the idle ones, and an index by descriptor."""
 
 import select
 import time
@@ -19,8 +19,8 @@ class ConnectionPool:
     def __init__(self, plan: Plan, worker_id: int, record: Record) -> None:
         count = plan.share(plan.connections, worker_id)
         self.connections = [Connection(plan.target, number) for number in range(count)]
-        self.idle = deque(self.connections)  # free; who was free longest is next
-        self.resting: list[Connection] = []  # free after the next tick
+        self.idle = deque(self.connections)  # the longest idle is used next
+        self.resting: list[Connection] = []  # idle again after the next tick
         self.by_fd: dict[int, Connection] = {}
         self.epoll = select.epoll()
         self._plan = plan
@@ -46,14 +46,14 @@ class ConnectionPool:
                 self._record.unconnected[kind_of(error)] += 1
 
     def open(self, connection: Connection, seconds: float = 0.0) -> None:
-        """Connect a connection, or begin to; OSError when it cannot be."""
+        """Connect, or begin to; OSError on failure."""
         connection.open(seconds)
         self.by_fd[connection.fd] = connection
         self.epoll.register(connection.fd, IN)
         self._record.opened += 1
 
     def shut(self, connection: Connection) -> None:
-        """Close a connection's connection, if there is one."""
+        """Close `connection`, if open."""
         self.by_fd.pop(connection.fd, None)
         connection.close()
 

@@ -1,11 +1,10 @@
-"""Requests and answers on connections: sends one, reads it, verifies it, frees the connection.
+"""Requests and answers: send a request, read and verify the answer, free the connection.
 
-Every request that was started ends here in one of two ways, `_done` or `fail`, and both put it into
-the distribution. A connection that has ended is opened again by the next request on it, so the
-time that takes is in the latency.
+Every started request ends in `_done` or `fail`, and both record its latency. The next request on a
+closed connection reopens it, so the time to connect is included in the latency.
 
-A stale event, for a descriptor closed and opened again in the same round, is a read that would
-block: nothing happens.
+A stale event, for a descriptor closed and reopened in the same round, is harmless: the read returns
+EAGAIN.
 """
 
 import select
@@ -59,7 +58,7 @@ class Exchanges:
             self.pool.epoll.modify(connection.fd, IN | OUT)
 
     def send_rest(self, connection: Connection) -> None:
-        """Go on sending, now that the connection takes more."""
+        """Send the rest of the request; the socket is writable again."""
         if connection.unsent is None:
             return
         try:
@@ -73,7 +72,7 @@ class Exchanges:
             self.pool.epoll.modify(connection.fd, IN)
 
     def read(self, connection: Connection) -> None:
-        """Take what a connection has to say."""
+        """Read from a connection."""
         try:
             data = connection.receive(_RECEIVE)
         except BlockingIOError:
@@ -122,7 +121,7 @@ class Exchanges:
         self.record.wrong_answer(kind, f"{where}: {detail}")
 
     def _done(self, connection: Connection) -> None:
-        """Count an answer, right or wrong, and free its connection."""
+        """Count an answer, correct or not, and free its connection."""
         now = clock()
         connection.count += 1
         self.record.answer(now - connection.intended)
@@ -133,7 +132,7 @@ class Exchanges:
         self.pool.idle.append(connection)
 
     def _lost(self, connection: Connection, kind: str) -> None:
-        """The connection has ended, with a request on it or without."""
+        """Handle a closed connection, with or without a request in flight."""
         if connection.busy:
             self.fail(connection, kind)
         else:
@@ -141,7 +140,7 @@ class Exchanges:
             self.pool.shut(connection)
 
     def fail(self, connection: Connection, kind: str) -> None:
-        """Count a request that has no answer, at this moment; its connection is no use any more."""
+        """Count a failed request now, and close its connection."""
         now = clock()
         self.record.error(kind, now - connection.intended)
         self.pool.shut(connection)

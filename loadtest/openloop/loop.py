@@ -1,19 +1,19 @@
-"""The epoll loop of one process: sends what is due, reads what came, gives up what is too late.
+"""The epoll loop of one process: sends due requests, reads answers, times out late requests.
 
-There is no queue of waiting requests: times come in order, so the next one not yet sent is all
-there is to know, and `while it is due and a connection is free` is the whole of the scheduler.
-Connections take turns (the one that was free longest is next), so a connection that is served less
-than others was served less by the server. A request has `timeout` from its intended time, sent or
-not, so a run ends at the latest that long after its last intended time.
+There is no queue of waiting requests: times are in order, so the next unsent time is the only
+state, and `while it is due and a connection is free` is the whole scheduler. Connections take turns
+(the longest idle is next), so a connection with fewer answers was served less by the server. A
+request times out `timeout` after its intended time, sent or not, so a run ends at most `timeout`
+after the last intended time.
 
 Decisions.
-- epoll_wait counts in milliseconds, which would make each request up to one late. select() on the
-  epoll's own descriptor counts in µs: one system call more, only when there is nothing to do.
-- At most EVENTS answers are read before the tick and timeouts get a look, and what is due is sent
-  after each of them: a burst of answers delays no request.
+- epoll_wait has millisecond timeouts, which would delay each request by up to 1 ms. select() on the
+  epoll descriptor has µs timeouts, for one extra system call, and only when idle.
+- At most EVENTS answers are read between two checks of tick and timeouts, and due requests are sent
+  after each answer: a burst of answers delays no request.
 - Lateness is the driver's own: from the intended time, or from when a connection became free if
-  that was later. Waiting for a connection is the server's doing; it is counted (`waited`), and is
-  in the latency.
+  that was later. Waiting for a connection is the server's fault: it is counted (`waited`) and
+  included in the latency.
 """
 
 import select
@@ -29,7 +29,7 @@ _NEVER: Final = float("inf")
 
 
 class Loop:
-    """One process's part of a plan."""
+    """Runs one worker's share of a plan."""
 
     def __init__(self, plan: Plan, worker_id: int) -> None:
         self.exchanges = Exchanges(plan, worker_id)

@@ -1,8 +1,8 @@
 """Several driver processes, one result.
 
 Each is a fresh interpreter, `python -m loadtest.openloop.worker FD`, at the end of a socket pair:
-a fork would copy the caller's threads' locks, and would share its CPU time. They connect, say so,
-and start together at a time of the monotonic clock, which is one for the whole machine.
+a fork would copy the caller's threads' locks, and would share its CPU time. They connect, report
+ready, and start together at a given time of the monotonic clock, which is machine-wide.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""What one process of the driver found, while it runs.
+"""Measurements of one driver process, recorded during a run.
 
-Times are counted in a dict of whole µs, four digits of them: `record_value` of hdrhistogram is
-Python and costs as much as a system call, a dict a fifth of it. The histograms are made of the dict
-at the end; they keep three digits, so nothing is lost that they would have kept.
+Latencies are counted in a dict keyed by whole µs, rounded to four digits: hdrhistogram's
+`record_value` is Python and as expensive as a system call; a dict costs a fifth of that. The
+histograms are built from the dict at the end. They keep three digits, so nothing they would store
+is lost.
 """
 
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""One answer before the load: what all the others are compared with, where nobody knows better."""
+"""Fetch one answer before the load, as the reference for all others if none is given."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""A result in lines, for the terminal."""
+"""Format a result as text, for the terminal."""
 
 from collections.abc import Callable, Iterator
 

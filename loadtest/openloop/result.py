@@ -1,7 +1,7 @@
-"""What a run found, of one process or of all: adds up, is stored as JSON, is told in lines.
+"""The result of a run, of one process or of all: can be merged, stored as JSON, printed as text.
 
-Times are in seconds where the name says nothing, `_us` is microseconds. Histograms are kept in
-HdrHistogram's own encoded form, which its tools read; they can be added up across rounds.
+Times are in seconds unless the name ends in `_us` (microseconds). Histograms are stored in
+HdrHistogram's own encoding, which its tools can read, and can be merged across rounds.
 """
 
 from collections import Counter
@@ -20,16 +20,16 @@ PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9, 100.0)
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """What a process of the driver used between start and end, and what it had to wait for."""
+    """CPU time of a driver process between start and end, and its wait for a CPU."""
 
     user: float
     system: float
-    waiting: float  # it had work, and others had the CPU (/proc/self/schedstat; else 0)
+    waiting: float  # runnable without a CPU (/proc/self/schedstat; else 0)
     elapsed: float
 
     @property
     def busy(self) -> float:
-        """The part of the time in which it had work: near 1 the driver is the bottleneck."""
+        """The fraction of time with work to do; near 1, the driver is the bottleneck."""
         used = self.user + self.system + self.waiting
         return used / self.elapsed if self.elapsed else 0.0
 
@@ -46,13 +46,13 @@ class Series:
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """A run, or one process's part of it."""
+    """The result of a run, or of one of its processes."""
 
     begun: float  # of the machine's monotonic clock
     elapsed: float  # the plan's duration, or until the last request ended where that was later
     intended: int  # requests that should have been sent
     sent: int
-    answered: int  # rightly or wrongly
+    answered: int  # correctly or not
     waited: int  # found no free connection at their time
     errors: dict[str, int]  # requests without an answer, by kind
     wrong: dict[str, int]  # wrong answers, by kind: status, body, framing
@@ -80,7 +80,7 @@ class Result:
 
     @property
     def right(self) -> bool:
-        """Whether every request was answered, and rightly."""
+        """Whether every request was answered correctly."""
         return not self.errors and not self.wrong
 
     def latency_us(self, percentile: float) -> int:
@@ -92,7 +92,7 @@ class Result:
         return int(HdrHistogram.decode(self.lateness).get_value_at_percentile(percentile))
 
     def as_json(self, plan: Plan) -> dict[str, Any]:
-        """Return it for a file: the plan, all fields, and what is computed from them."""
+        """Return the plan, all fields and the computed values, for a file."""
         told = {
             name: getattr(plan, name)
             for name in ("rate", "arrivals", "seed", "duration", "limit", "timeout", "keep")
@@ -119,21 +119,21 @@ def merge_histograms(encoded: Sequence[str]) -> str:
     return encode(total)
 
 
-def merge(parts: Sequence[Result]) -> Result:
-    """Return the result of processes that ran at the same time."""
+def merge(results: Sequence[Result]) -> Result:
+    """Merge the results of processes that ran at the same time."""
     return Result(
-        begun=min(part.begun for part in parts),
-        elapsed=max(part.elapsed for part in parts),
-        errors=_add([part.errors for part in parts]),
-        wrong=_add([part.wrong for part in parts]),
-        unconnected=_add([part.unconnected for part in parts]),
-        evidence=[text for part in parts for text in part.evidence][:EVIDENCE],
-        per_connection=[count for part in parts for count in part.per_connection],
-        cpu=[cpu for part in parts for cpu in part.cpu],
-        latency=merge_histograms([part.latency for part in parts]),
-        lateness=merge_histograms([part.lateness for part in parts]),
-        series=_merge_series([part.series for part in parts]),
-        **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
+        begun=min(result.begun for result in results),
+        elapsed=max(result.elapsed for result in results),
+        errors=_add([result.errors for result in results]),
+        wrong=_add([result.wrong for result in results]),
+        unconnected=_add([result.unconnected for result in results]),
+        evidence=[text for result in results for text in result.evidence][:EVIDENCE],
+        per_connection=[count for result in results for count in result.per_connection],
+        cpu=[cpu for result in results for cpu in result.cpu],
+        latency=merge_histograms([result.latency for result in results]),
+        lateness=merge_histograms([result.lateness for result in results]),
+        series=_merge_series([result.series for result in results]),
+        **{name: sum(getattr(result, name) for result in results) for name in _COUNTS},
     )
 
 

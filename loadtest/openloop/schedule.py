@@ -1,9 +1,9 @@
-"""When to send: seconds from the start, in order, for one of the driver's processes.
+"""When to send: seconds from the start, in order, for one driver process.
 
-Constant: request k of all leaves at k / rate, and process p has every k with k mod processes = p.
-Poisson: arrivals of many clients that do not know each other; each process draws its own, for the
-sum of independent Poisson processes is one. The same seed gives the same times.
-Closed: always due; whoever is answered sends again.
+Constant: request k of all is sent at k / rate; process p sends every k with k mod processes = p.
+Poisson: arrivals of many independent clients. Each process draws its own, because the sum of
+independent Poisson processes is a Poisson process. The same seed gives the same times.
+Closed: always due; a connection sends again as soon as it is answered.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""`python -m loadtest.openloop.worker FD`: one process of the driver, told its part over FD.
+"""`python -m loadtest.openloop.worker FD`: one driver process, controlled over socket FD.
 
-It gets (plan, number), opens its connections, says it is ready, gets the time to begin, and says
-what it found: a Result. A text instead is what went wrong.
+The worker receives (plan, worker_id), opens its connections, reports ready, receives the start
+time, and sends its Result. If it fails, it sends an error message instead.
 """
 
 import contextlib
@@ -18,20 +18,20 @@ from loadtest.openloop.loop import Loop
 from loadtest.openloop.plan import Plan
 from loadtest.openloop.result import Cpu, Result, Series
 
-_SPARE: Final = 32  # descriptors that are no connections
+_SPARE: Final = 32  # descriptors besides connections
 
 
 def main() -> int:
-    """Carry out one process's part."""
+    """Run one worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends us
     with Connection(int(sys.argv[1])) as pipe:
-        plan, number = pipe.recv()
-        lacking = _raise_limit(plan.share(plan.connections, number) + _SPARE)
+        plan, worker_id = pipe.recv()
+        lacking = _raise_limit(plan.share(plan.connections, worker_id) + _SPARE)
         if lacking:
             pipe.send(lacking)
             return 1
         _wake_on_time()
-        loop = Loop(plan, number)
+        loop = Loop(plan, worker_id)
         loop.pool.connect()
         gc.collect()
         gc.disable()  # nothing here makes cycles, and a collection is a pause
@@ -40,15 +40,15 @@ def main() -> int:
         before = _used()
         loop.run(begin)
         spent = Cpu(*(after - then for after, then in zip(_used(), before, strict=True)))
-        pipe.send(_result(plan, number, loop, spent))
+        pipe.send(_result(plan, worker_id, loop, spent))
         with contextlib.suppress(EOFError):
-            pipe.recv()  # connections stay until the caller has looked at the server
+            pipe.recv()  # keep connections open until the caller has inspected the server
         loop.pool.close()
     return 0
 
 
 def _raise_limit(wanted: int) -> str:
-    """Allow that many descriptors; return what stands against it."""
+    """Raise the descriptor limit to `wanted`; return an error message if that fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         return (
@@ -76,9 +76,9 @@ def _used() -> tuple[float, float, float, float]:
     return usage.ru_utime, usage.ru_stime, waited, clock()
 
 
-def _result(plan: Plan, number: int, loop: Loop, cpu: Cpu) -> Result:
+def _result(plan: Plan, worker_id: int, loop: Loop, cpu: Cpu) -> Result:
     ours, record = loop.exchanges, loop.exchanges.record
-    limited = record.intended >= plan.share(plan.limit, number)
+    limited = record.intended >= plan.share(plan.limit, worker_id)
     return Result(
         begun=ours.begun,
         elapsed=ours.last if limited else max(plan.duration, ours.last),

@@ -1,6 +1,7 @@
 """Whatever the pieces, the answers are the same; whatever the garbage, the next client is served.
 
     fragmentation, pipelining   valid requests, cut anywhere, sent ahead: the answers, in order
+    long answers                one that takes several turns, with requests behind it: likewise
     garbage                     no request at all: 400 or another refusal, or a close
     mutations                   a valid request with some bytes changed: any well-formed answer
 
@@ -16,9 +17,11 @@ from dataclasses import dataclass
 
 import h11
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from servers.app.messages import PIECE
+from servers.common.connection import TURN
 from servers.common.registry import Spec
 from tests.support.architectures import HTTP, Running, running
 
@@ -109,6 +112,7 @@ bare = st.one_of(
 posts = st.builds(
     post, st.binary(max_size=5000), st.none() | st.lists(st.integers(1, 999), max_size=8)
 )
+longs = st.integers(TURN * PIECE + 1, 4 << 20).map(lambda count: (of_bytes(count), b""))
 requests = st.lists(st.one_of(bare, posts), min_size=1, max_size=6)
 cuts = st.lists(st.floats(0, 1), max_size=12)
 
@@ -130,7 +134,7 @@ def cut(data: bytes, places: list[float]) -> list[bytes]:
 
 def read_answer(client: socket.socket, reader: h11.Connection) -> tuple[int, bytes]:
     """Return status and content of the next answer."""
-    status, content = 0, b""
+    status, content = 0, bytearray()
     while True:
         event = reader.next_event()
         if event is h11.NEED_DATA:
@@ -138,9 +142,9 @@ def read_answer(client: socket.socket, reader: h11.Connection) -> tuple[int, byt
         elif isinstance(event, h11.Response):
             status = event.status_code
         elif isinstance(event, h11.Data):
-            content += bytes(event.data)
+            content += event.data
         elif isinstance(event, h11.EndOfMessage):
-            return status, content
+            return status, bytes(content)
         else:
             assert isinstance(event, h11.InformationalResponse), event
 
@@ -182,6 +186,40 @@ def test_fragments_and_pipelines_are_answered_in_order(
         assert client.recv(1) == b""
 
 
+@settings(AGAIN, max_examples=10)
+@given(
+    long=longs,
+    ahead=st.lists(bare, max_size=2),
+    later=st.lists(bare, min_size=1, max_size=3),
+    place=st.floats(0, 1),
+)
+def test_what_is_behind_an_answer_longer_than_a_turn_is_answered(
+    spec: Spec,
+    server: Running,
+    long: tuple[Exchange, bytes],
+    ahead: list[tuple[Exchange, bytes]],
+    later: list[tuple[Exchange, bytes]],
+    place: float,
+) -> None:
+    """Some requests are sent with the one whose answer is long, others while that comes."""
+    if not spec.keep_alive or "pipelining" in spec.lacks:
+        pytest.skip("it answers one request, or none that is sent ahead")
+    parts = [long, *ahead, *later]
+    data, end = assemble(parts), assemble(later)
+    with connect(server) as client:
+        client.sendall(data[: -len(end)])
+        before = b""
+        while len(before) < place * len(long[0].body):
+            before += client.recv(65536)
+        client.sendall(end)
+        for exchange, _ in parts:
+            reader = reader_for(exchange.method, before)
+            assert read_answer(client, reader) == (exchange.status, exchange.body)
+            before = reader.trailing_data[0]
+        assert before == b""
+        assert client.recv(1) == b""
+
+
 def read_to_end(client: socket.socket) -> bytes:
     """Return what comes until the server closes; TimeoutError when it does not."""
     gathered = b""
@@ -203,10 +241,10 @@ def talk(server: Running, data: bytes) -> bytes:
 def is_simple_request(data: bytes) -> bool:
     """Whether the first line is HTTP/0.9's, a method and a target, whose answer has no status line.
 
-    wsgiref takes such a request, and counts words as str.split does.
+    wsgiref takes such a request, and one that says so itself; it counts words as str.split does.
     """
-    first = data.lstrip(b"\r\n").partition(b"\n")[0]
-    return len(first.decode("latin-1").split()) == 2
+    words = data.lstrip(b"\r\n").partition(b"\n")[0].decode("latin-1").split()
+    return len(words) == 2 or words[2:] == ["HTTP/0.9"]
 
 
 def is_no_request(data: bytes) -> bool:
@@ -227,7 +265,12 @@ def test_garbage_is_refused_and_the_next_client_served(
     assert server.greets()
 
 
+GREETING = (get("/hello", 200, b"Hello, world!\n"), b"")
+THE_SPACE = len("GET /hello") / len(assemble([GREETING])) + 1e-6  # the one before HTTP/1.1
+
+
 @AGAIN
+@example(part=GREETING, changes=[(THE_SPACE, b"")])
 @given(
     part=st.one_of(bare, posts),
     changes=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=3)), min_size=1, max_size=4),
@@ -246,5 +289,6 @@ def test_a_request_with_other_bytes_in_it_harms_nobody(
 
 def test_the_oracle_knows_a_request_of_http_0_9() -> None:
     assert is_simple_request(b"GET /helloHTTP/1.1\r\nHost: test\r\n\r\n")
+    assert is_simple_request(b"GET /hello HTTP/0.9\r\n\r\n")
     assert not is_simple_request(b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n")
     assert not is_simple_request(b"GARBAGE\r\n\r\nHTTP/1.1")

@@ -81,7 +81,7 @@ def test_sigquit_finishes_what_runs(tmp_path: Path, number: signal.Signals) -> N
         client.start(f"/hold?file={gate}")
         wait_until(started(gate), "the request runs")
         process.signal(number)
-        process.wait_for_stderr("stopping when what runs is finished")
+        process.wait_for_stderr("stopping after running requests finish")
         wait_until(lambda: not Path(address.path).exists(), "nobody new is let in")
         gate.touch()
         assert client.finish().end is not None
@@ -99,9 +99,9 @@ def test_sigint_twice_is_sigterm(tmp_path: Path) -> None:
         client.start(f"/hold?file={gate}")
         wait_until(started(gate), "the request runs")
         process.signal(signal.SIGINT)
-        process.wait_for_stderr("stopping when what runs is finished")
+        process.wait_for_stderr("stopping after running requests finish")
         process.signal(signal.SIGINT)
-        process.wait_for_stderr("stopping at once")
+        process.wait_for_stderr("stopping now")
         assert process.wait() == 0
 
 
@@ -117,7 +117,7 @@ def test_the_grace_time_ends(tmp_path: Path) -> None:
         wait_until(started(gate), "the request runs")
         process.signal(signal.SIGQUIT)
         assert process.wait() == 0
-        assert "children that did not stop in time are killed" in process.stderr
+        assert "killing children that did not stop in time" in process.stderr
 
 
 def test_children_follow_a_killed_master(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_descriptors_and_memory_stay_flat(tmp_path: Path) -> None:
     [
         ("no_such_module:application", "No module named 'no_such_module'"),
         (f"{APPS}:nothing", "has no 'nothing'"),
-        (f"{APPS}:not_callable", "is no callable but a int"),
+        (f"{APPS}:not_callable", "is not callable: its type is int"),
         ("application", "is not module:callable, as myproject.wsgi:application"),
     ],
 )

@@ -180,7 +180,7 @@ def test_sigquit_finishes_what_runs(tmp_path: Path) -> None:
     [
         lambda found: found.process.signal(signal.SIGTERM),
         lambda found: [found.process.signal(signal.SIGINT), found.process.wait_for_stderr(
-            "stopping when what runs is finished"), found.process.signal(signal.SIGINT)],
+            "stopping after running requests finish"), found.process.signal(signal.SIGINT)],
     ],
     ids=["SIGTERM", "SIGINT twice"],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What one peer may make us keep: every limit has a name, a default and a status."""
+"""Limits on what one peer can make us store: each has a name, a default and a status."""
 
 from dataclasses import dataclass
 
