@@ -51,19 +51,22 @@ class Workbench:
             listen = Address("127.0.0.1", free_port())
             backend = find_backend(name)
             self._number += 1
-            running = backend.start(self.run_dir, workers, self._number, address=listen)
-            self._servers[name] = self._keep(running)
+            with interrupts_later():  # started and not yet kept, a server would be left behind
+                running = backend.start(self.run_dir, workers, self._number, address=listen)
+                self._servers[name] = self._keep(running)
         return running
 
     def chain(self, front: str, backend: str, workers: int) -> tuple[Part, Part]:
         """Start a back end on a unix socket and a front before it; return the front first."""
         described = find_backend(backend)
         self._number += 1
-        back = self._keep(described.start(self.run_dir, workers, self._number))
+        with interrupts_later():
+            back = self._keep(described.start(self.run_dir, workers, self._number))
         listen = Address("127.0.0.1", free_port())
         kind = find_front(front)
-        ahead = kind.start(self.run_dir, listen, described, back.address, workers)
-        return self._keep(ahead), back
+        with interrupts_later():
+            ahead = self._keep(kind.start(self.run_dir, listen, described, back.address, workers))
+        return ahead, back
 
     def _keep(self, part: Part) -> Part:
         self._stack.callback(stop_part, part, _GRACE)
