@@ -126,8 +126,9 @@ class Child:
         self._stopping = True
 
     def _on_term(self, _signal: int, _frame: FrameType | None) -> None:
-        """Exit now, even in mid-request; first write the log lines of finished requests."""
-        self._access_log.flush()
+        """Exit now, even in mid-request; first write the log lines, this request's too."""
+        if not self._access_log.terminate():
+            return  # a line is being added; the signal comes again once it is there
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -15,7 +15,9 @@ the child makes plain exchanges.
 
 import json
 import logging
+import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +56,23 @@ class AccessLog:
         self.enabled = target != "off"
         self._log = GatheredLog(target, sys.__stdout__.fileno() if sys.__stdout__ else 1)
         self._stale = False
+        self.running: TimedExchange | None = None
+        """The request that has begun and has no line yet."""
+        self.adding = False  # a line is on its way: a signal waits for it
+        self.terminated = False  # by a signal that waited
+
+    def terminate(self) -> bool:
+        """Give the running request its line, cut, and write all; from the handler of SIGTERM.
+
+        False while a line is being added, which `TimedExchange.run` then ends by the same signal.
+        """
+        if self.adding:
+            self.terminated = True
+            return False
+        if self.running is not None:
+            self.running.log(cut=True)
+        self.flush()
+        return True
 
     def add(self, line: str) -> None:
         """Take a line, its newline included."""
@@ -63,9 +82,23 @@ class AccessLog:
 
     def on_tick(self) -> None:
         """Write what waits: nothing has come for a while."""
+        self.adding = True
         if self._stale:
             self.reopen()
         self._log.flush()
+        self._added()
+
+    def settle(self, exchange: "TimedExchange", *, cut: bool) -> None:
+        """Add the line of a request that has ended."""
+        self.adding = True
+        exchange.log(cut=cut)
+        self.running = None
+        self._added()
+
+    def _added(self) -> None:
+        self.adding = False
+        if self.terminated:
+            os.kill(getpid(), signal.SIGTERM)
 
     def reopen_soon(self) -> None:
         """Reopen before the next line; safe to call from a signal handler."""
@@ -115,12 +148,14 @@ class TimedExchange(Exchange):
     def run(self, application: "WSGIApplication") -> None:
         """Serve the request to its end, then log it."""
         cut = True
+        if self._access_log.enabled:
+            self._access_log.running = self
         try:
             super().run(application)
             cut = self._aborted
         finally:
             if self._access_log.enabled:
-                self._log(cut=cut)
+                self._access_log.settle(self, cut=cut)
 
     def _head_due(self, length: int | None = None) -> bytes:
         head = super()._head_due(length)
@@ -142,7 +177,8 @@ class TimedExchange(Exchange):
         self._failed = not self._head_sent
         super()._fail()
 
-    def _log(self, *, cut: bool) -> None:
+    def log(self, *, cut: bool) -> None:
+        """Add the line of this request to the access log."""
         params = self._request.params.get
         head, status, size = self._head, 0, 0
         if self._failed:
