@@ -18,6 +18,7 @@ from typing import IO
 
 from experiments.frame import Experiment
 from experiments.outcome import Outcome, failure
+from loadtest.interrupts import interrupts_later
 
 
 def run(experiment: Experiment) -> Outcome:
@@ -44,45 +45,25 @@ def watch(experiment: Experiment, command: Sequence[str]) -> Outcome:
 
 def _wait(command: Sequence[str], seconds: float, wrote: IO[str], said: IO[str]) -> int | None:
     """Return the exit code; None: its time was over."""
-    # An interrupt inside Popen would leave a child that nobody knows: it waits until there is one.
-    came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda which, _: came.append(which))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if callable(signal.getsignal(number))
-    }
     process = None
     try:
-        process = subprocess.Popen(
-            command,
-            cwd=Path(__file__).parents[1],
-            stdin=subprocess.DEVNULL,
-            stdout=wrote,
-            stderr=said,
-            start_new_session=True,
-        )
-    finally:
-        try:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            for received in came:
-                signal.raise_signal(received)
-        except BaseException:
-            if process is not None:
-                _end(process)
-            raise
-    try:
+        with interrupts_later():
+            process = subprocess.Popen(
+                command,
+                cwd=Path(__file__).parents[1],
+                stdin=subprocess.DEVNULL,
+                stdout=wrote,
+                stderr=said,
+                start_new_session=True,
+            )
         return process.wait(seconds)
     except subprocess.TimeoutExpired:
         return None
     finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _told(code: int, said: str) -> str:

@@ -105,9 +105,8 @@ class Child:
     def run(self) -> NoReturn:
         """Import the application, serve until told to stop, exit."""
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(
-                number, signal.SIG_IGN
-            )  # a terminal sends these to the whole group; the master handles them
+            # A terminal sends these to the whole group; the master handles them.
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGUSR1, self._on_usr1)
@@ -181,7 +180,7 @@ class Child:
             self._listener_paused = False
             self._idle.arm(self._idle.listener.fileno())
         self._borrower.sweep()
-        self._access_log.on_tick()
+        self._access_log.flush()
 
     def _give_up_partial(self) -> None:
         """Close connections whose request did not arrive in time."""

@@ -64,14 +64,14 @@ class AccessLog:
     def terminate(self) -> bool:
         """Give the running request its line, cut, and write all; from the handler of SIGTERM.
 
-        False while a line is being added, which `TimedExchange.run` then ends by the same signal.
+        False while lines are being added or written: `_added` then sends the signal again.
         """
         if self.adding:
             self.terminated = True
             return False
         if self.running is not None:
             self.running.log(cut=True)
-        self.flush()
+        self._log.flush()
         return True
 
     def add(self, line: str) -> None:
@@ -80,20 +80,14 @@ class AccessLog:
             self.reopen()
         self._log.add(line, time.monotonic())
 
-    def on_tick(self) -> None:
-        """Write what waits: nothing has come for a while."""
-        self.adding = True
-        if self._stale:
-            self.reopen()
-        self._log.flush()
-        self._added()
-
     def settle(self, exchange: "TimedExchange", *, cut: bool) -> None:
         """Add the line of a request that has ended."""
         self.adding = True
-        exchange.log(cut=cut)
-        self.running = None
-        self._added()
+        try:
+            exchange.log(cut=cut)
+        finally:
+            self.running = None
+            self._added()
 
     def _added(self) -> None:
         self.adding = False
@@ -113,8 +107,14 @@ class AccessLog:
             log.error("%s", error)
 
     def flush(self) -> None:
-        """Write what waits."""
-        self._log.flush()
+        """Write what waits, to the reopened file if that is due."""
+        self.adding = True
+        try:
+            if self._stale:
+                self.reopen()
+            self._log.flush()
+        finally:
+            self._added()
 
 
 def choose_exchange(settings: Settings, access_log: AccessLog) -> Callable[..., Exchange]:

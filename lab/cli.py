@@ -21,7 +21,7 @@ from lab.chain.display import draw_chain, draw_next
 from lab.chain.fronts import gateway_status
 from lab.chain.lifecycle import require_state, start_chain, stop_chain, swap_backend
 from lab.chain.load import ROUTES, SHAPES, locust_command, run_load
-from lab.chain.processes import INTERRUPTS, family_of, ignore_interrupts, resident_bytes
+from lab.chain.processes import family_of, resident_bytes
 from lab.chain.rundir import LabError, RunDir, State
 from lab.chain.verify import Verifier, choose
 from lab.chain.verify_table import result_row, watch
@@ -34,6 +34,7 @@ from lab.experiments import experiment
 from lab.tour.command import tour
 from lab.trace.commands import trace
 from loadtest.curves import CROWD
+from loadtest.interrupts import INTERRUPTS, ignore_interrupts
 
 console = Console()
 

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import AnyStr, Final
 
@@ -25,9 +25,6 @@ PATIENCE = 15.0
 
 GRACE = 10.0
 """Seconds for a part to finish what runs."""
-
-INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""All end a command the way Ctrl-C does: it stops what it started."""
 
 _PRIVILEGED: Final = 1024
 """Ports below it belong to root."""
@@ -100,30 +97,6 @@ def accepts(address: Address) -> bool:
     with socket.socket(address.family) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(address.sockaddr) == 0
-
-
-def ignore_interrupts() -> None:
-    """Let what is being stopped be stopped: one Ctrl-C is enough."""
-    for number in INTERRUPTS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def interrupts_later() -> Iterator[None]:
-    """Let what is inside be done to its end; an interrupt that comes meanwhile is raised after it.
-
-    Those that are ignored stay ignored. For the main thread alone.
-    """
-    came: list[int] = []
-    heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, lambda which, _: came.append(which)) for each in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            raise KeyboardInterrupt
 
 
 def free_port() -> int:

@@ -22,8 +22,9 @@ from typing import Final
 from chainlab.transport import Address
 from lab.chain.backends import BACKENDS, Backend
 from lab.chain.fronts import FRONTS
-from lab.chain.processes import free_port, ignore_interrupts, stop_part
+from lab.chain.processes import free_port, stop_part
 from lab.chain.rundir import LabError, Part, RunDir
+from loadtest.interrupts import ignore_interrupts
 from servers.app import contract
 
 WORKERS: Final = 4

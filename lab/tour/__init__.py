@@ -2,9 +2,9 @@
 
 stage      what a stage, a step and a question are
 stages     all of them, in order; s1_s2_server … s9_s11: their texts and measurements
-workbench  what a stage starts, and stops at its end
+sandbox    what a stage starts, and stops at its end
 clients    bytes to and from a server, by hand
-walk       the walk: tell, ask, measure, say whether it was foreseen
+runner     the walk: tell, ask, measure, say whether it was foreseen
 command    the command line
 
 A step tells what to look at, asks one question about what is going to happen, makes it happen and

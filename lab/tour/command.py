@@ -6,10 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from lab.chain.processes import ignore_interrupts
 from lab.tour.runner import Quit, Walk
 from lab.tour.stage import Stage
 from lab.tour.stages import choose
+from loadtest.interrupts import ignore_interrupts
 
 _INTERRUPTED = 130
 

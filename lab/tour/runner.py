@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from lab.chain.rundir import LabError
-from lab.tour.sandbox import Workbench
+from lab.tour.sandbox import Sandbox
 from lab.tour.stage import NotAnAnswer, Question, Stage, Step
 
 WIDTH: Final = 96
@@ -53,16 +53,16 @@ class Walk:
         self._console.print()
         self._console.rule(f"[bold]{stage.name}[/]  {stage.title}", align="left")
         self._say(stage.text)
-        with Workbench() as bench:
+        with Sandbox() as sandbox:
             for number, step in enumerate(stage.steps, 1):
                 self._console.print(f"\n[bold cyan]{number} of {len(stage.steps)}[/]")
                 if reason := step.unavailable():
                     self.score.skipped += 1
                     self._say(f"skipped: {reason}", "yellow")
                 else:
-                    self._step(step, bench)
+                    self._step(step, sandbox)
 
-    def _step(self, step: Step, bench: Workbench) -> None:
+    def _step(self, step: Step, sandbox: Sandbox) -> None:
         question = step.question
         self._say(step.look)
         if step.by_hand:
@@ -74,7 +74,7 @@ class Walk:
         said = self._ask(question) if self._asks else _SKIPPED
         try:
             with self._console.status("measuring"):
-                measured = step.measure(bench)
+                measured = step.measure(sandbox)
         except OSError as error:  # a broken pipe, say, of which click would not speak
             raise LabError(f"the step could not be measured: {error}") from error
         for line in measured.seen:

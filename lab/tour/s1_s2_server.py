@@ -4,23 +4,23 @@ import time
 from typing import Final
 
 from lab.tour import clients
-from lab.tour.sandbox import Workbench
+from lab.tour.sandbox import Sandbox
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
 
 _SILENCE: Final = 1.0
 """Seconds that a client stays silent, or waits for what does not come."""
 
 
-def _two_at_once(bench: Workbench) -> Measured:
-    with clients.together(bench.server("iterative"), 2, "/wait?ms=1000") as crowd:
+def _two_at_once(sandbox: Sandbox) -> Measured:
+    with clients.together(sandbox.server("iterative"), 2, "/wait?ms=1000") as crowd:
         crowd.wait()
         times = sorted(answer.seconds for answer in crowd.answers)
         seen = [f"the first answer came after {times[0]:.2f} s, the second after {times[1]:.2f} s"]
         return Measured(crowd.seconds, seen)
 
 
-def _silent_client(bench: Workbench) -> Measured:
-    part = bench.server("iterative")
+def _silent_client(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("iterative")
     with clients.connect(part) as silent, clients.together(part, 1, "/hello") as other:
         if other.finished(within=_SILENCE):
             return Measured("a", ["answered while the silent one was still there"])
@@ -34,8 +34,8 @@ def _silent_client(bench: Workbench) -> Measured:
         ])  # fmt: skip
 
 
-def _unfinished_head(bench: Workbench) -> Measured:
-    with clients.connect(bench.server("iterative")) as sock:
+def _unfinished_head(sandbox: Sandbox) -> Measured:
+    with clients.connect(sandbox.server("iterative")) as sock:
         sock.sendall(b"GET /hello HTTP/1.1\r\nHost: tour\r\nConnection: close\r\n")
         sock.settimeout(_SILENCE)
         try:
@@ -50,8 +50,8 @@ def _unfinished_head(bench: Workbench) -> Measured:
         return Measured("a" if answer.status == 200 else "c", [answer.head.splitlines()[0]])
 
 
-def _two_framings(bench: Workbench) -> Measured:
-    with clients.connect(bench.server("iterative")) as sock:
+def _two_framings(sandbox: Sandbox) -> Measured:
+    with clients.connect(sandbox.server("iterative")) as sock:
         answer = clients.read_answer(
             sock,
             b"POST /echo HTTP/1.1\r\nHost: tour\r\nContent-Length: 6\r\n"

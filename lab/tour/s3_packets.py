@@ -11,7 +11,7 @@ from typing import Final
 
 from lab.chain.rundir import LabError
 from lab.tour import clients
-from lab.tour.sandbox import PATIENCE, Workbench
+from lab.tour.sandbox import PATIENCE, Sandbox
 from lab.tour.stage import Measured, Number, Stage, Step
 
 
@@ -28,8 +28,8 @@ def _without_capture() -> str | None:
     return None
 
 
-def _capture(bench: Workbench) -> Measured:
-    part = bench.server("iterative")
+def _capture(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("iterative")
     port = part.address.rpartition(":")[2]
     command = ["tcpdump", "-i", "lo", "-nn", "-l", "-t", "--immediate-mode", f"tcp port {port}"]
     with subprocess.Popen(
@@ -62,10 +62,10 @@ def _whole_life(tcpdump: "subprocess.Popen[str]", port: int) -> Iterator[str]:
     raise LabError(f"tcpdump did not see the connection end within {PATIENCE:g} s")
 
 
-def _records(bench: Workbench) -> Measured:
+def _records(sandbox: Sandbox) -> Measured:
     """Trace one request through the chain; count what FastCGI makes of it."""
-    file = bench.run_dir.path / "trace.json"
-    bench.run(["trace", "/hello", "--backend", "fcgi-worker", "--json", str(file)])
+    file = sandbox.run_dir.path / "trace.json"
+    sandbox.run(["trace", "/hello", "--backend", "fcgi-worker", "--json", str(file)])
     events = json.loads(file.read_text())["traces"][0]["events"]
     records = [each for each in events if each.get("protocol") == "fastcgi"]
     ways = {"client": "gateway -> worker", "server": "gateway <- worker"}

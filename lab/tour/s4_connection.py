@@ -6,7 +6,7 @@ from typing import Final
 
 from lab.chain.rundir import Part
 from lab.tour import clients
-from lab.tour.sandbox import PATIENCE, Workbench, stopped, wait_until
+from lab.tour.sandbox import PATIENCE, Sandbox, stopped, wait_until
 from lab.tour.stage import Measured, Pick, Stage, Step
 
 _STATES: Final = {
@@ -30,8 +30,8 @@ def _states(server: str, client: int) -> dict[str, str]:
     return found
 
 
-def _stopped_server(bench: Workbench) -> Measured:
-    part = bench.server("iterative")
+def _stopped_server(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("iterative")
     clients.ask(part, "/hello")
     with stopped(part):
         try:
@@ -51,12 +51,12 @@ def _named(ends: dict[str, str]) -> str:
     )
 
 
-def _server_closes(bench: Workbench) -> Measured:
-    return _time_wait(bench.server("iterative"), keep=False)
+def _server_closes(sandbox: Sandbox) -> Measured:
+    return _time_wait(sandbox.server("iterative"), keep=False)
 
 
-def _client_closes(bench: Workbench) -> Measured:
-    return _time_wait(bench.server("iterative"), keep=True)
+def _client_closes(sandbox: Sandbox) -> Measured:
+    return _time_wait(sandbox.server("iterative"), keep=True)
 
 
 def _time_wait(part: Part, *, keep: bool) -> Measured:
@@ -78,8 +78,8 @@ def _time_wait(part: Part, *, keep: bool) -> Measured:
     return Measured(key, [f"in /proc/net/tcp: {_named(ends)}; nothing of the other one"])
 
 
-def _killed(bench: Workbench) -> Measured:
-    part = bench.server("thread")
+def _killed(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("thread")
     with clients.connect(part) as sock:
         sock.sendall(clients.request("/hello", keep=True))
         sock.recv(65536)
@@ -98,8 +98,8 @@ def _killed(bench: Workbench) -> Measured:
         return Measured("a", [f"recv(2) returned {len(said)} bytes"])
 
 
-def _half_close(bench: Workbench) -> Measured:
-    part = bench.server("iterative")
+def _half_close(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("iterative")
     with clients.connect(part) as sock:
         ours = sock.getsockname()[1]
         sock.sendall(clients.request("/wait?ms=1000"))

@@ -9,7 +9,7 @@ import psutil
 from lab.chain.fronts import FRONTS
 from lab.chain.worker_managers import PHP_FPM
 from lab.tour import clients
-from lab.tour.sandbox import Workbench, children, has_client, wait_until
+from lab.tour.sandbox import Sandbox, children, has_client, wait_until
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
 
 _CHILDREN: Final = 2
@@ -21,8 +21,8 @@ def _without_the_real_ones() -> str | None:
     return FRONTS["nginx"].unavailable() or PHP_FPM.unavailable()
 
 
-def _worker_killed(bench: Workbench) -> Measured:
-    front, back = bench.chain("gateway", "fcgi-worker", 1)
+def _worker_killed(sandbox: Sandbox) -> Measured:
+    front, back = sandbox.chain("gateway", "fcgi-worker", 1)
     (child,) = children(back)
     with clients.together(front, 1, "/wait?ms=5000") as crowd:
         for _ in range(2):  # the first may be the connection that asked whether it listens
@@ -45,8 +45,8 @@ def _replaced(old: int, now: list[psutil.Process]) -> bool:
     return any(each.pid != old for each in now)
 
 
-def _more_than_children(bench: Workbench) -> Measured:
-    front, back = bench.chain("nginx", "php-fpm", _CHILDREN)
+def _more_than_children(sandbox: Sandbox) -> Measured:
+    front, back = sandbox.chain("nginx", "php-fpm", _CHILDREN)
     clients.ask(front, "/hello")
     with clients.together(front, _CHILDREN + 1, "/wait?ms=1000") as crowd:
         crowd.wait()
@@ -55,8 +55,8 @@ def _more_than_children(bench: Workbench) -> Measured:
     return Measured(crowd.seconds, [f"answered after {times} s by the children {pids}"])
 
 
-def _without_a_back_end(bench: Workbench) -> Measured:
-    front, back = bench.chain("nginx", "php-fpm", _CHILDREN)
+def _without_a_back_end(sandbox: Sandbox) -> Measured:
+    front, back = sandbox.chain("nginx", "php-fpm", _CHILDREN)
     before = clients.ask(front, "/hello")
     family = [psutil.Process(back.pid), *children(back)]
     for each in family:

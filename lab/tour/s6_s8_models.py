@@ -5,7 +5,7 @@ from typing import Final
 from lab.chain.backends import find_backend
 from lab.chain.rundir import LabError
 from lab.tour import clients
-from lab.tour.sandbox import Workbench, children, has_client, threads, wait_until
+from lab.tour.sandbox import Sandbox, children, has_client, threads, wait_until
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
 from lab.trace import syscall_counts
 
@@ -15,8 +15,8 @@ _ROUNDS: Final = 1_000_000
 """Of SHA-256 in one request: some tenths of a second of pure computing."""
 
 
-def _prefork_busy(bench: Workbench) -> Measured:
-    part = bench.server("prefork", _WORKERS)
+def _prefork_busy(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("prefork", _WORKERS)
     with clients.together(part, 2 * _WORKERS, "/wait?ms=500") as crowd:
         crowd.wait()
     times = " ".join(f"{each.seconds:.2f}" for each in crowd.answers)
@@ -25,8 +25,8 @@ def _prefork_busy(bench: Workbench) -> Measured:
     ])  # fmt: skip
 
 
-def _prefork_killed(bench: Workbench) -> Measured:
-    part = bench.server("prefork", _WORKERS)
+def _prefork_killed(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("prefork", _WORKERS)
     before = children(part)
     with clients.together(part, _WORKERS, f"/wait?ms={3 * _MS}") as crowd:
         wait_until(lambda: all(has_client(each, part) for each in before),
@@ -42,8 +42,8 @@ def _prefork_killed(bench: Workbench) -> Measured:
     ])  # fmt: skip
 
 
-def _many_wait(bench: Workbench) -> Measured:
-    part = bench.server("epoll-lt")
+def _many_wait(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("epoll-lt")
     with clients.together(part, clients.MANY, f"/wait?ms={_MS}") as crowd:
         crowd.wait()
     good = sum(answer.status == 200 for answer in crowd.answers)
@@ -52,8 +52,8 @@ def _many_wait(bench: Workbench) -> Measured:
     return Measured(crowd.seconds, [seen])
 
 
-def _one_computes(bench: Workbench) -> Measured:
-    part = bench.server("epoll-lt")
+def _one_computes(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("epoll-lt")
     quick = clients.ask(part, "/hello").seconds
     with clients.together(part, 1, f"/cpu?n={_ROUNDS}") as computing:
         if computing.finished(within=0.05):
@@ -68,7 +68,7 @@ def _one_computes(bench: Workbench) -> Measured:
     ])  # fmt: skip
 
 
-def _calls(_bench: Workbench) -> Measured:
+def _calls(_sandbox: Sandbox) -> Measured:
     seen, total = [], 0.0
     for name in ("thread", "epoll-lt"):
         rates = syscall_counts.count_per_request(find_backend(name))
@@ -77,8 +77,8 @@ def _calls(_bench: Workbench) -> Measured:
     return Measured(total, seen)
 
 
-def _threads(bench: Workbench, name: str) -> Measured:
-    part = bench.server(name)
+def _threads(sandbox: Sandbox, name: str) -> Measured:
+    part = sandbox.server(name)
     most = clients.most_threads(part, f"/wait?ms={2 * _MS}")
     return Measured(float(most), [f"{clients.MANY} clients waiting at {name}: threads: {most}"])
 
@@ -157,7 +157,7 @@ S8 = Stage(
             look=f"First the other way to have code in one piece: `thread`, a thread for each "
             f"connection. {clients.MANY} clients wait at once.",
             question=Number("How many threads has the process then?", near=0.05),
-            measure=lambda bench: _threads(bench, "thread"),
+            measure=lambda sandbox: _threads(sandbox, "thread"),
             why="One for each client, and the main one. Each has a stack and is scheduled by "
             "the kernel.",
         ),
@@ -165,7 +165,7 @@ S8 = Stage(
             look=f"The same {clients.MANY} clients at `coroutine`.",
             by_hand="python -m servers coroutine --listen 127.0.0.1:8000",
             question=Number("How many threads has the process now?"),
-            measure=lambda bench: _threads(bench, "coroutine"),
+            measure=lambda sandbox: _threads(sandbox, "coroutine"),
             why="A hundred generators stand still at a yield, as objects of some hundred bytes. "
             "Below them is the same epoll. Read servers/coroutine/generators.py and scheduler.py.",
         ),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from lab.chain.backends import BACKENDS
 from lab.tour import clients
-from lab.tour.sandbox import Workbench
+from lab.tour.sandbox import Sandbox
 from lab.tour.stage import Measured, Number, Pick, Stage, Step
 
 _PAIR: Final = ("epoll-lt", "coroutine")
@@ -25,9 +25,9 @@ _A_LOT: Final = 3.0
 """Where the answers that can be chosen from part."""
 
 
-def _compared(bench: Workbench) -> Measured:
-    file = bench.run_dir.path / "compare.json"
-    said = bench.run([*_COMPARE, "--json", str(file)])
+def _compared(sandbox: Sandbox) -> Measured:
+    file = sandbox.run_dir.path / "compare.json"
+    said = sandbox.run([*_COMPARE, "--json", str(file)])
     lines = said.splitlines()
     tables = [line for line in lines if any(name in line for name in _PAIR)]
     return Measured(_first(json.loads(file.read_text())), [line.strip() for line in tables])
@@ -42,25 +42,25 @@ def _first(result: dict[str, Any]) -> str | None:
     return "c" if len(first) == 2 else "ab"[_PAIR.index(first[0])]
 
 
-def _goroutines(bench: Workbench) -> Measured:
-    part = bench.server("go")
+def _goroutines(sandbox: Sandbox) -> Measured:
+    part = sandbox.server("go")
     most = clients.most_threads(part, "/wait?ms=2000")
     key = "a" if most >= clients.MANY else "c" if most == 1 else "b"
     seen = f"{clients.MANY} clients waiting, {most} threads, {len(os.sched_getaffinity(0))} cores"
     return Measured(key, [seen])
 
 
-def _method(bench: Workbench) -> Measured:
-    answer = clients.ask(bench.server("go"), "/hello", method="POST")
+def _method(sandbox: Sandbox) -> Measured:
+    answer = clients.ask(sandbox.server("go"), "/hello", method="POST")
     allow = [line for line in answer.head.splitlines() if line.lower().startswith("allow")]
     return Measured(float(answer.status), [answer.head.splitlines()[0], *allow])
 
 
-def _in_c(bench: Workbench) -> Measured:
+def _in_c(sandbox: Sandbox) -> Measured:
     costs: dict[str, list[float]] = {"epoll-lt": [], "c-extension": []}
     for _ in range(_ROUNDS):
         for name, found in costs.items():
-            found.append(clients.cpu_per_request(bench.server(name), _REQUESTS))
+            found.append(clients.cpu_per_request(sandbox.server(name), _REQUESTS))
     medians = {name: statistics.median(found) for name, found in costs.items()}
     seen = [f"{name}: {cost:.1f} µs of CPU for each request" for name, cost in medians.items()]
     ratio = medians["epoll-lt"] / medians["c-extension"]

@@ -18,8 +18,9 @@ import psutil
 from chainlab.transport import Address, parse_address
 from lab.chain.backends import find_backend
 from lab.chain.fronts import find_front
-from lab.chain.processes import family_of, free_port, interrupts_later, stop_part
+from lab.chain.processes import family_of, free_port, stop_part
 from lab.chain.rundir import LabError, Part, RunDir
+from loadtest.interrupts import interrupts_later
 
 PATIENCE: Final = 20.0
 """Seconds until what must come counts as never."""
@@ -27,7 +28,7 @@ PATIENCE: Final = 20.0
 _GRACE: Final = 1.0  # seconds to stop: nobody waits for what a finished step started
 
 
-class Workbench:
+class Sandbox:
     """A folder, and the parts started in it."""
 
     def __enter__(self) -> Self:

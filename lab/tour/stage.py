@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lab.tour.sandbox import Workbench
+from lab.tour.sandbox import Sandbox
 
 
 class NotAnAnswer(Exception):
@@ -93,7 +93,7 @@ class Step:
     look: str
     """What is there, and what is going to be done to it."""
     question: Question
-    measure: Callable[[Workbench], Measured]
+    measure: Callable[[Sandbox], Measured]
     why: str
     """What is behind it, and where to read on."""
     by_hand: str = ""

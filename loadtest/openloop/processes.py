@@ -35,7 +35,7 @@ def run(plan: Plan, mark: Callable[[], None] = lambda: None) -> Result:
     reads what the server has used does it there.
     """
     with ExitStack() as stack:
-        pipes = [stack.enter_context(_Worker(plan, part)) for part in range(plan.processes)]
+        pipes = [stack.enter_context(_Worker(plan, number)) for number in range(plan.processes)]
         for pipe in pipes:
             pipe.receive(plan.timeout + _PATIENCE)  # it is connected
         mark()

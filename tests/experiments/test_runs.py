@@ -4,8 +4,6 @@ What depends on how fast a machine is, is not asserted: the verdict may be eithe
 promises must be found.
 """
 
-from typing import Any
-
 import pytest
 
 from experiments import running
@@ -43,16 +41,8 @@ def run(claim: str) -> Outcome:
     return outcome
 
 
-SLOW = {"M4", "E3"}
-"""Take more than some seconds where others are at work."""
-
-
-def marked(claim: str) -> Any:
-    return pytest.param(claim, marks=pytest.mark.long if claim in SLOW else ())
-
-
 @pytest.mark.timeout(400)  # each bounds itself, S3 by the most
-@pytest.mark.parametrize("claim", [marked(claims[0]) for claims in MODULES.values()])
+@pytest.mark.parametrize("claim", [claims[0] for claims in MODULES.values()])
 def test_it_ends_with_findings_of_its_own(claim: str) -> None:
     outcome = run(claim)
     lacks = [each.key for each in outcome.findings if each.verdict == NOT_MEASURED]

@@ -14,7 +14,7 @@ from rich.table import Table
 from lab.chain.backends import Backend
 from lab.chain.containers import lifecycle as docker_chain
 from lab.chain.containers.engine import Project
-from lab.chain.processes import ignore_interrupts
+from loadtest.interrupts import ignore_interrupts
 
 _NEXT = """\
 curl -i {url}/whoami            who answers, through what

@@ -17,8 +17,9 @@ from docker.models.containers import Container
 
 from chainlab.transport import Address
 from lab.chain.containers.engine import Project
-from lab.chain.processes import accepts, interrupts_later
+from lab.chain.processes import accepts
 from lab.chain.rundir import LabError, Part
+from loadtest.interrupts import interrupts_later
 
 PATIENCE: Final = 60.0
 """Seconds for a part to answer."""

@@ -37,12 +37,12 @@ from lab.chain.containers.service import (
     remove,
     run_service,
 )
-from lab.chain.processes import interrupts_later
 from lab.chain.rundir import Part, RunDir
 from lab.compare.drive.targets import NULL, NULL_SERVER, STRAIGHT, Instance, Target
 from lab.compare.drive.trial import Cores
 from lab.compare.outcome import PACKAGES
 from lab.compare.result import Manifest, Reached
+from loadtest.interrupts import interrupts_later
 
 _FRONT: Final = "gateway"
 """The service in the front's place, whoever stands there."""

@@ -22,7 +22,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from lab.chain.processes import ignore_interrupts
 from lab.chain.rundir import LabError
 from lab.compare.drive import drivers
 from lab.compare.drive.drivers import NotDriven, Trial
@@ -34,6 +33,7 @@ from lab.compare.measure import syscalls_and_memory
 from lab.compare.measure.samples import Samples
 from lab.compare.result import Ceiling, Cell
 from lab.compare.settings import ROUTES, WORKERS, Route, Settings
+from loadtest.interrupts import ignore_interrupts
 
 DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
 
@@ -71,7 +71,7 @@ class Session:
         self._deadline = time.monotonic() + settings.allowed
         self._done = 0
         self._order = random.Random(settings.seed)
-        self._ledger = Samples(
+        self._samples = Samples(
             (syscalls_and_memory.lacking() or ENDED) if settings.deep else LEFT_OUT
         )
         self._idle: dict[str, tuple[dict[str, float], str]] = {}
@@ -95,7 +95,7 @@ class Session:
 
     def cells(self) -> list[Cell]:
         """Return what has been taken, judged."""
-        return self._ledger.cells()
+        return self._samples.cells()
 
     def idle_of(self, name: str) -> tuple[dict[str, float], str]:
         """Return what a contestant holds per idle connection, and why something lacks."""
@@ -103,7 +103,7 @@ class Session:
 
     def ceilings(self) -> list[Ceiling]:
         """Return what the generator gets from the null server."""
-        return self._ledger.ceilings()
+        return self._samples.ceilings()
 
     # One number of connections
 
@@ -139,7 +139,7 @@ class Session:
     def _go_at_shares(self, connections: int) -> None:
         """Drive everybody at shares of the peaks that were found, and at one equal rate."""
         if self._settings.finds_peaks:
-            levels = self._ledger.open_shares(connections)
+            levels = self._samples.open_shares(connections)
             loads = [(turn, level) for turn in self._own_turns() for level in levels[turn[1]]]
             self._go_round(connections, loads)
 
@@ -188,7 +188,7 @@ class Session:
 
     def _bound(self, connections: int) -> list[TrialOf]:
         """Return the turns that wrk takes over: cells where openloop was at its end."""
-        bound = set() if drivers.wrk_missing() else self._ledger.bound(connections)
+        bound = set() if drivers.wrk_missing() else self._samples.bound(connections)
         found = [turn for turn in self._own_turns() if (turn[0].name, turn[1]) in bound]
         return [*found, *self._null_turns()] if found else []
 
@@ -197,7 +197,7 @@ class Session:
             return
         for name in self._settings.routes:
             for level in self._settings.levels:
-                self._ledger.open(contestant.described, name, connections, workers, level)
+                self._samples.open(contestant.described, name, connections, workers, level)
 
     def _attempt(
         self, contestant: Target, step: Callable[[Target], None], connections: int
@@ -206,7 +206,7 @@ class Session:
         try:
             step(contestant)
         except _FAILURES as error:
-            self._ledger.fail(contestant.name, connections, str(error))
+            self._samples.fail(contestant.name, connections, str(error))
 
     def _routes(self, contestant: Target) -> list[Route]:
         """Return what it is asked."""
@@ -226,7 +226,7 @@ class Session:
     ) -> None:
         self._done += 1
         key = contestant.name, name, connections, level
-        taken = self._ledger.taken.get(key)  # none of the null server
+        taken = self._samples.taken.get(key)  # none of the null server
 
         def step(one: Target) -> None:
             rate, seconds = taken.rate if taken else None, self._settings.duration
@@ -235,9 +235,9 @@ class Session:
                     instance, route, connections, rate, seconds, self.cores, drive
                 )
             if one is self._null:
-                self._ledger.add_null(connections, found)
+                self._samples.add_null(connections, found)
             else:
-                self._ledger.add(key, found, histogram)
+                self._samples.add(key, found, histogram)
 
         if taken and taken.failure:
             return
@@ -258,7 +258,7 @@ class Session:
         connections: int,
     ) -> None:
         """Count in each of a route's cells: how many calls a request takes depends on the load."""
-        for (who, where, number, _), taken in self._ledger.taken.items():
+        for (who, where, number, _), taken in self._samples.taken.items():
             if (who, where, number) != (contestant.name, name, connections):
                 continue
             if taken.failure or self._late():

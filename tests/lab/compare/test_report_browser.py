@@ -184,7 +184,6 @@ def test_an_open_loop_is_drawn(browser: Browser, tmp_path: Path) -> None:
     opened.context.close()
 
 
-@pytest.mark.long
 def test_thirty_six_architectures_are_drawn_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "many.html"
     write(many(4, ["hello", "json", "wait", "cpu"]), path)
