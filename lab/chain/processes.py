@@ -111,8 +111,12 @@ def free_port() -> int:
     chance = random.SystemRandom()  # a seeded one, as in a test, gives everybody the same ports
     for _ in range(_ATTEMPTS):
         port = chance.randrange(lowest // 2, lowest) if lowest > _PRIVILEGED * 2 else 0
+        if port and not _claim(port):
+            continue  # not even probed: binding it would refuse whoever has claimed it
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            if port:
+                return port
             port = int(probe.getsockname()[1])
             if _claim(port):
                 return port
