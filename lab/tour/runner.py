@@ -3,6 +3,10 @@
 Without a terminal nobody is asked: every step runs, and its measured answer is printed.
 """
 
+import os
+import select
+import signal
+import sys
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -99,8 +103,10 @@ class Walk:
                 self._say(f"type {error}", "yellow")
 
     def _input(self, prompt: str) -> str:
+        self._console.print(Text(f"  {prompt}", "cyan"), end="")
+        _wait_for_a_line()
         try:
-            typed = self._console.input(Text(f"  {prompt}", "cyan")).strip()
+            typed = input().strip()
         except EOFError:
             raise Quit from None
         if typed.lower() in {"q", "quit"}:
@@ -131,3 +137,21 @@ class Walk:
         if score.skipped:
             told.append(f"{score.skipped} steps could not be shown here, see above")
         self._console.print(f"\n{'; '.join(told) or 'the end of the tour'}", highlight=False)
+
+
+def _wait_for_a_line() -> None:
+    """Return when a line was typed, or the terminal has closed; any interrupt ends the wait.
+
+    input() alone can miss Ctrl-C: a signal between the interpreter's last check and the moment
+    read(2) sleeps does not wake it. The wakeup descriptor stays readable, so select returns.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        while sys.stdin not in select.select([sys.stdin, reader], [], [])[0]:
+            os.read(reader, 512)  # a signal whose handler raised nothing, such as SIGWINCH
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
