@@ -1,9 +1,10 @@
-"""`lab trace`: what one request does in every part of the chain, on one clock, as one ladder.
+"""`lab trace`: one request in every part of the chain, on one clock, drawn as a ladder.
 
-agents/      what watches: a packet capture, strace, a client; programs of their own
-subject      what is watched: the chain that runs, one started for this, or a URL
-run          one run of the client with the agents around it
-segments, calls   what the agents saw, read
-merge        both on one clock: connections, bytes, messages, states, phases
-terminal, page, perfetto, pcapng   ways to look at it
+agents/      the observers, each a program of its own: packet capture, strace, client
+subject      what is traced: the running chain, a chain started for the trace, or a URL
+run          one run of the client, with the agents attached
+take         the two runs of a trace: capture only, then with strace
+segments, strace_lines, syscalls   parse the agents' output
+merge        packets and calls on one clock: connections, bytes, messages, states, phases
+terminal, page, perfetto, pcapng, as_json   output formats
 """

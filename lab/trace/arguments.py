@@ -1,7 +1,8 @@
-"""Arguments of a system call as strace writes them: cut apart, decoded, and made readable.
+"""Parse a system call's arguments as strace writes them: split, decode, make readable.
 
-With `-xx` every string is written as `"\\x47\\x45…"`, paths too; with `-yy` a descriptor carries
-what it leads to: `9<TCP:[127.0.0.1:80->127.0.0.1:45198]>`, `6<UNIX-STREAM:[47138->47133,"path"]>`.
+With `-xx` strace writes every string as `"\\x47\\x45…"`, paths too. With `-yy` it adds to each
+descriptor what the descriptor refers to: `9<TCP:[127.0.0.1:80->127.0.0.1:45198]>`,
+`6<UNIX-STREAM:[47138->47133,"path"]>`.
 """
 
 import re
@@ -18,14 +19,14 @@ _UNIX: Final = re.compile(r'UNIX(?:-STREAM)?:\[(\d+)(?:->(\d+))?(?:,".*")?\]')
 _SOCKET: Final = re.compile(r"socket:\[(\d+)\]")
 
 SHOWN: Final = 24
-"""Characters of a string that are shown."""
+"""Characters of a string to show; the rest is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A file descriptor and what it leads to; for a connected socket its two ends.
+    """A file descriptor and what it refers to; for a connected socket, both ends.
 
-    An end is `ADDRESS:PORT` for TCP and `unix:INODE` for a unix socket; "" where it is not known.
+    An end is `ADDRESS:PORT` for TCP and `unix:INODE` for a unix socket; "" if unknown.
     """
 
     number: int
@@ -35,7 +36,7 @@ class Descriptor:
 
 
 def split(arguments: str) -> list[str]:
-    """Return the arguments: cut at commas that stand in no bracket and no string."""
+    """Split the arguments at commas outside brackets and strings."""
     parts, depth, begin, quoted = [], 0, 0, False
     for at, character in enumerate(arguments):
         if character == '"':
@@ -54,7 +55,7 @@ def split(arguments: str) -> list[str]:
 
 
 def descriptor(argument: str) -> Descriptor | None:
-    """Return the descriptor that an argument, or a result, is; None when it is none."""
+    """Parse an argument or a result as a descriptor; None if it is not one."""
     match = _DESCRIPTOR.match(argument)
     if not match:
         return None
@@ -64,21 +65,21 @@ def descriptor(argument: str) -> Descriptor | None:
     if unix := _UNIX.fullmatch(target):
         peer = f"unix:{unix[2]}" if unix[2] and unix[2] != "0" else ""
         return Descriptor(number, target, f"unix:{unix[1]}", peer)
-    if inode := _SOCKET.fullmatch(target):  # of another network namespace: it may be a unix socket
+    if inode := _SOCKET.fullmatch(target):  # in another network namespace; may be a unix socket
         return Descriptor(number, target, f"unix:{inode[1]}")
     return Descriptor(number, target)
 
 
 def normal(end: str) -> str:
-    """Return an end in one form: without brackets, and an IPv4 address as such."""
+    """Normalise an end: no brackets; an IPv4-mapped IPv6 address becomes IPv4."""
     host, _, port = end.rpartition(":")
     return f"{host.strip('[]').removeprefix('::ffff:')}:{port}"
 
 
 def content(argument: str, length: int) -> bytes:
-    """Return `length` bytes that a buffer, or a vector of them, holds.
+    """Return the first `length` bytes of a buffer, or of a vector of buffers.
 
-    What strace left out, or never sees (sendfile), is zeros.
+    Bytes that strace cut off or never sees (sendfile) are zeros.
     """
     strings = _VECTOR.findall(argument) or [argument]
     data = b"".join(map(_bytes, strings))[:length]
@@ -91,7 +92,7 @@ def _bytes(string: str) -> bytes:
 
 
 def plain(text: str) -> str:
-    """Return `text` with its hexadecimal digits as the characters that they stand for."""
+    """Return `text` with each `\\xNN` replaced by its character."""
     return _BARE_HEX.sub(lambda match: _unhex(match[0]).decode("latin-1"), text)
 
 
@@ -100,7 +101,7 @@ def _unhex(digits: str) -> bytes:
 
 
 def readable(arguments: str) -> str:
-    """Return arguments for a reader: descriptors as numbers, strings as text, cut short."""
+    """Return the arguments in readable form: plain descriptor numbers, strings as short text."""
     return _HEX.sub(_shown, _NOTED.sub(r"\1", arguments))
 
 

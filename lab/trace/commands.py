@@ -34,7 +34,7 @@ _file = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What the command line asks for."""
+    """The command-line options of one trace."""
 
     target: str
     front: str | None
@@ -48,21 +48,25 @@ class Chosen:
 @click.command()
 @click.argument("target", default="/hello", metavar="[PATH|URL]")
 @click.option("--front", type=click.Choice([*FRONTS, "none"]),
-              help="Start a chain with this front; none: straight at the back end.")  # fmt: skip
-@click.option("--backend", metavar="ID", help="Start a chain with this back end; lab list.")
+              help="Start a chain with this front; none: the back end alone.")  # fmt: skip
+@click.option("--backend", metavar="ID", help="Start a chain with this back end; see lab list.")
 @click.option("--compare", nargs=2, metavar="A B",
-              help="Two back ends, one after the other, and what differs.")  # fmt: skip
-@click.option("--docker", is_flag=True, help="The chain that runs in containers.")
+              help="Trace two back ends one after the other; show what differs.")  # fmt: skip
+@click.option("--docker", is_flag=True, help="Trace the chain that runs in containers.")
 @click.option("--count", type=click.IntRange(1, 100), default=1, show_default=True,
-              help="Requests, one after the other.")  # fmt: skip
-@click.option("--reuse", is_flag=True, help="All of them on one connection, as long as it is kept.")
+              help="Number of requests, sent one after the other.")  # fmt: skip
+@click.option(
+    "--reuse",
+    is_flag=True,
+    help="Send all requests on one connection, while the server keeps it open.",
+)
 @click.option("--client", type=click.Choice(["own", "curl"]), default="own", show_default=True,
-              help="Who asks.")  # fmt: skip
-@click.option("--pcap", type=_file, metavar="FILE", help="The packets, for Wireshark.")
+              help="Program that sends the requests.")  # fmt: skip
+@click.option("--pcap", type=_file, metavar="FILE", help="Write the packets, for Wireshark.")
 @click.option("--perfetto", type=_file, metavar="FILE",
-              help="For ui.perfetto.dev.")  # fmt: skip
-@click.option("--html", type=_file, metavar="FILE", help="A page with every call, to zoom into.")
-@click.option("--json", type=_file, metavar="FILE", help="Everything, for programs.")
+              help="Write a trace for ui.perfetto.dev.")  # fmt: skip
+@click.option("--html", type=_file, metavar="FILE", help="Write a zoomable page with every call.")
+@click.option("--json", type=_file, metavar="FILE", help="Write everything as JSON.")
 def trace(
     target: str, front: str | None, backend: str | None, compare: tuple[str, str] | None,
     docker: bool, count: int, reuse: bool, client: str, **paths: Path | None,
@@ -70,8 +74,9 @@ def trace(
     """Send one request and draw what every part of the chain does, on one clock.
 
     \b
-    the chain that `lab up` started, when there is one and no part is named;
-    else a chain of its own, for the trace; a URL: whatever listens there
+    a path: the chain that `lab up` started; if none is running, or with --front
+            or --backend, a chain started for the trace
+    a URL:  whatever listens there
 
     The request is sent twice: once with only a packet capture, for true timings, and once under
     strace, which shows each system call and slows everything down (the slowdown is shown).
@@ -84,36 +89,39 @@ def trace(
     else:
         taken = [_take(console, chosen)]
     traces = [each for each, _ in taken]
-    told: list[RenderableType] = []
+    output: list[RenderableType] = []
     for each in traces:
-        told += [*lines(each, width_of(console)), Text()]
+        output += [*lines(each, width_of(console)), Text()]
     if compare:
-        told += [differences(traces), Text()]
-    show(console, [*told, *map(Text, _write(taken, paths))])
+        output += [differences(traces), Text()]
+    show(console, [*output, *map(Text, _write(taken, paths))])
 
 
 def _refuse(chosen: Chosen, compare: tuple[str, str] | None, paths: Mapping[str, Any]) -> None:
-    """Refuse what cannot be, before anything is started."""
+    """Reject option combinations that cannot work, before anything is started."""
     named = [name for name in ("front", "backend") if getattr(chosen, name)]
     if compare and chosen.backend:
-        raise LabError("--backend and --compare: --compare names both back ends")
+        raise LabError("--compare already names both back ends: leave out --backend")
     if chosen.target.startswith("http://") and (named or compare or chosen.docker):
-        raise LabError(f"{chosen.target}: a URL names who is asked; leave the other options out")
+        raise LabError(
+            f"{chosen.target}: with a URL, leave out --front, --backend, --compare and --docker"
+        )
     if chosen.docker and (named or compare):
         raise LabError(
-            "--docker traces the chain that runs: see lab up --docker, lab swap --docker"
+            "--docker traces the running chain: leave out --front, --backend and --compare; "
+            "change that chain with lab up --docker or lab swap --docker"
         )
     if not chosen.target.startswith(("/", "http://")):
-        raise LabError(f"{chosen.target}: give a path, /hello, or http://HOST:PORT/PATH")
+        raise LabError(f"{chosen.target}: give a path such as /hello, or http://HOST:PORT/PATH")
     for option, path in paths.items():
         if path is not None and not path.absolute().parent.is_dir():
-            raise LabError(f"--{option} {path}: there is no folder {path.parent}")
+            raise LabError(f"--{option} {path}: folder {path.parent} does not exist")
         if path is not None and compare and option in ("pcap", "perfetto"):
-            raise LabError(f"--{option} holds one trace: trace each of {' '.join(compare)} alone")
+            raise LabError(f"--{option} holds one trace: trace {' and '.join(compare)} separately")
 
 
 def _compared(chosen: Chosen, names: tuple[str, str]) -> list[Chosen]:
-    """Return what each of two back ends is asked, both in the same way."""
+    """Return the options for both back ends; both get the same front."""
     straight = all(find_backend(name).protocol == "http" for name in names)
     front = chosen.front or ("none" if straight else "gateway")
     return [replace(chosen, front=front, backend=name) for name in names]
@@ -128,7 +136,7 @@ def _take(console: Console, chosen: Chosen) -> Taken:
 
 
 def _path(target: str) -> str:
-    """Return what to ask for."""
+    """Return the request target: path and query."""
     if target.startswith("/"):
         return target
     parts = urlsplit(target)
@@ -137,9 +145,9 @@ def _path(target: str) -> str:
 
 @contextlib.contextmanager
 def _opening(chosen: Chosen) -> Iterator[Open]:
-    """Give what opens the chain for a run."""
+    """Yield a function that opens the chain for one run."""
     if chosen.docker:
-        from lab.trace import containers  # who has no Docker has no need of its SDK
+        from lab.trace import containers  # imported late: needs the Docker SDK
 
         with containers.beside() as chain:
             yield lambda: contextlib.nullcontext(chain)
@@ -154,35 +162,39 @@ def _opening(chosen: Chosen) -> Iterator[Open]:
 
 
 def _write(taken: Sequence[Taken], paths: Mapping[str, Path | None]) -> list[str]:
-    """Write the files that are wanted; return a line for each."""
-    told = []
+    """Write the requested files; return one line of output per file."""
+    written = []
     traces = [each for each, _ in taken]
     if path := paths["json"]:
         path.write_text(json.dumps(as_json(traces), indent=1) + "\n")
-        told.append(f"{path}: everything, see lab/trace/SCHEMA.md")
+        written.append(f"{path}: the whole trace; format: lab/trace/SCHEMA.md")
     if path := paths["html"]:
-        from lab.trace import page  # a page needs Jinja and Vega's package; a ladder does not
+        from lab.trace import page  # imported late: needs Jinja and vl-convert
 
         page.write(path, traces, shlex.join(["lab", *sys.argv[1:]]))
-        told.append(f"{path}: open it in a browser")
+        written.append(f"{path}: open it in a browser")
     if path := paths["perfetto"]:
         path.write_text(json.dumps(perfetto(traces[0])) + "\n")
-        told.append(f"{path}: open it at https://ui.perfetto.dev, which reads it in the browser")
+        written.append(
+            f"{path}: open it at https://ui.perfetto.dev (the file stays in your browser)"
+        )
     if path := paths["pcap"]:
         captured = taken[0][1]
         if captured is None:
-            raise LabError(f"--pcap {path}: no packets were captured, see above")
+            raise LabError(
+                f'--pcap {path}: not written: no packets were captured (see "missing" above)'
+            )
         ports = fastcgi_ports(traces[0])
         pcapng.write(path, captured, ports)
-        told.append(f"{path}: {pcapng.command(path, ports)}")
-    return told
+        written.append(f"{path}: {pcapng.command(path, ports)}")
+    return written
 
 
 def fastcgi_ports(trace: Trace) -> list[int]:
-    """Return the TCP ports at which FastCGI was spoken."""
-    spoken = {
+    """Return the TCP ports of the servers that spoke FastCGI."""
+    servers = {
         event.connection.ends["server"] for event in trace.events
         if isinstance(event, Message) and event.protocol == "fastcgi"
         and event.connection.kind == "tcp"
     }  # fmt: skip
-    return sorted(int(end.rpartition(":")[2]) for end in spoken)
+    return sorted(int(end.rpartition(":")[2]) for end in servers)

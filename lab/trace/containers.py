@@ -1,9 +1,9 @@
-"""`lab trace --docker`: the chain that runs in containers, watched from side containers.
+"""`lab trace --docker`: trace the chain in containers, from side containers.
 
-Beside each part stands, for the time of the trace, a container that shares the part's network and
-process namespaces: there the agents run, and beside the front the client, too. So the parts keep
-having no rights at all; the side containers have three: to capture packets, to trace processes, and
-to look up, in /proc of another user's process, what its descriptors lead to.
+During the trace each part has a side container, which shares the part's network and process
+namespaces. The agents run there; the client runs in the front's. So the parts need no additional
+rights. The side containers have three: to capture packets, to trace processes, and to read in
+/proc what another user's descriptors refer to.
 """
 
 import contextlib
@@ -23,21 +23,21 @@ from lab.trace.run import Watched
 from lab.trace.subject import Subject
 
 RIGHTS: Final = ("NET_RAW", "SYS_PTRACE", "DAC_READ_SEARCH")
-"""Of a side container; the engine's other ones are dropped."""
+"""Capabilities of a side container; all others are dropped."""
 
 SERVICE: Final = "trace"
-"""In docker-compose.yml: the image of the side containers."""
+"""The service in docker-compose.yml that builds the side containers' image."""
 
 
 @contextlib.contextmanager
 def beside() -> Iterator[Subject]:
-    """Give the chain that runs in containers, with side containers until the block ends."""
+    """Yield the chain in containers; its side containers run until the block ends."""
     project = Project()
     chain = Chain.of(project)
     if len(chain.backends) > 1:
         raise LabError(
-            f"{len(chain.backends)} containers share the back end's work, and one is watched: "
-            "docker compose up -d --scale fcgi_worker=1"
+            f"the back end runs in {len(chain.backends)} containers; lab trace watches only one: "
+            "run docker compose up -d --scale fcgi_worker=1"
         )
     project.compose("build", SERVICE, quiet=True)
     image = project.compose("config", "--images", SERVICE, quiet=True).strip()
@@ -73,8 +73,8 @@ def _side(project: Project, image: str, lane: LaneId, part: Container) -> Iterat
         )
     except DockerException as error:
         raise LabError(
-            f"no container beside {part.name}: {error}; if a trace that was killed has left one: "
-            f"docker rm --force {name}"
+            f"cannot start a side container for {part.name}: {error}; "
+            f"if a killed trace left one behind: docker rm --force {name}"
         ) from None
     try:
         yield side
@@ -87,8 +87,8 @@ def _place(side: Container) -> Place:
 
 
 def _leader(side: Container) -> int:
-    """Return the part's process: the one that init, which is the first, has started."""
+    """Return the part's process: the child of init, which is pid 1."""
     children = execute(side, "cat", "/proc/1/task/1/children").split()
     if not children:
-        raise LabError(f"{side.name}: nothing runs in the container that it stands beside")
+        raise LabError(f"{side.name}: no process runs in the container that it watches")
     return int(children[0])

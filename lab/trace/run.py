@@ -1,4 +1,4 @@
-"""One run: the client asks, and the agents watch."""
+"""One run: the client sends its requests while the agents watch."""
 
 import json
 import time
@@ -14,10 +14,10 @@ from lab.trace.segments import Captured, read_capture
 from lab.trace.strace_lines import Note, RawCall, parse
 
 ANSWER: Final = 180.0
-"""Seconds for the client to have all answers: /wait may take 60, and strace slows all down."""
+"""Seconds for the client to get all answers: /wait may take 60, and strace slows everything."""
 
 SETTLING: Final = 0.3
-"""Seconds for the parts to close what they close after the answer; only a capture sees that."""
+"""Seconds for the parts to close their connections, when no capture shows that they have."""
 
 _CURL: Final = """\
 printf '{"ready": true, "pid": %d}\\n' $$
@@ -30,12 +30,12 @@ while [ "$count" -gt 0 ]; do
 done
 [ -z "$urls" ] || curl -gsS -w '%{json}\\n' $urls
 """
-"""curl as an agent: the shell is there before it, so that strace has hold of it in time."""
+"""curl as an agent: strace attaches to the shell, which then starts curl."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A lane, and where its processes are: the place, and the leading one's pid there."""
+    """A lane, the place where its processes run, and the pid of their leader (None: unknown)."""
 
     lane: Lane
     place: Place
@@ -44,7 +44,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the client does, and where it runs."""
+    """What the client requests, and where the client runs."""
 
     host: str
     port: int
@@ -57,7 +57,7 @@ class Question:
 
 @dataclass(slots=True)
 class Seen:
-    """What came of a run."""
+    """The results of one run."""
 
     answers: Sequence[Mapping[str, Any]] = ()
     captured: Captured | None = None
@@ -67,7 +67,7 @@ class Seen:
 
 
 def watch(question: Question, lanes: Sequence[Watched], *, strace: bool) -> Seen:
-    """Ask once, with a capture, and with strace on every lane where it is wanted."""
+    """Run the client once, with a packet capture and, if `strace`, with strace on every lane."""
     seen = Seen()
     with ExitStack() as stack:
         client = stack.enter_context(_client(question))
@@ -82,7 +82,7 @@ def watch(question: Question, lanes: Sequence[Watched], *, strace: bool) -> Seen
                     seen.processes[lane_id] = tuple(
                         Process(*each) for each in agent.greeting["processes"]
                     )
-        client.tell()
+        client.tell()  # every agent is attached: the client may start
         seen.answers = _answers(client.finish(ANSWER))
         if capture is None:
             time.sleep(SETTLING)
@@ -105,7 +105,7 @@ def _client(question: Question) -> Agent:
 
 
 def _ports(lanes: Sequence[Watched], question: Question) -> list[int]:
-    """Return the ports to capture, that of the client's connections first."""
+    """Return the ports to capture; the port that the client connects to comes first."""
     return list(dict.fromkeys([question.port, *(w.lane.port for w in lanes if w.lane.port)]))
 
 
@@ -121,8 +121,8 @@ def _leaders(
 def _unknown(lanes: Sequence[Watched]) -> list[Missing]:
     return [
         Missing(
-            f"the system calls of {watched.lane.title}: whose process it is, is not known",
-            "run it as root, on the machine where that runs: sudo lab trace",
+            f"the system calls of {watched.lane.title}: its process was not found",
+            f"run it as root, on the machine where {watched.lane.title} runs: sudo lab trace",
         )
         for watched in lanes
         if watched.leader is None
@@ -130,7 +130,7 @@ def _unknown(lanes: Sequence[Watched]) -> list[Missing]:
 
 
 def _try(stack: ExitStack, seen: Seen, place: Place, name: str, *arguments: object) -> Agent | None:
-    """Start an agent; where it cannot work, note once why and what helps."""
+    """Start an agent; if it cannot work, record why and the remedy, once."""
     try:
         return stack.enter_context(place.agent(name, *arguments))
     except Unable as error:
@@ -141,31 +141,31 @@ def _try(stack: ExitStack, seen: Seen, place: Place, name: str, *arguments: obje
 
 
 def _answers(text: str) -> list[Mapping[str, Any]]:
-    """Return what the client got, ours in one line, curl's in a line for each."""
+    """Parse the answers: our client writes one line for all, curl one line each."""
     answers: list[Mapping[str, Any]] = []
     for line in text.splitlines():
-        said = json.loads(line)
-        if "error" in said:
-            raise LabError(said["error"])
-        answers += said.get("answers", [said])
+        reported = json.loads(line)
+        if "error" in reported:
+            raise LabError(reported["error"])
+        answers += reported.get("answers", [reported])
     if not answers:
-        raise LabError("the client got no answer, see above")
+        raise LabError("the client got no answer: see its error message above")
     return answers
 
 
 def client_ports(answers: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Return the ports that the client had, as ours or curl tells them."""
-    return {said.get("port", said.get("local_port")) for said in answers}
+    """Return the client's local ports, as reported by our client or by curl."""
+    return {answer.get("port", answer.get("local_port")) for answer in answers}
 
 
-def answer_of(said: Mapping[str, Any]) -> Answer:
-    """Return one answer in the words of the model, from ours or from curl's."""
-    if "times" not in said:  # curl counts seconds
+def answer_of(reported: Mapping[str, Any]) -> Answer:
+    """Convert one reported answer, from our client or from curl, to an Answer."""
+    if "times" not in reported:  # from curl, in seconds
         steps = ("time_connect", "time_starttransfer", "time_total")
-        connected, first, done = (round(said[step] * 1e9) for step in steps)
-        return Answer(said["response_code"], said["size_download"], connected, first, done)
-    times = said["times"]
+        connected, first, done = (round(reported[step] * 1e9) for step in steps)
+        return Answer(reported["response_code"], reported["size_download"], connected, first, done)
+    times = reported["times"]
     steps = ("connected", "first_byte", "done")
     connected, first, done = (times.get(step, times["start"]) - times["start"] for step in steps)
-    fields = [(name, value) for name, value in said["fields"]]
-    return Answer(said["status"], said["bytes"], connected, first, done, fields)
+    fields = [(name, value) for name, value in reported["fields"]]
+    return Answer(reported["status"], reported["bytes"], connected, first, done, fields)

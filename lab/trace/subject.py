@@ -1,9 +1,9 @@
-"""What is traced: the chain that runs, a chain started for this and stopped after it, or a URL.
+"""What is traced: the running chain, a chain started only for the trace, or a URL.
 
-A chain of its own has its back end at a TCP port, where a capture sees what `lab up`, with its unix
-socket, shows in the system calls alone; and it is started anew for each run, so that both see the
-same: its first request, with the connection between front and back end being made. Our own parts
-are told to say where the time goes (Server-Timing), as after `lab up`.
+A chain started for the trace has its back end on a TCP port, so that the capture sees that hop too
+(`lab up` uses a unix socket, which only system calls show). It is started anew for each run, so
+that both runs see its first request, which opens the connection between front and back end. Our
+own parts report their phases (Server-Timing), as they do after `lab up`.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from lab.trace.model import Lane, LaneId
 from lab.trace.run import Watched
 
 WORKERS = 2
-"""Of a back end with a fixed number: one that answers and one that sleeps."""
+"""For back ends with a fixed number of workers: one answers, one sleeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom the client asks, and the lanes behind it."""
+    """The address that the client connects to, and the lanes behind it."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Subject:
     place: Place = field(default_factory=Place)
 
     def title(self, lane_id: LaneId) -> str:
-        """Return a lane's title; "" when there is no such lane."""
+        """Return a lane's title; "" if there is no such lane."""
         return next((w.lane.title for w in self.lanes if w.lane.id == lane_id), "")
 
 
@@ -52,10 +52,10 @@ def of_state(state: State) -> Subject:
 
 @contextlib.contextmanager
 def started(front: str, backend: str) -> Iterator[Subject]:
-    """Start a chain for one run, or with front "none" a server alone; it is stopped at the end."""
+    """Run a chain for one run; with front "none", the back end alone. Stop it at the end."""
     chosen = find_backend(backend)
     if front == "none" and chosen.protocol != "http":
-        raise LabError(f"{backend} speaks FastCGI, not HTTP: give it a --front, gateway or nginx")
+        raise LabError(f"{backend} speaks FastCGI, not HTTP: use --front gateway or --front nginx")
     with tempfile.TemporaryDirectory(prefix="chainlab-trace-") as folder:
         run_dir = RunDir(Path(folder))
         address = Address("127.0.0.1", free_port())
@@ -86,15 +86,15 @@ def _straight(part: Part) -> Subject:
 
 
 def of_url(url: str) -> Subject:
-    """Return whatever listens at a URL's port, with its process where that may be known."""
+    """Return the server at a URL, with its process if that can be found."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
-        raise LabError(f"{url}: give http://HOST:PORT/PATH; what is encrypted is not decoded")
+        raise LabError(f"{url}: give http://HOST:PORT/PATH; https cannot be decoded")
     port = parts.port or 80
     try:
         host = str(socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
-        raise LabError(f"{url}: {parts.hostname} is not known ({error})") from None
+        raise LabError(f"{url}: cannot resolve {parts.hostname} ({error})") from None
     leader = _listener(port)
     title = psutil.Process(leader).name() if leader else parts.netloc
     watched = Watched(Lane("backend", title, port), Place(), leader)
@@ -102,14 +102,17 @@ def of_url(url: str) -> Subject:
 
 
 def _listener(port: int) -> int | None:
-    """Return the process that listens at a port here, the eldest of them; None: not known."""
+    """Return the process on this machine that listens on a port; None if unknown.
+
+    If several do (a master and its workers), return the ancestor of the others.
+    """
     pids = {
         connection.pid
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
     } - {None}
-    elders = [pid for pid in pids if not {p.pid for p in psutil.Process(pid).parents()} & pids]
-    return min(elders, default=None)
+    masters = [pid for pid in pids if not {p.pid for p in psutil.Process(pid).parents()} & pids]
+    return min(masters, default=None)
 
 
 def _lane(lane_id: LaneId, part: Part) -> Watched:

@@ -1,7 +1,7 @@
 """Take a trace: one run with only a packet capture, for true timings, and one under strace.
 
-strace stops every process twice in every call, so that a request takes many times as long; what it
-shows is the sequence. The other run says when the same segments went without it.
+strace stops a process twice per system call, so a request takes many times as long: its times are
+not real, but its sequence is. The capture-only run gives the true times of the same segments.
 """
 
 from collections import defaultdict
@@ -16,18 +16,18 @@ from lab.trace.segments import Captured
 from lab.trace.subject import Subject
 
 Open = Callable[[], AbstractContextManager[Subject]]
-"""Gives the chain for one run: the one that runs, or a new one."""
+"""Opens the chain for one run: the running chain, or a new one."""
 
 
 def take(
     open_subject: Open, target: str, *, count: int = 1, reuse: bool = False, client: str = "own"
 ) -> tuple[Trace, Captured | None]:
-    """Trace `count` requests; return the trace, and what was captured beside it."""
+    """Trace `count` requests; return the trace and its packet capture."""
     (subject, lanes, alone), (_, later_lanes, traced) = (
         _run(open_subject, target, count, reuse, client, strace=strace) for strace in (False, True)
     )
     undisturbed = merge(lanes, alone)
-    if not traced.calls:  # no strace: what there is are the honest times
+    if not traced.calls:  # strace failed: show the capture-only run
         later_lanes, whole, main = lanes, undisturbed, alone
     else:
         whole, main = merge(later_lanes, traced), traced
@@ -58,12 +58,12 @@ def _run(
 
 
 def client_title(client: str) -> str:
-    """Return what stands over the client's column."""
+    """Return the title of the client's column."""
     return "client" if client == "own" else client
 
 
 def _compare(whole: Merged, undisturbed: Merged) -> None:
-    """Tell each packet when its like went in the run without strace."""
+    """Set each packet's `alone`: when the same segment was sent in the run without strace."""
     times = {
         key: packet.time - undisturbed.origin for key, packet in _identified(undisturbed.events)
     }
@@ -72,13 +72,15 @@ def _compare(whole: Merged, undisturbed: Merged) -> None:
 
 
 def _identified(events: Sequence[object]) -> Iterator[tuple[object, Packet]]:
-    """Yield the packets that a run has once, each with what it is: opening, closing, which bytes.
+    """Yield each packet that can be matched across runs, with its key.
 
-    Connections are told apart by their place in the order between the same two lanes.
+    The key is the connection, the sender, the flags SYN, FIN, RST, and the sequence number. Ports
+    differ between runs, so a connection's key is its lanes and its position among theirs. Pure
+    ACKs and retransmissions are left out.
     """
     places: dict[int, tuple[object, int]] = {}
     counts: dict[object, int] = defaultdict(int)
-    given = set()
+    yielded = set()
     for packet in events:
         if not isinstance(packet, Packet):
             continue
@@ -87,8 +89,8 @@ def _identified(events: Sequence[object]) -> Iterator[tuple[object, Packet]]:
             lanes = tuple(connection.lanes.items())
             places[connection.number] = lanes, counts[lanes]
             counts[lanes] += 1
-        mark = packet.flags & {"SYN", "FIN", "RST"}
-        key = places[connection.number], packet.sender, mark, packet.seq
-        if (mark or packet.payload) and key not in given:
-            given.add(key)
+        flags = packet.flags & {"SYN", "FIN", "RST"}
+        key = places[connection.number], packet.sender, flags, packet.seq
+        if (flags or packet.payload) and key not in yielded:
+            yielded.add(key)
             yield key, packet

@@ -276,13 +276,13 @@ def test_without_the_right_to_capture_the_calls_are_drawn(lab: Lab, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("hello",), "hello: give a path, /hello, or http://"),
+        (("hello",), "hello: give a path such as /hello, or http://"),
         (("https://127.0.0.1/",), "https://127.0.0.1/: give a path"),
         (("--backend", "apache"), "no back end 'apache'"),
         (("--backend", "fcgi-worker", "--front", "none"), "speaks FastCGI"),
-        (("--json", "/nowhere/x.json"), "--json /nowhere/x.json: there is no folder"),
-        (("--compare", "select", "poll", "--pcap", "x.pcapng"), "trace each of select poll alone"),
-        (("http://127.0.0.1:1/", "--front", "nginx"), "a URL names who is asked"),
+        (("--json", "/nowhere/x.json"), "--json /nowhere/x.json: folder /nowhere does not exist"),
+        (("--compare", "select", "poll", "--pcap", "x.pcapng"), "trace select and poll separately"),
+        (("http://127.0.0.1:1/", "--front", "nginx"), "with a URL, leave out --front"),
         (("http://127.0.0.1:1/",), "127.0.0.1:1 did not answer"),
     ],
 )
