@@ -1,8 +1,8 @@
-"""Addresses, listeners and log files: what every server here needs before it serves.
+"""Addresses, listeners and log files, shared by the gateway, the worker and the servers.
 
-The gateway, the worker and the servers bind in the same way and report a busy address in the same
-words, but they never import each other and `wire` has no sockets; hence this shared package. It
-imports only the standard library, except for `option`, which is for command lines.
+These programs bind in the same way and report a busy address in the same words, but they do not
+import each other, and `wire` has no sockets. This package imports only the standard library, except
+`option`, which needs click.
 """
 
 from chainlab.transport.address import Address, AddressError, parse_address

@@ -1,6 +1,6 @@
 """An address in the project's common notation: `unix:/path` or `HOST:PORT`.
 
-IPv6 hosts are in brackets: `[::1]:8080`. Parsing opens no socket and queries no name server.
+IPv6 hosts are in brackets: `[::1]:8080`. Parsing opens no socket and resolves no name.
 """
 
 import socket
@@ -9,16 +9,16 @@ from typing import Final
 
 _UNIX: Final = "unix:"
 _PATH_LIMIT: Final = 107
-"""Bytes of a unix socket's path: sun_path has 108, the last one a NUL (man unix(7))."""
+"""Maximum bytes of a unix socket's path: sun_path has 108, including a NUL (unix(7))."""
 
 
 class AddressError(ValueError):
-    """The text is no address; the message says what is wrong and what is expected."""
+    """The text is not an address; the message names the error and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen or connect: a path for a unix socket, else host and port."""
+    """Where to listen or connect: `path` for a unix socket, otherwise `host` and `port`."""
 
     host: str = ""
     port: int = 0
@@ -33,7 +33,7 @@ class Address:
 
     @property
     def sockaddr(self) -> str | tuple[str, int]:
-        """What bind and connect take."""
+        """The argument of bind and connect."""
         return self.path or (self.host, self.port)
 
     def __str__(self) -> str:
@@ -43,24 +43,28 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Return the address that `text` names; AddressError says what is wrong with it."""
+    """Parse `text`; raise AddressError if it is invalid."""
     if text.startswith(_UNIX):
         path = text.removeprefix(_UNIX)
         if not path:
-            raise AddressError(f"{text!r}: no path after 'unix:'; write unix:/run/app.sock")
+            raise AddressError(
+                f"{text!r}: no path after 'unix:'; write for example unix:/run/app.sock"
+            )
         if len(path.encode()) > _PATH_LIMIT:
             raise AddressError(
-                f"{text!r}: the path takes {len(path.encode())} bytes, a unix socket allows "
-                f"{_PATH_LIMIT}; use a shorter folder"
+                f"{text!r}: the path has {len(path.encode())} bytes, a unix socket allows "
+                f"{_PATH_LIMIT}; use a shorter path"
             )
         return Address(path=path)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
-        raise AddressError(f"{text!r}: neither HOST:PORT nor unix:PATH; write 127.0.0.1:9000")
+        raise AddressError(
+            f"{text!r}: neither HOST:PORT nor unix:PATH; write for example 127.0.0.1:9000"
+        )
     if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise AddressError(f"{text!r}: the port is {port!r}; write a number from 0 to 65535")
+        raise AddressError(f"{text!r}: invalid port {port!r}; write a number from 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise AddressError(f"{text!r}: an IPv6 host stands in brackets; write [{host}]:{port}")
+        raise AddressError(f"{text!r}: an IPv6 host needs brackets; write [{host}]:{port}")
     return Address(host=host, port=int(port))

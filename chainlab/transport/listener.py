@@ -1,9 +1,9 @@
-"""Bind a listener, and report which process holds a busy address.
+"""Binds a listener, and reports which process holds a busy address.
 
-A unix socket's file outlives its process, so an existing file may be stale (its process is gone:
-replace the file) or live (refuse). Connecting decides: ECONNREFUSED means stale; on a live socket,
-SO_PEERCRED identifies the listening process. TCP has no such call, so the socket's inode from
-/proc/net/tcp is looked up among the descriptors in /proc.
+A unix socket's file outlives its process, so an existing file may be stale (replace it) or live
+(refuse). A test connection decides: ECONNREFUSED means stale; on a live socket, SO_PEERCRED
+identifies the listening process. TCP has no such call, so the socket's inode from /proc/net/tcp is
+looked up among the descriptors in /proc.
 """
 
 import errno
@@ -17,18 +17,18 @@ from typing import Final
 from chainlab.transport.address import Address
 
 BACKLOG: Final = 4096
-"""Connections that may wait in the kernel to be accepted; somaxconn lowers it (man listen(2))."""
+"""Maximum connections waiting for accept; the kernel caps it at somaxconn (listen(2))."""
 
 
 class ListenError(OSError):
-    """The address cannot be listened on; the message says why and what helps."""
+    """Listening on the address failed; the message names the cause and the remedy."""
 
 
 def bind_listener(address: Address, backlog: int = BACKLOG) -> socket.socket:
     """Return a nonblocking listener bound to `address`; port 0 lets the kernel choose.
 
-    A stale unix socket is replaced. Raises ListenError: in use (by whom), no such folder, no
-    right, a file that is no socket in the way.
+    A stale unix socket is replaced. Raises ListenError if the address is in use, its folder is
+    missing, permission is denied, or the path is a file other than a socket.
     """
     if address.path:
         _clear_stale_socket(address)
@@ -46,7 +46,7 @@ def bind_listener(address: Address, backlog: int = BACKLOG) -> socket.socket:
 
 
 def bound_address(listener: socket.socket) -> Address:
-    """Return the address that `listener` has, with the port that the kernel chose."""
+    """Return the address of `listener`, with the actual port."""
     if listener.family == socket.AF_UNIX:
         return Address(path=str(listener.getsockname()))
     host, port = listener.getsockname()[:2]
@@ -54,7 +54,7 @@ def bound_address(listener: socket.socket) -> Address:
 
 
 def remove_socket(listener: socket.socket) -> None:
-    """Remove the file of a unix listener; leave it when another process has put its own there."""
+    """Remove the file of a unix listener, unless another process has replaced it."""
     if listener.family != socket.AF_UNIX:
         return
     path = str(listener.getsockname())
@@ -65,7 +65,7 @@ def remove_socket(listener: socket.socket) -> None:
             if _peer_pid(probe) != os.getpid():
                 return
         except OSError:
-            pass  # nobody accepts there, so nobody else can have taken it over
+            pass  # no process listens there, so none has replaced the file
     Path(path).unlink(missing_ok=True)
 
 
@@ -74,9 +74,9 @@ def _clear_stale_socket(address: Address) -> None:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # nothing there, or bind will say what is wrong
+        return  # no file, or bind will report the error
     if not stat.S_ISSOCK(mode):
-        raise ListenError(f"{address}: the file there is no socket; remove it or use another path")
+        raise ListenError(f"{address}: a file that is not a socket; remove it or use another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -84,11 +84,13 @@ def _clear_stale_socket(address: Address) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
             return
-        except BlockingIOError:  # its backlog is full: very much alive
-            raise ListenError(f"{address}: address in use") from None
+        except BlockingIOError:  # the backlog is full, so a process is listening
+            raise ListenError(f"{address}: address in use; use another path") from None
         except OSError as error:
             raise ListenError(_why(address, error)) from None
-        raise ListenError(f"{address}: address in use by pid {_peer_pid(probe)}")
+        raise ListenError(
+            f"{address}: address in use by pid {_peer_pid(probe)}; stop it or use another path"
+        )
 
 
 def _peer_pid(connection: socket.socket) -> int:
@@ -99,21 +101,21 @@ def _peer_pid(connection: socket.socket) -> int:
 def _why(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         holder = find_listening_pid(address.port)
-        by = f" by pid {holder}" if holder else ""
-        return f"{address}: address in use{by}; stop it or choose another port"
+        by = f" by pid {holder}; stop it or" if holder else ";"
+        return f"{address}: address in use{by} use another port"
     if isinstance(error, socket.gaierror):
-        return f"{address}: no such host; write an address of this machine, as 127.0.0.1"
+        return f"{address}: unknown host; use an address of this machine, for example 127.0.0.1"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address}: no address of this machine; `ip address` lists them"
+        return f"{address}: not an address of this machine; `ip address` lists them"
     if error.errno == errno.ENOENT:
-        return f"{address}: the folder does not exist; make it first"
+        return f"{address}: the folder does not exist; create it first"
     if error.errno == errno.EACCES:
-        return f"{address}: permission denied; choose a port above 1023 or a folder of yours"
+        return f"{address}: permission denied; use a port above 1023 or a writable folder"
     return f"{address}: {error.strerror}"
 
 
 def find_listening_pid(port: int) -> int | None:
-    """Return the process that listens on a TCP `port`; None when /proc does not tell us."""
+    """Return the process that listens on TCP `port`; None if /proc does not show it."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -130,5 +132,5 @@ def find_listening_pid(port: int) -> int | None:
             if str(descriptor.readlink()) in inodes:
                 return int(descriptor.parts[2])
         except OSError:
-            continue  # gone, or another user's
+            continue  # the process is gone or belongs to another user
     return None

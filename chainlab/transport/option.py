@@ -1,4 +1,4 @@
-"""An address as a command-line option; the only module here that needs click."""
+"""An address as a click option; the only module here that imports click."""
 
 import click
 
@@ -13,7 +13,7 @@ class AddressType(click.ParamType[Address]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Address:
-        """Return the address; a usage error tells what is wrong with it."""
+        """Return the address; fail with a usage error if it is invalid."""
         try:
             return value if isinstance(value, Address) else parse_address(str(value))
         except AddressError as error:

@@ -2,8 +2,8 @@
 
 A FastCGI application's STDOUT begins with this head. Unlike HTTP, it has no status line: the field
 `Status` carries the status, which defaults to 200, or to 302 if there is a `Location` (section
-6.2). Scripts use their system's line endings, so a bare LF is as good as CRLF here; the head is
-then rewritten as strict HTTP.
+6.2). Scripts use their system's line endings, so a bare LF is accepted here; the gateway then
+rewrites the head as strict HTTP.
 """
 
 import re
@@ -19,7 +19,7 @@ _STATUS: Final = re.compile(rb"([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
 def find_end(data: bytes) -> int:
-    """Return where the content begins; -1 when the head has not come whole."""
+    """Return where the content begins; -1 if the head is incomplete."""
     end = data.find(b"\r\n\r\n")
     if end >= 0 and b"\n\n" not in data[:end] and b"\n\r\n" not in data[:end]:
         return end + 4
@@ -28,10 +28,10 @@ def find_end(data: bytes) -> int:
 
 
 def parse_head(head: bytes) -> tuple[int, bytes | None, Fields]:
-    """Return (status, reason or None, fields without Status) of a whole head.
+    """Return (status, reason or None, fields without Status) of a complete head.
 
-    Names are as the application wrote them. Raises RemoteProtocolError (502) on a line that is no
-    field, an invalid Status, or a head without any field.
+    Field names keep the application's spelling. Raises RemoteProtocolError (502) for a malformed
+    line, an invalid Status, or a head without fields.
     """
     at = 0
     fields: list[tuple[bytes, bytes]] = []
@@ -47,7 +47,7 @@ def parse_head(head: bytes) -> tuple[int, bytes | None, Fields]:
             raise RemoteProtocolError(502, f"an invalid Status: {value[:40]!r}")
         status = int(parts[1]), parts[2]
     if head[at:] not in (b"\r\n", b"\n") or not at:
-        raise RemoteProtocolError(502, f"no CGI header line: {head[at : at + 40]!r}")
+        raise RemoteProtocolError(502, f"a malformed CGI header line: {head[at : at + 40]!r}")
     if status is None:
         redirects = any(name.lower() == b"location" for name, _ in fields)
         status = (302 if redirects else 200), None

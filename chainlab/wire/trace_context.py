@@ -18,21 +18,21 @@ _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
 
 TRACEPARENT_LENGTH: Final = 55
-"""Bytes of the value in version 00, the only one that is written."""
+"""Length of a version 00 value in bytes; no other version is written."""
 
 
 class TraceContext(NamedTuple):
-    """What a valid `traceparent` says; the ids in lower-case hexadecimal digits."""
+    """The content of a valid `traceparent`; the ids are lower-case hexadecimal digits."""
 
     trace_id: bytes
-    span_id: bytes  # the sender's span: the parent of whatever the receiver does
+    span_id: bytes  # the sender's span, parent of the receiver's span
     sampled: bool
 
 
 def parse_traceparent(value: bytes) -> TraceContext | None:
-    """Return what `value` says; None when it is not valid (section 3.2.2).
+    """Return the content of `value`; None if it is invalid (section 3.2.2).
 
-    Of a version that is not known yet as much is read as version 00 has (section 4.3).
+    In a later version, only the fields that version 00 defines are read (section 4.3).
     """
     match = _VALUE.fullmatch(value)
     if not match:
@@ -46,5 +46,5 @@ def parse_traceparent(value: bytes) -> TraceContext | None:
 
 
 def make_traceparent(trace_id: bytes, span_id: bytes, *, sampled: bool) -> bytes:
-    """Return the value; every flag but `sampled` is 0, as section 3.2.2.5 says."""
+    """Return the field value; all flags except `sampled` are 0 (section 3.2.2.5)."""
     return b"00-%b-%b-%b" % (trace_id, span_id, b"01" if sampled else b"00")

@@ -165,7 +165,7 @@ def test_a_log_that_cannot_be_reopened_goes_on(
     log.rename(tmp_path / "old")
     log.mkdir()
     process.signal(signal.SIGUSR1)
-    process.wait_for_stderr("w.log: Is a directory; name a file that can be written", times=2)
+    process.wait_for_stderr("w.log: Is a directory; name a writable file", times=2)
     client.request("/hello")
     assert log_lines(tmp_path / "old", 1)[0]["path"] == "/hello"
 
@@ -201,7 +201,7 @@ def test_a_log_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode != 0
-    assert "name a file that can be written" in done.stderr
+    assert "name a writable file" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "s").exists()
 

@@ -81,11 +81,11 @@ def refuses(status: int) -> Callable[[FastCGIPeer], None]:
     [
         (dies_before_the_head, 502, "closed the connection before the end of the response"),
         (talks_nonsense, 502, "broke FastCGI: FastCGI version 72"),
-        (sends_no_header, 502, "no CGI header line"),
+        (sends_no_header, 502, "malformed CGI header line"),
         (sends_a_huge_header, 502, "a response header beyond the limit of 32768 bytes"),
         (sends_an_endless_header, 502, "a response header beyond the limit"),
         (ends_without_a_head, 502, "the response ended before its header did"),
-        (splits_the_response, 502, "no CGI header line"),
+        (splits_the_response, 502, "malformed CGI header line"),
         (promises_more, 502, "a response cut off"),
         (refuses(UNKNOWN_ROLE), 502, "protocol status 3"),
         (refuses(OVERLOADED), 503, "says that it is overloaded"),
@@ -121,7 +121,7 @@ def http_script(answer: bytes) -> Callable[[socket.socket], None]:
     ("answer", "cause"),
     [
         (b"", "closed the connection before the response began"),
-        (b"SSH-2.0-OpenSSH\r\n", "no HTTP/1.1 response"),
+        (b"SSH-2.0-OpenSSH\r\n", "not an HTTP/1.1 response"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "sent "),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 50_000, "a head longer than"),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101"),

@@ -108,7 +108,7 @@ def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(tmp_path: Path) 
                 (good + "[timeouts]\nreed = 3\n", "timeouts.reed: unknown field"),
                 (
                     good.replace("listen = [", 'listen = ["192.0.2.1:80", '),
-                    "no address of this machine",
+                    "not an address of this machine",
                 ),
                 ("not toml", "not TOML"),
             ):
@@ -261,7 +261,7 @@ def test_logs_are_opened_again(tmp_path: Path) -> None:
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--read-timeout", "0"], "--read-ti"),
         (["--listen", "unix:/no/such/s", "--http", "127.0.0.1:1"], "the folder does not exist"),
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--access-log", "/no/x/y"],
-         "name a file that can be written"),
+         "name a writable file"),
     ],
 )  # fmt: skip
 def test_a_command_line_that_cannot_be_obeyed(

@@ -1,15 +1,15 @@
-"""FastCGI 1.0, whole, both sides, without I/O: bytes in, events out, bytes out.
+"""All of FastCGI 1.0, both sides, without I/O: bytes in, events out, bytes out.
 
-`ServerConnection` is the application's end (php-fpm's place), `ClientConnection` the web
-server's end (nginx's place). Both take bytes in any fragmentation with `receive_data`, give
-events with `next_event` and return the bytes to send from the calls that make them; neither
-opens a socket, so that each can be tested byte by byte and driven by any I/O model.
+`ServerConnection` is the application's end (php-fpm's place), `ClientConnection` the web server's
+end (nginx's place). `receive_data` takes bytes in any fragmentation, `next_event` returns events,
+and every method that sends returns the bytes to send. Neither class opens a socket, so each can be
+tested byte by byte and driven by any I/O model.
 
-A stream's content is handed on as it arrives, never gathered into a record first: what a
-connection holds is bounded by one record header, one short record and the parameters.
+Stream content is passed on as it arrives, not collected into whole records. A connection therefore
+holds at most one record header, one short record and the parameters.
 
 Source: FastCGI Specification 1.0 (Mark R. Brown, Open Market, 1996). Section numbers in this
-package are its own.
+package refer to it.
 """
 
 from chainlab.wire.fastcgi.client import (

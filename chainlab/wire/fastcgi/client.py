@@ -1,9 +1,8 @@
 """The web server's end of a FastCGI connection: requests out, responses in.
 
-One request at a time, always with id 1: a web server that wants several at once opens several
-connections, because hardly any application multiplexes (FCGI_MPXS_CONNS). A kept connection
-takes the next request once END_REQUEST has come. The whole head of a request, and a body that
-is at hand, leave as one string: one system call.
+One request at a time, always with id 1: hardly any application multiplexes (FCGI_MPXS_CONNS), so
+a web server opens several connections instead. A kept connection takes its next request after
+END_REQUEST. A request's head, and its body if complete, leave as one string: one system call.
 """
 
 from typing import Final
@@ -49,7 +48,7 @@ _ENDINGS: Final = frozenset(
     start + encode_record(END_REQUEST, _ID, END_BODY.pack(0, REQUEST_COMPLETE))
     for start in (b"", encode_record(STDOUT, _ID))
 )
-_VALUES_LIMIT: Final = 4096  # bytes of a GET_VALUES_RESULT
+_VALUES_LIMIT: Final = 4096  # maximum bytes of a GET_VALUES_RESULT
 
 
 class Stdout:
@@ -71,17 +70,17 @@ class Stderr:
 
 
 class EndRequest:
-    """The application is done with the request (section 5.5)."""
+    """The application has finished the request (section 5.5)."""
 
     __slots__ = ("app_status", "protocol_status")
 
     def __init__(self, app_status: int, protocol_status: int) -> None:
         self.app_status = app_status  # an exit code; 0 is success
-        self.protocol_status = protocol_status  # REQUEST_COMPLETE, or why the request was refused
+        self.protocol_status = protocol_status  # REQUEST_COMPLETE, or the reason for a refusal
 
 
 class Values:
-    """The answer to get_values; empty from an application that does not know the question."""
+    """The answer to get_values; empty if the application does not know GET_VALUES."""
 
     __slots__ = ("values",)
 
@@ -95,17 +94,17 @@ def encode_start(params: bytes) -> bytes:
 
 
 def encode_ending(pairs: bytes, *varying: tuple[bytes, int]) -> tuple[bytes, ...]:
-    """Return the bytes around values that differ from request to request.
+    """Return the last records of a bodiless request, cut where the varying values belong.
 
-    They are the last records of a request without content: the parameters `pairs`, those whose
-    name and length of value `varying` says, the end of PARAMS and the end of STDIN. The values go
-    in between the pieces, in the order of `varying`.
+    The records hold the parameters `pairs`, then one parameter per (name, value length) in
+    `varying`, the end of PARAMS and the end of STDIN. To complete them, put the values between the
+    returned pieces, in the order of `varying`.
     """
     names = [(name, bytes(length)) for name, length in varying]
     record = encode_stream(PARAMS, _ID, pairs + encode_pairs(names))
     pieces = []
     end = len(record)
-    for name, blank in reversed(names):  # from the end: `pairs` may hold anything
+    for name, blank in reversed(names):  # backwards: `pairs` may contain the same bytes
         begin = record.rindex(name + blank, 0, end) + len(name)
         pieces.append(record[begin + len(blank) : end])
         end = begin
@@ -122,11 +121,11 @@ class ClientConnection:
         self._reader = RecordReader()
         self._running = False
         self._keep_conn = True
-        self._gathered = b""  # a short record whose end has not come
+        self._gathered = b""  # an incomplete short record
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may take another request now."""
+        """True if the connection can take another request now."""
         return self._keep_conn and not self._running and self._reader.between_records
 
     def begin(
@@ -134,10 +133,10 @@ class ClientConnection:
     ) -> bytes:
         """Return a request's first records: BEGIN_REQUEST and all PARAMS (encoded pairs).
 
-        `varying` are the pairs that differ from request to request (a request id): they travel in
-        a record of their own, so that either end can remember the record of the others. With a
-        `body` (b"" for none) all of STDIN follows; with None it is still to come, through
-        send_stdin and end_stdin. Raises ProtocolError while another request runs.
+        `varying` holds the pairs that change with every request (a request id). They travel in
+        their own record, so that both ends can cache the record with the other pairs. If `body`
+        is given (b"" for none), all of STDIN is included; if it is None, the caller sends the body
+        with send_stdin and end_stdin. Raises ProtocolError while another request runs.
         """
         if self._running:
             raise ProtocolError("a request is running on this connection")
@@ -155,10 +154,9 @@ class ClientConnection:
         return begin + head + _END_PARAMS_AND_STDIN
 
     def begin_encoded(self, start: bytes, ending: bytes) -> bytes:
-        """Return a request without content from records that were encoded before.
+        """Return a bodiless request from records encoded earlier: `begin` for repeated requests.
 
-        `start` is from encode_start, `ending` from encode_ending with the values in between. It
-        does what `begin` does, for a request that comes again and again.
+        `start` comes from encode_start; `ending` from encode_ending, with the values filled in.
         """
         if self._running:
             raise ProtocolError("a request is running on this connection")
@@ -167,28 +165,28 @@ class ClientConnection:
         return start + ending
 
     def send_stdin(self, data: bytes) -> bytes:
-        """Return a piece of the request body as STDIN records."""
+        """Return part of the request body as STDIN records."""
         return encode_stream(STDIN, _ID, data)
 
     def end_stdin(self) -> bytes:
-        """Return the end of the request body."""
+        """Return the record that ends the request body."""
         return _END_STDIN
 
     def abort(self) -> bytes:
-        """Return ABORT_REQUEST; the application still answers END_REQUEST (section 5.4)."""
+        """Return ABORT_REQUEST; the application still sends END_REQUEST (section 5.4)."""
         return encode_record(ABORT_REQUEST, _ID)
 
     def get_values(self) -> bytes:
-        """Return the question how many connections and requests the application takes."""
+        """Return a GET_VALUES record: how many connections and requests are accepted?"""
         names = (MAX_CONNS, MAX_REQS, MPXS_CONNS)
         pairs = encode_pairs((name.encode("ascii"), b"") for name in names)
         return encode_record(GET_VALUES, 0, pairs)
 
     def receive_whole(self, data: bytes) -> bytes | None:
-        """Take a read that is a whole response and return its content; None: nothing was taken.
+        """Return the content if `data` is one whole response; otherwise consume nothing: None.
 
-        The usual answer is one STDOUT record and END_REQUEST in one read. Whatever looks
-        different goes through receive_data and next_event.
+        Fast path for the common response: one STDOUT record and END_REQUEST in one read. The caller
+        passes anything else to receive_data.
         """
         if len(data) < HEADER_LENGTH or not self._running or not self._reader.between_records:
             return None
@@ -202,20 +200,20 @@ class ClientConnection:
         return data[HEADER_LENGTH:end]
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes as they came from the application."""
+        """Take bytes from the application, in any fragmentation."""
         self._reader.receive_data(data)
 
     def receive_eof(self) -> None:
-        """The application closed. Raises ProtocolError when it owes an END_REQUEST."""
+        """Note that the application closed; ProtocolError if a request is still running."""
         self._keep_conn = False
         if self._running:
             raise ProtocolError("the connection ended before END_REQUEST")
 
     def next_event(self) -> Stdout | Stderr | EndRequest | Values | NeedData:
-        """Return the next event; NEED_DATA when more bytes must come first.
+        """Return the next event; NEED_DATA if more bytes must arrive first.
 
-        Records of other request ids, and of this one when it does not run, are ignored. Raises
-        ProtocolError when the application broke the protocol: close the connection.
+        Ignores records with another request id, and all of them if no request is running. Raises
+        ProtocolError if the application breaks the protocol; then close the connection.
         """
         reader = self._reader
         while reader.records or reader.cut():
@@ -254,7 +252,7 @@ class ClientConnection:
     def _gather(self, content: bytes, ends: bool, limit: int) -> bytes | None:
         self._gathered += content
         if len(self._gathered) > limit:
-            raise ProtocolError(f"a record of more than {limit} bytes where fewer are the rule")
+            raise ProtocolError(f"a record longer than its limit of {limit} bytes")
         if not ends:
             return None
         whole, self._gathered = self._gathered, b""

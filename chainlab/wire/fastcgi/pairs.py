@@ -1,14 +1,14 @@
-"""Name-value pairs: how parameters and management variables travel (section 3.4).
+"""Name-value pairs, the encoding of parameters and management variables (section 3.4).
 
-A pair is two lengths and two strings; a length under 128 takes one byte, any other takes four
-with the top bit set. Pairs run on across records and may be cut anywhere, so the reader takes
-what is whole and says how far it came. Names and values become `str` by way of Latin-1, one
-character for each byte, which is what PEP 3333 asks of an environ; the block is decoded once
-and sliced, which costs half of decoding each string by itself.
+A pair is two lengths and two strings. A length under 128 takes one byte; a longer one takes four,
+with the top bit set. Pairs continue across records and may be split anywhere, so the reader takes
+the complete ones and returns how many bytes they used. Names and values are decoded as Latin-1, one
+character per byte, as PEP 3333 requires of an environ. Decoding the block once and slicing it costs
+half as much as decoding each string.
 
-Web servers repeat themselves: the parameters of two requests for one page differ in a port
-number or a request id, or not at all. `read_repeated_pairs` remembers the blocks it has read,
-one record each; a block seen before costs a hash of its bytes, a tenth of reading it.
+Web servers repeat themselves: the parameters of two requests for a page differ in a port number or
+a request id, or not at all. `read_repeated_pairs` caches the blocks it has read, one per record; a
+hit costs a hash of the bytes, a tenth of parsing them.
 """
 
 import functools
@@ -17,17 +17,17 @@ from typing import Final
 
 from chainlab.wire.fastcgi.records import ProtocolError
 
-_LONG: Final = 0x80  # the first byte of a length in four bytes has its top bit set
+_LONG: Final = 0x80  # marks a four-byte length: the top bit of its first byte
 
 _REMEMBERED_BLOCKS: Final = 512
-_REMEMBERED_BYTES: Final = 4096  # a longer block is read anew: at most 2 MiB are held
+_REMEMBERED_BYTES: Final = 4096  # longer blocks are not cached, so the cache holds at most 2 MiB
 
 
 def _encode_length(length: int) -> bytes:
     if length < _LONG:
         return bytes((length,))
     if length > 0x7FFFFFFF:
-        raise ProtocolError(f"a name or value of {length} bytes does not fit into 31 bits")
+        raise ProtocolError(f"a name or value of {length} bytes: its length exceeds 31 bits")
     return (length | 0x80000000).to_bytes(4, "big")
 
 
@@ -37,15 +37,15 @@ def encode_pair(name: bytes, value: bytes) -> bytes:
 
 
 def encode_pairs(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the encoded pairs, one after the other."""
+    """Return the encoded pairs, concatenated."""
     return b"".join(encode_pair(name, value) for name, value in pairs)
 
 
 def read_pairs(block: bytes, into: dict[str, str], limit: int) -> int:
-    """Put every whole pair of `block` into `into`; return how many bytes they took.
+    """Add every complete pair of `block` to `into`; return how many bytes they took.
 
-    A pair cut short stays unread, for the next call. One that claims more than `limit` bytes
-    raises ProtocolError as soon as its lengths are there.
+    An incomplete pair is left for the next call. If its lengths claim more than `limit` bytes,
+    ProtocolError is raised without waiting for the rest.
     """
     text = block.decode("latin-1")
     at, end = 0, len(block)
@@ -65,7 +65,7 @@ def read_pairs(block: bytes, into: dict[str, str], limit: int) -> int:
                 break
             into[text[name_at:value_at]] = text[value_at:next_at]
             at = next_at
-    except IndexError:  # the lengths themselves are cut
+    except IndexError:  # the lengths are incomplete
         pass
     return at
 
@@ -77,7 +77,7 @@ def _remember(block: bytes, limit: int) -> tuple[dict[str, str], int]:
 
 
 def read_repeated_pairs(block: bytes, into: dict[str, str], limit: int) -> int:
-    """Do what read_pairs does, faster for a block that came before."""
+    """Do the same as read_pairs, faster for a block seen before."""
     if len(block) > _REMEMBERED_BYTES:
         return read_pairs(block, into, limit)
     pairs, taken = _remember(block, limit)
@@ -86,7 +86,7 @@ def read_repeated_pairs(block: bytes, into: dict[str, str], limit: int) -> int:
 
 
 def _read_long_lengths(block: bytes, at: int) -> tuple[int, int, int]:
-    """Return name length, value length and where the name starts; IndexError when cut."""
+    """Return name length, value length and start of the name; IndexError if incomplete."""
     lengths = []
     for _ in range(2):
         if block[at] < _LONG:
@@ -100,7 +100,7 @@ def _read_long_lengths(block: bytes, at: int) -> tuple[int, int, int]:
 
 
 def decode_pairs(block: bytes) -> dict[str, str]:
-    """Return the pairs of a complete block; ProtocolError when its end cuts one."""
+    """Return the pairs of a complete block; ProtocolError if it ends inside a pair."""
     pairs: dict[str, str] = {}
     if read_pairs(block, pairs, limit=1 << 31) != len(block):
         raise ProtocolError("a name-value pair is cut off")

@@ -1,10 +1,9 @@
 """The record layer: eight bytes of header, content, padding (section 3.3).
 
 Every message of the protocol is a record: version, type, request id, content length, padding
-length, one reserved byte. A reader that waits for whole records holds up to 64 KiB for each
-connection and copies a slowly arriving record again and again; `RecordReader` hands content on
-in the fragments in which it comes and so holds no more than a header. The price is that its
-users must be ready for a record in pieces.
+length, one reserved byte. A reader that waits for whole records holds up to 64 KiB per connection
+and copies a slowly arriving record again and again. `RecordReader` returns content in the fragments
+in which it arrives and so holds only a header; in return, its users must handle partial records.
 
 Plain integers instead of an enum: they are compared several times per request.
 """
@@ -16,8 +15,8 @@ from typing import Final, Literal
 VERSION: Final = 1
 HEADER_LENGTH: Final = 8
 MAX_CONTENT: Final = 65528
-"""Bytes of content we put into one record: the largest multiple of eight, so that only the last
-record of a stream needs padding (the format's own limit is 65535)."""
+"""Maximum content of the records we send: the largest multiple of eight, so that only the last
+record of a stream needs padding (the format allows 65535 bytes)."""
 
 # Record types (section 8).
 BEGIN_REQUEST: Final = 1
@@ -58,11 +57,11 @@ _PADDING: Final = tuple(bytes(length) for length in range(8))
 
 
 class ProtocolError(Exception):
-    """The peer broke the protocol, or we were asked to: the connection cannot go on."""
+    """The peer or the caller broke the protocol; the connection is unusable."""
 
 
 class NeedData(enum.Enum):
-    """The one value that says: no event before more bytes arrive."""
+    """The type of NEED_DATA: no event until more bytes arrive."""
 
     NEED_DATA = enum.auto()
 
@@ -80,7 +79,7 @@ def encode_record(record_type: int, request_id: int, content: bytes = b"") -> by
 
 
 def encode_stream(record_type: int, request_id: int, data: bytes) -> bytes:
-    """Return `data` of any length as records of a stream; none for b"", which would end it."""
+    """Return `data` of any length as stream records; no record for b"", which would end it."""
     if 0 < len(data) <= MAX_CONTENT:
         return encode_record(record_type, request_id, data)
     return b"".join(
@@ -94,34 +93,36 @@ Record = tuple[int, int, bytes, bool]
 
 
 class RecordReader:
-    """Cuts a byte stream into records, or into fragments of a record that is still arriving.
+    """Splits a byte stream into records, or into fragments of an incomplete record.
 
-    All that is whole is cut in one pass: a request arrives as four records in one read, and a
-    call for each would cost more than the cutting. Users pop from `records` while there are any,
-    then call `cut`.
+    `cut` splits everything received in one pass: a request arrives as four records in one read, and
+    a call per record would cost more than the splitting. Users pop `records` until the list is
+    empty, then call `cut`.
     """
 
     __slots__ = ("_buffer", "_id", "_left", "_padding", "_type", "records")
 
     def __init__(self) -> None:
-        self.records: list[Record] = []  # cut and not yet taken; the next one stands last
-        self._buffer = b""  # received and not yet cut
+        self.records: list[
+            Record
+        ] = []  # split and not yet taken, in reverse: pop() returns the next
+        self._buffer = b""  # received and not yet split
         self._type = 0
         self._id = 0
         self._left = 0  # content bytes of the current record still to come
-        self._padding = 0  # padding bytes still to be passed over
+        self._padding = 0  # padding bytes still to skip
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes as they came from the peer."""
+        """Take bytes from the peer, in any fragmentation."""
         self._buffer = self._buffer + data if self._buffer else data
 
     @property
     def between_records(self) -> bool:
-        """Whether all that was received has been taken, and no record is half there."""
+        """True if everything received has been taken and no record is incomplete."""
         return not (self.records or self._buffer or self._left or self._padding)
 
     def cut(self) -> bool:
-        """Fill `records`, which are empty; return whether there is one.
+        """Refill the empty list `records`; return False if there is nothing to add.
 
         Raises ProtocolError at the first byte of a record of another version.
         """
@@ -138,7 +139,7 @@ class RecordReader:
             at += HEADER_LENGTH
             content = buffer[at : at + length]
             at += length + padding
-            if at <= end:  # the usual case: all of the record is here
+            if at <= end:  # the common case: the record is complete
                 records.append((record_type, request_id, content, True))
                 continue
             self._type, self._id = record_type, request_id
@@ -154,7 +155,7 @@ class RecordReader:
         return bool(records)
 
     def _cut_rest(self) -> int:
-        """Go on with the record that was cut short; return how many bytes of the buffer it took."""
+        """Continue an incomplete record; return how many bytes of the buffer it took."""
         content = self._buffer[: self._left]
         self._left -= len(content)
         if content:

@@ -1,15 +1,15 @@
 """The application's end of a FastCGI connection: requests in, responses out.
 
-One request runs on a connection at a time, as in php-fpm, flup and libfcgi: a second
-BEGIN_REQUEST is answered CANT_MPX_CONN, and FCGI_MPXS_CONNS says 0. Several at once would need
-a scheduler inside every worker, and no web server asks for it (nginx and lighttpd never do).
+A connection runs one request at a time, as in php-fpm, flup and libfcgi: a second BEGIN_REQUEST
+gets CANT_MPX_CONN, and FCGI_MPXS_CONNS is 0. Several at once would need a scheduler inside every
+worker, and no web server asks for them (nginx and lighttpd never do).
 
     state     record                    becomes   what happens
     idle      BEGIN_REQUEST, Responder  params    -
     idle      BEGIN_REQUEST, other role idle      END_REQUEST(UNKNOWN_ROLE) is sent
-    params    PARAMS, not empty         params    pairs gathered, up to the limit
+    params    PARAMS, not empty         params    pairs are collected, up to the limit
     params    PARAMS, empty             stdin     event Request
-    params    ABORT_REQUEST             idle      END_REQUEST is sent, nobody is told
+    params    ABORT_REQUEST             idle      END_REQUEST is sent, no event
     stdin     STDIN, not empty          stdin     event Stdin
     stdin     STDIN, empty              running   event EndOfStdin
     stdin,    ABORT_REQUEST             aborted   event Abort
@@ -20,7 +20,7 @@ a scheduler inside every worker, and no web server asks for it (nginx and lightt
     any       of another request id     -         ignored (section 3.3)
     stdin     end of file               aborted   event Abort
 
-`end_request` leads from every state back to idle. Anything else is a ProtocolError.
+`end_request` returns to idle from every state. Anything else is a ProtocolError.
 """
 
 import functools
@@ -59,29 +59,29 @@ from chainlab.wire.fastcgi.records import (
 )
 
 PARAMS_LIMIT: Final = 1 << 20
-"""Bytes of parameters that one request may bring, by default."""
+"""Default maximum bytes of parameters per request."""
 
-_MANAGEMENT_LIMIT: Final = 4096  # bytes of one GET_VALUES; the three names we know take 60
+_MANAGEMENT_LIMIT: Final = 4096  # maximum bytes of a GET_VALUES; the three known names take 60
 
 
-# The states, as plain integers: looking up an enum's member costs more than the comparison.
+# The states are plain integers: looking up an enum member costs more than the comparison.
 _IDLE: Final = 0
 _PARAMS: Final = 1
 _STDIN: Final = 2
 _RUNNING: Final = 3
 _ABORTED: Final = 4
-_ENDING: Final = 5  # the end of STDIN has been read, but not told
+_ENDING: Final = 5  # the end of STDIN was read, EndOfStdin not yet returned
 
 
 class Request:
-    """A request whose parameters are all there; its body follows as Stdin events."""
+    """A request with all its parameters; its body follows as Stdin events."""
 
     __slots__ = ("keep_conn", "params", "request_id")
 
     def __init__(self, request_id: int, params: dict[str, str], keep_conn: bool) -> None:
         self.request_id = request_id
-        self.params = params  # Latin-1 decoded, as PEP 3333 wants them
-        self.keep_conn = keep_conn  # the web server wants the connection back
+        self.params = params  # decoded as Latin-1, as PEP 3333 requires
+        self.keep_conn = keep_conn  # the web server wants to reuse the connection
 
 
 class Stdin:
@@ -94,13 +94,13 @@ class Stdin:
 
 
 class EndOfStdin:
-    """The request body has come to its end."""
+    """The end of the request body."""
 
     __slots__ = ()
 
 
 class Abort:
-    """The web server no longer wants the answer; end_request is still owed unless it is gone."""
+    """The web server cancelled the request; end_request is still due unless it disconnected."""
 
     __slots__ = ()
 
@@ -108,7 +108,7 @@ class Abort:
 _END_OF_STDIN: Final = EndOfStdin()
 _ABORT: Final = Abort()
 
-# How the usual request begins and ends when it comes in one read: id 1, Responder, no body.
+# How the common request begins and ends if it arrives in one read: id 1, Responder, no body.
 _USUAL_ID: Final = 1
 _USUAL_BEGINS: Final = {
     encode_record(BEGIN_REQUEST, _USUAL_ID, BEGIN_BODY.pack(RESPONDER, flags)): bool(flags)
@@ -119,7 +119,7 @@ _USUAL_END: Final = encode_record(PARAMS, _USUAL_ID) + encode_record(STDIN, _USU
 
 
 class ServerConnection:
-    """One connection from a web server. `values` answers GET_VALUES, name to value."""
+    """One connection from a web server. `values` are the answers to GET_VALUES, by name."""
 
     __slots__ = (
         "_answers",
@@ -150,19 +150,19 @@ class ServerConnection:
         self._params: dict[str, str] = {}
         self._params_received = 0
         self._keeps = False
-        self._partial = b""  # a name-value pair whose end has not come
-        self._short = b""  # a short record whose end has not come
+        self._partial = b""  # an incomplete name-value pair
+        self._short = b""  # an incomplete short record
         self._stderr_used = False
         self._closed = False
-        self._usual = b""  # what looks like the usual request
+        self._usual = b""  # a read that looks like the common request
 
     @property
     def idle(self) -> bool:
-        """No request runs and no byte of the next one is here: the connection can be parked."""
+        """True if no request runs and no byte of the next one has arrived."""
         return self._state == _IDLE and self._reader.between_records and not self._usual
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes as they came from the peer."""
+        """Take bytes from the peer, in any fragmentation."""
         if self._usual:
             self._reader.receive_data(self._usual)
             self._usual = b""
@@ -174,11 +174,11 @@ class ServerConnection:
         self._reader.receive_data(data)
 
     def receive_eof(self) -> None:
-        """The peer will send no more: a request that is not whole is aborted."""
+        """Note that the peer will send no more; an incomplete request is aborted."""
         self._closed = True
 
     def bytes_to_send(self) -> bytes:
-        """Return the answers to management records and refusals that reading has produced."""
+        """Return pending answers to management records and refused requests."""
         if not self._answers:
             return b""
         answers = b"".join(self._answers)
@@ -186,15 +186,15 @@ class ServerConnection:
         return answers
 
     def next_event(self) -> Request | Stdin | EndOfStdin | Abort | NeedData:
-        """Return the next event; NEED_DATA when more bytes must come first.
+        """Return the next event; NEED_DATA if more bytes must arrive first.
 
-        Raises ProtocolError when the peer broke the protocol: close the connection.
+        Raises ProtocolError if the peer breaks the protocol; then close the connection.
         """
         if self._usual:
             if (request := self._read_usual(self._usual)) is not None:
                 self._usual = b""
                 return request
-            self.receive_data(b"")  # the long way round
+            self.receive_data(b"")  # not the common request: parse it record by record
         if self._state == _ENDING:
             self._state = _RUNNING
             return _END_OF_STDIN
@@ -219,10 +219,10 @@ class ServerConnection:
     # Requests
 
     def _read_usual(self, data: bytes) -> Request | None:
-        """Read a request without a body that came in one piece; None when it is another one.
+        """Parse a bodiless request that arrived in one read; None if `data` is something else.
 
-        It does nothing that the way by single records would not do, in a third of the time, and
-        nearly all requests are of this kind.
+        Nearly all requests are of this kind. The result is the same as record by record, in a third
+        of the time.
         """
         params: dict[str, str] = {}
         at, end = _USUAL_BEGIN_LENGTH, len(data) - len(_USUAL_END)
@@ -272,8 +272,8 @@ class ServerConnection:
         if record_type == ABORT_REQUEST:
             return self._on_abort(content)
         if record_type in (PARAMS, STDIN, BEGIN_REQUEST):
-            raise ProtocolError(f"record type {record_type} out of turn")
-        return None  # DATA belongs to Filters; other types mean nothing to a Responder
+            raise ProtocolError(f"unexpected record type {record_type}")
+        return None  # DATA is for Filters only; a Responder ignores other types
 
     def _on_params(self, content: bytes) -> Request | None:
         if content:
@@ -300,7 +300,7 @@ class ServerConnection:
     def _on_abort(self, content: bytes) -> Abort | None:
         if content:
             raise ProtocolError("ABORT_REQUEST with content")
-        if self._state == _PARAMS:  # nobody has seen this request yet
+        if self._state == _PARAMS:  # the caller has not seen this request yet
             self._answers.append(self.end_request())
             return None
         self._state = _ABORTED
@@ -325,12 +325,12 @@ class ServerConnection:
         self._answers.append(encode_record(GET_VALUES_RESULT, 0, encode_pairs(known)))
 
     def _gather(self, content: bytes, ends: bool, limit: int) -> bytes | None:
-        """Return a short record once it is whole."""
+        """Return a short record once it is complete."""
         if ends and not self._short and len(content) <= limit:
             return content
         self._short += content
         if len(self._short) > limit:
-            raise ProtocolError(f"a record of more than {limit} bytes where fewer are the rule")
+            raise ProtocolError(f"a record longer than its limit of {limit} bytes")
         if not ends:
             return None
         whole, self._short = self._short, b""
@@ -348,15 +348,15 @@ class ServerConnection:
         return encode_stream(STDERR, self._request_id, data)
 
     def send_answer(self, answer: bytes) -> bytes:
-        """Return a whole response and its end_request in one string."""
+        """Return a whole response and its end in one string."""
         if not 0 < len(answer) <= MAX_CONTENT:
             return self.send_stdout(answer) + self.end_request()
         return encode_record(STDOUT, self._request_id, answer) + self.end_request()
 
     def end_request(self, app_status: int = 0, protocol_status: int = REQUEST_COMPLETE) -> bytes:
-        """Return the ends of the streams and END_REQUEST; the connection is idle afterwards.
+        """Return the ends of the streams and END_REQUEST; afterwards the connection is idle.
 
-        Records of this request that still arrive are ignored from here on.
+        Later records of this request are ignored.
         """
         request_id = self._request_id
         if not request_id:

@@ -1,8 +1,8 @@
 """HTTP/1.1 from scratch, both sides, without I/O: bytes in, events out, bytes out.
 
-`ServerConnection` reads requests and writes responses, `ClientConnection` the reverse. Strict
-where leniency is dangerous: everything that two parsers could read in two ways is refused, so a
-gateway built on this cannot be made to smuggle.
+`ServerConnection` reads requests and writes responses, `ClientConnection` the reverse. Input that
+two parsers could read differently is rejected, so a gateway built on this package cannot be abused
+for request smuggling.
 
 Sources: RFC 9110 (semantics) and RFC 9112 (HTTP/1.1).
 """

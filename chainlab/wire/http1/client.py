@@ -1,18 +1,18 @@
-"""The client's side of an HTTP/1.1 connection, towards an upstream: requests out, responses in.
+"""The client's side of an HTTP/1.1 connection to an upstream: requests out, responses in.
 
     response side
     IDLE    send_request                         -> HEAD
-    HEAD    a head below 200                     -> HEAD     (handed out; the real one follows)
+    HEAD    a head below 200                     -> HEAD     (returned; the final one follows)
     HEAD    a head without content               -> ENDING
     HEAD    a head with content                  -> BODY
     BODY    the last byte, or the allowed close  -> ENDING
-    ENDING  EndOfMessage handed out              -> IDLE
+    ENDING  EndOfMessage returned                -> IDLE
     any     the upstream breaks the rules        -> FAILED
 
-What an upstream does wrong is a 502 towards the client, so every RemoteProtocolError here has
-that status. A connection is `reusable` only when nothing on it is in doubt: both messages ended,
-it is kept by both sides, and not a byte is left over. A chunked answer to HEAD leaves a doubt: some
-servers (bjoern) send the last chunk, which no answer to HEAD has, and it may come late.
+Every RemoteProtocolError here has status 502, because an upstream's error is a 502 to the client. A
+connection is `reusable` only if both messages have ended, both sides keep it, and no byte is left
+over. After a chunked response to HEAD it is not: some servers (bjoern) send the last chunk, which
+a response to HEAD must not have, and that chunk may arrive late.
 """
 
 import re
@@ -63,7 +63,7 @@ def _encode_request(
 class ClientConnection:
     """One connection to an upstream, without I/O; one request at a time.
 
-    Limits apply to what the upstream sends; its content is not limited unless `limits.body` is.
+    `limits` apply to responses; without `limits`, their content is unlimited.
     """
 
     __slots__ = (
@@ -86,8 +86,8 @@ class ClientConnection:
         self._eof = False
         self._kept = True
         self._method = b""
-        self._sending = False  # whether the request's content is still to be ended
-        self._left: int | None = None  # of the request's Content-Length
+        self._sending = False  # the request's content has not ended yet
+        self._left: int | None = None  # unsent bytes of the request's Content-Length
         self._chunked = False
         self._receiving = _IDLE
         self._reader: Reader | None = None
@@ -95,7 +95,7 @@ class ClientConnection:
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may be sent on this connection."""
+        """True if another request may be sent on this connection."""
         return (
             self._receiving == _IDLE
             and self._kept
@@ -106,7 +106,7 @@ class ClientConnection:
 
     @property
     def response_started(self) -> bool:
-        """Whether a byte of the current response has come, so that it cannot be asked again."""
+        """True if a byte of the current response has arrived, so it is too late to retry."""
         return self._started
 
     # Sending
@@ -118,9 +118,9 @@ class ClientConnection:
         fields: Iterable[tuple[bytes, bytes]],
         extra: bytes = b"",
     ) -> bytes:
-        """Return a request's head; `extra` are ready field lines that differ per request.
+        """Return a request's head; `extra` holds encoded field lines that change per request.
 
-        The fields frame the content: Content-Length, `Transfer-Encoding: chunked`, or none.
+        The fields frame the content: Content-Length, `Transfer-Encoding: chunked`, or no content.
         """
         if self._receiving != _IDLE or self._sending:
             raise LocalProtocolError("a request is running on this connection")
@@ -133,7 +133,7 @@ class ClientConnection:
         return b"%b%b\r\n" % (head, extra)
 
     def send_data(self, data: bytes) -> bytes:
-        """Return content, framed as the request's fields say."""
+        """Return content, framed according to the request's fields."""
         if not self._sending:
             raise LocalProtocolError("the request has no content, or it has ended")
         if self._chunked:
@@ -144,7 +144,7 @@ class ClientConnection:
         return data
 
     def end(self, trailers: Fields = ()) -> bytes:
-        """Return what ends the content; LocalProtocolError when less than its length was sent."""
+        """Return the end of the content; LocalProtocolError if it is short of Content-Length."""
         if not self._sending:
             return b""
         if not self._chunked:
@@ -172,7 +172,7 @@ class ClientConnection:
         self._eof = True
 
     def next_event(self) -> ResponseHead | Data | EndOfMessage | State:
-        """Return what came next, or why nothing did; RemoteProtocolError when upstream erred."""
+        """Return the next event or a State; RemoteProtocolError if the upstream broke HTTP."""
         try:
             if self._receiving == _HEAD:
                 return self._next_head()
@@ -198,7 +198,7 @@ class ClientConnection:
                 raise RemoteProtocolError(502, "closed before the end of the response head")
             return NEED_DATA
         if end > self._limits.request_line + self._limits.header_block:
-            raise RemoteProtocolError(502, "a response head beyond the limit")
+            raise RemoteProtocolError(502, "a response head longer than the limit")
         raw = bytes(buffer[: end + 4])
         self._buffer = buffer[end + 4 :]
         head = _heads.get(raw)
@@ -211,7 +211,7 @@ class ClientConnection:
     def _begin(self, head: ResponseHead) -> None:
         if head.status < 200:
             if head.status == 101:
-                raise RemoteProtocolError(502, "101 Switching Protocols that nobody asked for")
+                raise RemoteProtocolError(502, "an unrequested 101 Switching Protocols")
             return
         if not head.keep_alive:
             self._kept = False

@@ -1,23 +1,23 @@
-"""Two ways to break HTTP: ours and the peer's.
+"""Two kinds of HTTP errors: ours and the peer's.
 
-The peer's mistake carries the status to answer it with, so that whoever owns the socket catches
-it once, at the boundary, and needs no table of its own.
+A peer's error carries the status to answer with, so the code that owns the socket catches it in one
+place and needs no table of statuses.
 """
 
 
 class ProtocolError(Exception):
-    """HTTP/1.1 was broken; see the two kinds below."""
+    """A violation of HTTP/1.1; see the two kinds below."""
 
 
 class LocalProtocolError(ProtocolError):
-    """The caller broke the rules: a bug on our side, nothing was sent."""
+    """The caller broke the rules: a bug on our side; nothing was sent."""
 
 
 class RemoteProtocolError(ProtocolError):
     """The peer broke the rules: `status` to answer with, `reason` in one line for the log.
 
-    After it the connection takes one answer more (server side) and is then to be closed: what
-    follows on it cannot be told apart from a smuggled request.
+    A server may then send one response and must close the connection: any further bytes might be a
+    smuggled request.
     """
 
     def __init__(self, status: int, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What `next_event` hands out besides heads: pieces of a body, its end, and three states."""
+"""What `next_event` returns besides heads: pieces of a body, its end, and three states."""
 
 from enum import Enum
 from typing import Final
@@ -7,7 +7,7 @@ from chainlab.wire.http1.fields import Fields
 
 
 class Data:
-    """A piece of a message's content, framing removed, in the order it came."""
+    """A piece of a message's content, without framing, in order of arrival."""
 
     __slots__ = ("data",)
 
@@ -19,7 +19,7 @@ class Data:
 
 
 class EndOfMessage:
-    """The message is complete; `trailers` came after the last chunk (RFC 9112 section 7.1.2)."""
+    """The end of a message; `trailers` follow the last chunk (RFC 9112 section 7.1.2)."""
 
     __slots__ = ("trailers",)
 
@@ -34,8 +34,8 @@ class State(Enum):
     """Why there is no event now."""
 
     NEED_DATA = "receive more bytes first"
-    PAUSED = "the request is read whole, its response is not finished: pipelined bytes wait"
-    CLOSED = "the peer has closed, nothing more will come"
+    PAUSED = "the request is complete, its response is not; pipelined bytes wait"
+    CLOSED = "the peer has closed; nothing more will arrive"
 
 
 NEED_DATA: Final = State.NEED_DATA
@@ -43,4 +43,4 @@ PAUSED: Final = State.PAUSED
 CLOSED: Final = State.CLOSED
 
 END_OF_MESSAGE: Final = EndOfMessage()
-"""The usual end, without trailers: one object for all."""
+"""The common end, without trailers: one shared object."""

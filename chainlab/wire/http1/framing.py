@@ -1,13 +1,13 @@
 """Where a message's content ends (RFC 9112 section 6): a length, chunks, or the close.
 
-`measure` decides it from the head; the mistakes it refuses are the smuggling shapes: two framings
-at once, lengths that differ or are no plain number, chunked not last or twice. A reader then takes
-bytes from the front of the connection's buffer:
+`measure` decides from the head, and rejects the patterns of request smuggling: two framings at
+once, several lengths, a length that is not a plain number, chunked not last or repeated. A reader
+then takes bytes from the front of the connection's buffer:
 
     take(buffer) -> (content, bytes used, finished)
 
-and is called again when more has come. A reader keeps no bytes of its own, so that all that waits
-is in one buffer, whose size is what back-pressure looks at.
+and is called again when more bytes arrive. A reader keeps no bytes of its own: everything waiting
+is in one buffer, whose size controls backpressure.
 """
 
 import re
@@ -51,7 +51,7 @@ def measure(fields: Fields, minor: int) -> tuple[int | None, bool]:
     if _LENGTH.fullmatch(lengths[0]):
         return int(lengths[0]), False
     if _TOO_LONG.fullmatch(lengths[0]):
-        raise RemoteProtocolError(413, "a Content-Length beyond all bounds")
+        raise RemoteProtocolError(413, "a Content-Length of more than 18 digits")
     raise RemoteProtocolError(400, f"a malformed Content-Length: {lengths[0][:40]!r}")
 
 
@@ -60,7 +60,7 @@ def _require_chunked(lines: list[bytes]) -> None:
     if codings == [b"chunked"]:
         return
     if b"chunked" in codings[:-1]:
-        raise RemoteProtocolError(400, "the transfer coding chunked is not the last, or not alone")
+        raise RemoteProtocolError(400, "chunked is not the last transfer coding, or is repeated")
     for coding in codings:
         if not _CODING.fullmatch(coding.partition(b";")[0].rstrip(b" \t")):
             raise RemoteProtocolError(400, f"a malformed Transfer-Encoding: {coding[:40]!r}")
@@ -68,7 +68,7 @@ def _require_chunked(lines: list[bytes]) -> None:
 
 
 class Reader(Protocol):
-    """What the readers below have in common."""
+    """The common interface of the readers below."""
 
     trailers: Fields
 
@@ -76,7 +76,7 @@ class Reader(Protocol):
         """Return (content, bytes used, finished) from the front of `buffer`."""
 
     def eof(self) -> bool:
-        """Tell whether the message may end here, because the peer closed."""
+        """Return True if the message may end with a close by the peer."""
 
 
 class LengthReader:
@@ -89,35 +89,35 @@ class LengthReader:
         self._left = length
 
     def take(self, buffer: Buffer) -> Taken:
-        """Return what there is of the content, never more than the length allows."""
+        """Return the content at hand, up to the length."""
         data = bytes(buffer[: self._left] if len(buffer) > self._left else buffer)
         self._left -= len(data)
         return data, len(data), not self._left
 
     def eof(self) -> bool:
-        """Return False: the content is cut off."""
+        """Return False: the content is incomplete."""
         return False
 
 
 class CloseReader:
-    """Content that lasts until the peer closes: responses only (RFC 9112 section 6.3, rule 8)."""
+    """Content that ends when the peer closes: responses only (RFC 9112 section 6.3, rule 8)."""
 
     __slots__ = ()
     trailers: Fields = ()
 
     def take(self, buffer: Buffer) -> Taken:
-        """Return all there is."""
+        """Return the whole buffer."""
         return bytes(buffer), len(buffer), False
 
     def eof(self) -> bool:
-        """Return True: this is how it ends."""
+        """Return True: the close ends the content."""
         return True
 
 
 class ChunkedReader:
     """Chunks (RFC 9112 section 7.1): size line, data, CRLF; a zero size, trailers, an empty line.
 
-    Bounded: `chunk_line` for size and extensions, `trailer_block` and `fields` for the trailers,
+    Limits: `chunk_line` for size and extensions, `trailer_block` and `fields` for the trailers,
     `body` for the content of all chunks together.
     """
 
@@ -125,13 +125,13 @@ class ChunkedReader:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._left = 0  # bytes of the current chunk still to come, its CRLF included
+        self._left = 0  # missing bytes of the current chunk, including its CRLF
         self._total = 0
         self._in_trailers = False
         self.trailers: Fields = ()
 
     def take(self, buffer: Buffer) -> Taken:
-        """Return the content of all chunks at hand, joined."""
+        """Return the joined content of all chunks at hand."""
         pieces: list[bytes] = []
         at = 0
         while not self._in_trailers:
@@ -149,11 +149,11 @@ class ChunkedReader:
         return b"".join(pieces), at + used, used > 0
 
     def eof(self) -> bool:
-        """Return False: the last chunk has not come."""
+        """Return False: the last chunk is missing."""
         return False
 
     def _read_size(self, buffer: Buffer, at: int) -> int:
-        """Read a size line; return where it ends, -1 when it is not here whole."""
+        """Read a size line; return where it ends, or -1 if it is incomplete."""
         limit = self._limits.chunk_line
         end = buffer.find(b"\r\n", at, at + limit + 2)
         if end < 0:
@@ -176,7 +176,7 @@ class ChunkedReader:
         return end + 2
 
     def _take_piece(self, buffer: Buffer, at: int, pieces: list[bytes]) -> int:
-        """Take content, and the CRLF after it; return the bytes used."""
+        """Take content and the CRLF after it; return the bytes used."""
         here = len(buffer) - at
         content = min(self._left - 2, here) if self._left > 2 else 0
         if content:
@@ -186,14 +186,14 @@ class ChunkedReader:
             return content
         ending = bytes(buffer[at + content : at + content + 2])
         if not b"\r\n".startswith(ending):
-            raise RemoteProtocolError(400, "chunk data longer than its size says")
+            raise RemoteProtocolError(400, "chunk data longer than its size")
         if len(ending) < 2:
             return content
         self._left = 0
         return content + 2
 
     def _take_trailers(self, rest: bytes) -> int:
-        """Read the trailers and the empty line; return the bytes used, 0 when not here whole."""
+        """Read the trailers and the empty line; return the bytes used, or 0 if incomplete."""
         if rest[:2] == b"\r\n":
             return 2
         limit = self._limits.trailer_block

@@ -1,9 +1,9 @@
 """The head of a request: request line, header block, and what follows from them.
 
-A head is parsed once into a frozen `RequestHead`. `parse_request` is strict: what RFC 9112 lets
-a server repair, and another server might repair differently, is refused with the status that
-fits. `refuse_early` looks at a head that is not here whole yet, so that a peer who speaks
-something else (TLS, HTTP/0.9, garbage) gets an answer now and not after a timeout.
+A head is parsed once into an immutable `RequestHead`. `parse_request` is strict: errors that RFC
+9112 lets a server repair are rejected, because another server might repair them differently.
+`refuse_early` checks an incomplete head, so that a peer that speaks another protocol (TLS,
+HTTP/0.9, garbage) gets an answer at once, not after a timeout.
 """
 
 import re
@@ -24,11 +24,11 @@ _PREFACE_HEAD: Final = _HTTP2_PREFACE + b"\r\n"
 
 
 class RequestHead:
-    """A request's head, read and checked. Frozen by habit: one object may serve many requests.
+    """A parsed and checked request head. Immutable by convention: cached heads are shared.
 
-    `path` is as received, still percent-encoded; an absolute-form target is resolved, its
-    authority in `host`; `*` for `OPTIONS *`. `query` is without the question mark. `derived` is
-    for whoever wants to keep what it made of this head (the gateway: its CGI parameters).
+    `path` is as received, still percent-encoded; `*` for `OPTIONS *`. For an absolute-form target,
+    `path` is its path and `host` its authority. `query` excludes the question mark. `derived` is
+    free for the caller's own data about this head (the gateway stores its plan there).
     """
 
     __slots__ = (
@@ -61,11 +61,11 @@ class RequestHead:
 
     @property
     def has_body(self) -> bool:
-        """Whether content follows: a length above zero, or chunks."""
+        """True if content follows: a length above zero, or chunks."""
         return self.chunked or bool(self.content_length)
 
     def get(self, name: bytes) -> bytes | None:
-        """Return the first value of field `name` (lower case); None when it is not there."""
+        """Return the first value of field `name` (lower case), or None."""
         return get(self.fields, name)
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class RequestHead:
 
 
 def parse_request(head: bytes, limits: Limits) -> RequestHead:
-    """Return the head in `head`, its empty line included; RemoteProtocolError with the status."""
+    """Parse a complete `head`, with its empty line; RemoteProtocolError has the status."""
     line_end = head.find(b"\r\n", 0, limits.request_line + 2)
     if line_end < 0:
         raise RemoteProtocolError(414, f"a request line longer than {limits.request_line} bytes")
@@ -92,15 +92,15 @@ def parse_request(head: bytes, limits: Limits) -> RequestHead:
 
 
 def refuse_early(buffer: Buffer, seen: int, limits: Limits) -> None:
-    """Raise what is already wrong with the beginning of a head; bytes before `seen` were checked.
+    """Raise the error that an incomplete head already has; bytes before `seen` were checked.
 
-    Looks only at what is new, so that a head that comes byte by byte costs no more than its size.
+    Only new bytes are checked, so the cost of a head that arrives byte by byte stays linear.
     """
     if buffer[0] == _TLS_HANDSHAKE:
-        raise RemoteProtocolError(400, "a TLS hello on a port that speaks plain HTTP")
+        raise RemoteProtocolError(400, "a TLS handshake on a plain HTTP port")
     line_end = buffer.find(b"\r\n", 0, limits.request_line + 2)
     if line_end < 0:
-        if len(buffer) > limits.request_line + 1:  # its CR may be here already
+        if len(buffer) > limits.request_line + 1:  # the line's CR may have arrived already
             raise RemoteProtocolError(
                 414, f"a request line longer than {limits.request_line} bytes"
             )
@@ -125,13 +125,13 @@ def _block_too_long(limits: Limits) -> RemoteProtocolError:
 
 def _bad_version(head: bytes) -> RemoteProtocolError:
     if head.startswith(_PREFACE_HEAD):
-        return RemoteProtocolError(505, "the HTTP/2 preface on a port that speaks HTTP/1.1")
+        return RemoteProtocolError(505, "an HTTP/2 preface on an HTTP/1.1 port")
     return RemoteProtocolError(505, "a version other than HTTP/1.0 and HTTP/1.1")
 
 
 def _bad_line(line: bytes) -> RemoteProtocolError:
     if line[:1] == bytes((_TLS_HANDSHAKE,)):
-        return RemoteProtocolError(400, "a TLS hello on a port that speaks plain HTTP")
+        return RemoteProtocolError(400, "a TLS handshake on a plain HTTP port")
     parts = line.split(b" ")
     if len(parts) == 2 and re.fullmatch(TOKEN, parts[0]):
         return RemoteProtocolError(400, "a request line without a version (HTTP/0.9)")
@@ -139,7 +139,7 @@ def _bad_line(line: bytes) -> RemoteProtocolError:
 
 
 def _read_host(fields: Fields, minor: int) -> bytes:
-    """Return the Host field; it must be there once in HTTP/1.1 (RFC 9112 section 3.2)."""
+    """Return the Host field; HTTP/1.1 requires exactly one (RFC 9112 section 3.2)."""
     hosts = values(fields, b"host")
     if len(hosts) > 1:
         raise RemoteProtocolError(400, "more than one Host")
@@ -160,7 +160,7 @@ def _require_host(host: bytes) -> None:
 def _resolve(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, bytes]:
     """Return (host, path, query) of a target in any of its forms (RFC 9112 section 3.2)."""
     if method == b"CONNECT":
-        raise RemoteProtocolError(501, "CONNECT: this server makes no tunnels")
+        raise RemoteProtocolError(501, "CONNECT is not supported")
     if b"#" in target:
         raise RemoteProtocolError(400, "a fragment in the request target")
     if target[:1] == b"/":
@@ -177,7 +177,7 @@ def _resolve(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes, b
 
 
 def _read_expect(fields: Fields, minor: int) -> bool:
-    """Tell whether the client waits for 100 (Continue) (RFC 9110 section 10.1.1)."""
+    """Return True if the client waits for 100 (Continue) (RFC 9110 section 10.1.1)."""
     expect = get(fields, b"expect")
     if expect is None or not minor:
         return False

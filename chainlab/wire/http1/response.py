@@ -1,9 +1,8 @@
-"""The head of a response: made once, checked once, written from memory.
+"""The head of a response: built and checked once, then written from a cache.
 
-A server sends the same few heads over and over, so a `ResponseHead` keeps the bytes of each
-form it was sent in (keep-alive or close, chunked or not, to HTTP/1.0 or 1.1): the second time
-costs one list lookup. What differs per response (Date, X-Request-Id) is passed beside it as
-ready field lines.
+A server sends the same few heads over and over, so a `ResponseHead` caches its encoding in each
+variant (keep-alive or close, chunked or not, HTTP/1.0 or 1.1): sending it again costs one list
+lookup. Fields that change per response (Date, X-Request-Id) are passed separately, already encoded.
 """
 
 import re
@@ -26,15 +25,15 @@ _BODYLESS: Final = (204, 304)
 
 
 def reason_phrase(status: int) -> bytes:
-    """Return the phrase that RFC 9110 gives `status`; empty when it gives none."""
+    """Return the standard phrase for `status`; empty if there is none."""
     return _REASONS.get(status, b"")
 
 
 class ResponseHead:
-    """A response's head. Field names in lower case are written as they are given.
+    """A response's head. Field names are written in the case given.
 
-    `minor`, `chunked` and `keep_alive` say how it was received; in one that we made they stand
-    at 1, False and True. `derived` is for whoever wants to keep what it made of this head.
+    `minor`, `chunked` and `keep_alive` describe a received head; a head made here has 1, False and
+    True. `derived` is free for the caller's own data about this head.
     """
 
     __slots__ = (
@@ -64,11 +63,11 @@ class ResponseHead:
 
     @property
     def bodyless(self) -> bool:
-        """Whether a response of this status never has content (RFC 9112 section 6.3, rule 1)."""
+        """True if a response of this status never has content (RFC 9112 section 6.3, rule 1)."""
         return self.status < 200 or self.status in _BODYLESS
 
     def get(self, name: bytes) -> bytes | None:
-        """Return the first value of field `name` (lower case); None when it is not there."""
+        """Return the first value of field `name` (lower case), or None."""
         return get(self.fields, name)
 
     def encode(self, *, minor: int, keep_alive: bool, chunked: bool) -> bytes:
@@ -81,12 +80,14 @@ class ResponseHead:
 
     def _encode(self, minor: int, keep_alive: bool, chunked: bool) -> bytes:
         if not 100 <= self.status <= 999:
-            raise LocalProtocolError(f"status {self.status} has not three digits")
+            raise LocalProtocolError(f"status {self.status} does not have three digits")
         if not _REASON.fullmatch(self.reason):
             raise LocalProtocolError(f"a control character in the reason {self.reason!r}")
         for name, _ in self.fields:
             if name.lower() in _OURS:
-                raise LocalProtocolError(f"{name.decode()} is the connection's to write")
+                raise LocalProtocolError(
+                    f"{name.decode()} is set by the connection, not the caller"
+                )
         lines = encode_fields(self.fields)
         if chunked:
             lines += b"Transfer-Encoding: chunked\r\n"
@@ -101,7 +102,9 @@ class ResponseHead:
         if not lengths:
             return None
         if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
-            raise LocalProtocolError(f"Content-Length {b', '.join(lengths)!r} is no one number")
+            raise LocalProtocolError(
+                f"Content-Length {b', '.join(lengths)!r} is not a single number"
+            )
         return int(lengths[0])
 
     def __repr__(self) -> str:
@@ -109,7 +112,7 @@ class ResponseHead:
 
 
 def parse_response(head: bytes, limits: Limits) -> ResponseHead:
-    """Return the head in `head`, its empty line included; RemoteProtocolError 502 when bad."""
+    """Parse a complete `head`, with its empty line; RemoteProtocolError (502) if malformed."""
     line = _STATUS_LINE.match(head)
     if not line:
         raise RemoteProtocolError(502, f"a malformed status line: {head[:60]!r}")
@@ -132,8 +135,8 @@ def parse_response(head: bytes, limits: Limits) -> ResponseHead:
 
 
 def refuse_response_early(buffer: Buffer, limits: Limits) -> None:
-    """Raise what is already wrong with the beginning of a response's head."""
+    """Raise the error that an incomplete response head already has."""
     if not b"HTTP/1.".startswith(buffer[:7]):
-        raise RemoteProtocolError(502, f"no HTTP/1.1 response: {bytes(buffer[:40])!r}")
+        raise RemoteProtocolError(502, f"not an HTTP/1.1 response: {bytes(buffer[:40])!r}")
     if len(buffer) > limits.request_line + limits.header_block + 6:
         raise RemoteProtocolError(502, f"a head longer than {limits.header_block} bytes")

@@ -1,20 +1,20 @@
 """The server's side of an HTTP/1.1 connection: requests in, responses out.
 
-Two half-machines, one for each direction; a cycle ends when both are done, and the next begins
-by itself when the connection is kept.
+Two state machines, one per direction. A cycle ends when both are DONE; if the connection is kept,
+the next cycle begins at once.
 
     request side                                   response side
     HEAD    a head without content      -> ENDING  IDLE   a request's head, or its error -> READY
     HEAD    a head with content         -> BODY    READY  send_response                  -> BODY
     BODY    the last byte of it         -> ENDING  READY  send_complete                  -> DONE
-    ENDING  EndOfMessage handed out     -> DONE    BODY   end                            -> DONE
+    ENDING  EndOfMessage returned       -> DONE    BODY   end                            -> DONE
     HEAD    the peer closes             -> CLOSED
     any     the peer breaks the rules   -> FAILED
     DONE    and response DONE, kept     -> HEAD    DONE   and request DONE, kept         -> IDLE
 
-A refused request may be answered once (the error's status), always with `Connection: close`.
-Pipelined bytes stay in the buffer until the response before them is done; `buffered` is their
-number, for back-pressure.
+A rejected request gets one response (with the error's status), always with `Connection: close`.
+Pipelined bytes stay in the buffer until the previous response is done; `buffered` is their number,
+for backpressure.
 """
 
 from functools import lru_cache
@@ -37,13 +37,13 @@ from chainlab.wire.http1.memo import Memo
 from chainlab.wire.http1.request import RequestHead, parse_request, refuse_early
 from chainlab.wire.http1.response import ResponseHead
 
-# Request side, in the order of the table above; plain integers, because they are compared on
-# every call (an Enum member costs an attribute lookup more).
+# Request side, in the order of the table above. Plain integers, because every call compares them
+# and an Enum member would cost another attribute lookup.
 _HEAD, _BODY, _ENDING, _DONE, _CLOSED, _FAILED = range(6)
 # Response side.
 _IDLE, _READY, _SENDING, _SENT = range(4)
 
-# How the content being sent is framed.
+# Framing of the content being sent.
 _BARE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -59,9 +59,8 @@ def _memo_for(_limits: Limits) -> Memo[RequestHead]:
 class ServerConnection:
     """One client's connection, without I/O.
 
-    `keep_alive` says whether another request may follow; it may be set to False (a server that
-    drains) before the response begins. `response_started`, `must_close`, `awaiting_continue` and
-    `buffered` say where the connection stands.
+    `keep_alive` is True if another request may follow; a draining server may set it to False before
+    the response begins.
     """
 
     __slots__ = (
@@ -107,11 +106,11 @@ class ServerConnection:
         self._buffer += data
 
     def receive_known(self, data: bytes) -> RequestHead | None:
-        """Take a read that is one whole request seen before; None: nothing was taken.
+        """Return the head if `data` is one whole, known request; otherwise consume nothing: None.
 
-        The usual request of a kept connection has no content and comes in one read. Whatever looks
-        different goes through receive_data and next_event. After it the request stands as if
-        next_event had handed out its head and its end.
+        Fast path for a kept connection: most requests have no content and arrive in one read. The
+        state is then as if next_event had returned the head and the end. The caller passes
+        anything else to receive_data.
         """
         head = self._memo.get(data)
         if head is None or self._receiving != _HEAD or self._buffer or head.has_body:
@@ -126,16 +125,16 @@ class ServerConnection:
         return head
 
     def receive_eof(self) -> None:
-        """Note that the peer will send no more; it may still read (a half-closed connection)."""
+        """Note that the peer will send no more; it may still read (half-closed)."""
         self._eof = True
 
     @property
     def buffered(self) -> int:
-        """Bytes received and not yet handed out."""
+        """Number of bytes received but not yet returned as events."""
         return len(self._buffer)
 
     def next_event(self) -> RequestHead | Data | EndOfMessage | State:
-        """Return what came next, or why nothing did; RemoteProtocolError when the peer erred."""
+        """Return the next event or a State; RemoteProtocolError if the peer broke HTTP."""
         receiving = self._receiving
         if receiving == _HEAD:
             if type(self._buffer) is bytes and (head := self._memo.get(self._buffer)):
@@ -154,7 +153,7 @@ class ServerConnection:
     def _next_head(self) -> RequestHead | State:
         buffer = self._buffer
         if not self._scanned and buffer[:2] == b"\r\n":
-            # One empty line before a request line is forgiven (RFC 9112 section 2.2).
+            # Ignore one empty line before a request line (RFC 9112 section 2.2).
             self._buffer = buffer = buffer[2:]
             self._scanned = 1
         end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
@@ -171,7 +170,7 @@ class ServerConnection:
     def _wait_for_head(self, buffer: Buffer) -> State:
         if buffer:
             refuse_early(buffer, self._scanned, self._limits)
-            # A lone CR may be the first half of the empty line that is forgiven.
+            # A lone CR may be the first half of the empty line to ignore.
             if buffer != b"\r":
                 self._scanned = len(buffer)
         if not self._eof:
@@ -230,14 +229,14 @@ class ServerConnection:
         return EndOfMessage(self._reader.trailers) if self._reader else END_OF_MESSAGE
 
     def refuse(self) -> None:
-        """Read no more, wherever the request stands: the caller's own reason to refuse it.
+        """Reject the request for a reason of the caller's, such as a timeout (408).
 
-        One answer may still be sent; then the connection is to be closed (a time limit: 408).
+        Nothing more is read. One response may still be sent; then the connection must close.
         """
         self._fail()
 
     def _fail(self) -> None:
-        """Refuse the rest of the connection; one answer may still be sent."""
+        """Reject the rest of the connection; one response may still be sent."""
         self._receiving = _FAILED
         self._buffer = b""
         self.keep_alive = False
@@ -250,42 +249,42 @@ class ServerConnection:
 
     @property
     def ready(self) -> bool:
-        """Whether the next request may come and nothing of it is here."""
+        """True if the next request may come and no byte of it has arrived."""
         return self._receiving == _HEAD and not self._buffer and not self._eof
 
     @property
     def response_started(self) -> bool:
-        """Whether the current request's response has begun, so that no other can be sent."""
+        """True if the response has begun, so it is too late to send another one."""
         return self._response in (_SENDING, _SENT)
 
     @property
     def must_close(self) -> bool:
-        """Whether the connection is to be closed once all that was returned has been sent."""
+        """True if the connection must close once everything returned has been sent."""
         if self._response == _SENT:
             return not self.keep_alive
         return self._response == _IDLE and self._receiving == _CLOSED
 
     @property
     def unread(self) -> bool:
-        """Whether the peer may still be sending a request that will not be read to its end."""
+        """True if the peer may still be sending a request that will not be read completely."""
         return self._receiving in (_BODY, _FAILED)
 
     @property
     def content_left(self) -> int | None:
-        """Bytes of the response's Content-Length still to be sent; None when it has none."""
+        """Unsent bytes of the response's Content-Length; None if it has no length."""
         return self._left if self._framing == _LENGTH else None
 
     def send_continue(self) -> bytes:
-        """Return 100 (Continue) for a client that waits for it; nothing for one that does not."""
+        """Return 100 (Continue) if the client waits for it, otherwise nothing."""
         if not self.awaiting_continue:
             return b""
         self.awaiting_continue = False
         return _CONTINUE
 
     def send_complete(self, head: ResponseHead, body: bytes, extra: bytes = b"") -> bytes:
-        """Return a whole response: `head`, ready field lines `extra`, and `body`.
+        """Return a whole response: `head`, encoded field lines `extra`, and `body`.
 
-        Adds Content-Length where it is missing. A HEAD request gets the head alone.
+        Adds a missing Content-Length. A HEAD request gets only the head.
         """
         request = self._require_ready()
         minor = request.minor if request else 1
@@ -304,9 +303,9 @@ class ServerConnection:
         return b"%b%b\r\n%b" % (encoded, extra, body)
 
     def send_response(self, head: ResponseHead, extra: bytes = b"") -> bytes:
-        """Return the head of a response whose content follows by `send_data`.
+        """Return the head of a response whose content follows through `send_data`.
 
-        Framed by its Content-Length; without one by chunks, or, for HTTP/1.0, by the close.
+        The content is framed by Content-Length; without one, by chunks, or by the close (HTTP/1.0).
         """
         request = self._require_ready()
         minor = request.minor if request else 1
@@ -327,7 +326,7 @@ class ServerConnection:
         return b"%b%b\r\n" % (encoded, extra)
 
     def send_data(self, data: bytes) -> bytes:
-        """Return content, framed; nothing when the response has none (HEAD, 204, 304)."""
+        """Return framed content; nothing if the response has none (HEAD, 204, 304)."""
         self._require_sending()
         framing = self._framing
         if framing == _LENGTH:
@@ -338,15 +337,15 @@ class ServerConnection:
         return data if framing == _UNTIL_CLOSE else b""
 
     def sent_by_caller(self, count: int) -> None:
-        """Count content bytes that the caller wrote to the socket itself (sendfile)."""
+        """Count content bytes that the caller sent directly to the socket (sendfile)."""
         self._require_sending()
         if self._framing == _CHUNKED:
-            raise LocalProtocolError("chunks cannot be sent past the connection")
+            raise LocalProtocolError("chunked content must go through send_data")
         if self._framing == _LENGTH:
             self._count(count)
 
     def end(self, trailers: Fields = ()) -> bytes:
-        """Return what ends the content; LocalProtocolError when less than its length was sent."""
+        """Return the end of the content; LocalProtocolError if it is short of Content-Length."""
         self._require_sending()
         if self._framing == _LENGTH and self._left:
             raise LocalProtocolError(f"{self._left} bytes short of Content-Length")
@@ -360,7 +359,7 @@ class ServerConnection:
         if self._response != _READY:
             raise LocalProtocolError("no request waits for a response")
         if self.awaiting_continue:
-            # The client may or may not send the body now: the connection cannot be kept.
+            # The client may or may not send the body now, so the connection cannot be kept.
             self.keep_alive = False
         return self._request
 

@@ -34,14 +34,14 @@ def test_an_address_is_read_and_written_alike(text: str, address: Address) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("80", "neither HOST:PORT nor unix:PATH; write 127.0.0.1:9000"),
+        ("80", "neither HOST:PORT nor unix:PATH; write for example 127.0.0.1:9000"),
         (":80", "neither HOST:PORT nor unix:PATH"),
-        ("a:http", "the port is 'http'; write a number from 0 to 65535"),
-        ("a:65536", "the port is '65536'"),
-        ("a:-1", "the port is '-1'"),
-        ("::1:80", "an IPv6 host stands in brackets; write [::1]:80"),
+        ("a:http", "invalid port 'http'; write a number from 0 to 65535"),
+        ("a:65536", "invalid port '65536'"),
+        ("a:-1", "invalid port '-1'"),
+        ("::1:80", "an IPv6 host needs brackets; write [::1]:80"),
         ("unix:", "no path after 'unix:'"),
-        ("unix:/" + "x" * 107, "the path takes 108 bytes, a unix socket allows 107"),
+        ("unix:/" + "x" * 107, "the path has 108 bytes, a unix socket allows 107"),
     ],
 )
 def test_what_is_no_address(text: str, message: str) -> None:
@@ -88,7 +88,7 @@ def test_a_live_unix_socket_is_not(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("precious")
-    with pytest.raises(ListenError, match="no socket; remove it or use another path"):
+    with pytest.raises(ListenError, match="not a socket; remove it or use another path"):
         bind_listener(Address(path=str(tmp_path / "s")))
     assert (tmp_path / "s").read_text() == "precious"
 
@@ -116,9 +116,9 @@ def test_a_socket_that_another_has_taken_over_is_not_removed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        (Address(path="/no/such/folder/s"), "the folder does not exist; make it first"),
-        (Address("192.0.2.1", 80), "no address of this machine"),
-        (Address("no.such.host.invalid", 80), "no such host"),
+        (Address(path="/no/such/folder/s"), "the folder does not exist; create it first"),
+        (Address("192.0.2.1", 80), "not an address of this machine"),
+        (Address("no.such.host.invalid", 80), "unknown host"),
     ],
 )
 def test_what_cannot_be_listened_on(address: Address, message: str) -> None:

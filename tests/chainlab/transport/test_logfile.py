@@ -49,7 +49,7 @@ def test_a_path_that_cannot_be_opened_leaves_the_old_one(tmp_path: Path) -> None
     folder.mkdir()
     log = LogFile(str(folder / "log"), 1)
     folder.rename(tmp_path / "moved")
-    with pytest.raises(LogError, match="name a file that can be written"):
+    with pytest.raises(LogError, match="name a writable file"):
         log.reopen()
     log.write(b"still here\n")
     assert (tmp_path / "moved" / "log").read_bytes() == b"still here\n"
