@@ -1,4 +1,4 @@
-"""A trace as JSON: SCHEMA.md says what each field means. Seconds, from the trace's origin."""
+"""A trace as JSON, times in seconds since its origin; SCHEMA.md explains each field."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ VERSION: Final = 1
 
 
 def as_json(traces: Sequence[Trace]) -> dict[str, Any]:
-    """Return all of it: one trace, or those that were compared."""
+    """Return the whole document: one trace, or the two that were compared."""
     return {"kind": KIND, "version": VERSION, "traces": [trace_as_json(trace) for trace in traces]}
 
 
@@ -60,9 +60,9 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def _event(trace: Trace, event: Event) -> dict[str, Any]:
-    told: dict[str, Any] = {"at": (event.time - trace.origin) / 1e9}
+    result: dict[str, Any] = {"at": (event.time - trace.origin) / 1e9}
     if isinstance(event, Packet):
-        told |= {
+        result |= {
             "kind": "packet",
             "connection": event.connection.number,
             "sender": event.sender,
@@ -73,9 +73,9 @@ def _event(trace: Trace, event: Event) -> dict[str, Any]:
             "alone": None if event.alone is None else event.alone / 1e9,
         }
     elif isinstance(event, Call):
-        told |= _call(trace, event)
+        result |= _call(trace, event)
     elif isinstance(event, Message):
-        told |= {
+        result |= {
             "kind": "message",
             "connection": event.connection.number,
             "sender": event.sender,
@@ -87,15 +87,15 @@ def _event(trace: Trace, event: Event) -> dict[str, Any]:
             "fields": [list(pair) for pair in event.fields],
         }
     elif isinstance(event, Change):
-        told |= {
+        result |= {
             "kind": "state",
             "connection": event.connection.number,
             "side": event.side,
             "state": event.state,
         }
     elif isinstance(event, Note):
-        told |= {"kind": "note", "lane": event.lane, "tid": event.tid, "text": event.text}
-    return told
+        result |= {"kind": "note", "lane": event.lane, "tid": event.tid, "text": event.text}
+    return result
 
 
 def _call(trace: Trace, call: Call) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Two traces beside each other: what differs between their servers, in figures."""
+"""Compare two traces: what differs between their servers, in numbers."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from lab.trace.wording import duration
 
 
 def differing(traces: Sequence[Trace]) -> list[list[str]]:
-    """Return what is counted in each trace: a head with their names, then a row for each thing."""
+    """Return a table of the traces' figures: a header with the back ends, then a row per figure."""
     counted = [figures(trace) for trace in traces]
     names = list(dict.fromkeys(name for each in counted for name in each))
     head = ["", *(trace.asked.backend for trace in traces)]
@@ -18,7 +18,7 @@ def differing(traces: Sequence[Trace]) -> list[list[str]]:
 
 
 def differences(traces: Sequence[Trace]) -> Table:
-    """Return it as a table for a terminal; what differs stands out."""
+    """Return that table for a terminal, with differing rows in bold."""
     head, *rows = differing(traces)
     table = Table(*head, box=None, pad_edge=False)
     for name, *values in rows:
@@ -27,18 +27,18 @@ def differences(traces: Sequence[Trace]) -> Table:
 
 
 def figures(trace: Trace) -> Mapping[str, str]:
-    """Return what a trace says of its server, by name."""
+    """Return a trace's figures about its server, by name."""
     calls = [e for e in trace.events if isinstance(e, Call) and e.lane == "backend"]
     packets = [event for event in trace.events if isinstance(event, Packet)]
     slept = sum(call.slept > 0 for call in calls)
     names = Counter(call.name for call in calls)
-    told = {
-        "the requests, alone": duration(sum(answer.done for answer in trace.alone)),
-        "under strace": duration(sum(answer.done for answer in trace.traced)),
+    result = {
+        "requests, without strace": duration(sum(answer.done for answer in trace.alone)),
+        "requests, under strace": duration(sum(answer.done for answer in trace.traced)),
         "segments": str(len(packets)),
-        "bytes in them": str(sum(packet.length for packet in packets)),
-        "threads that make calls": str(len({call.tid for call in calls})),
+        "payload bytes": str(sum(packet.length for packet in packets)),
+        "server threads that make system calls": str(len({call.tid for call in calls})),
         "system calls of the server": str(len(calls)),
-        "  in which it sleeps": str(slept),
+        "  of these, sleeping": str(slept),
     }
-    return told | {f"  {name}": str(count) for name, count in names.most_common()}
+    return result | {f"  {name}": str(count) for name, count in names.most_common()}

@@ -1,7 +1,8 @@
-"""Which connections there were between two lanes, and whose each packet and call is.
+"""Find the connections between lanes, and assign each packet and call to its connection.
 
-A TCP connection is known by the port of the part that accepted it. A unix connection is one whose
-two sockets were used in two lanes; sockets between the processes of one part are that part's own.
+A TCP connection is recognised by the port of the part that accepted it. A unix connection is one
+whose two sockets are used in two different lanes; sockets between processes of one part are
+internal to that part.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -14,18 +15,18 @@ _ORDER: Sequence[LaneId] = ("client", "front", "backend")
 
 
 class Connections:
-    """All of one run, numbered as they are found; calls find theirs by `of_call`."""
+    """All connections of one run, numbered in the order in which they are found."""
 
     def __init__(self, lanes: Sequence[Lane], client_ports: Set[int]) -> None:
-        """Know the lanes; of those with the first part only the client's own, where it told them.
+        """Of the connections to the first part, keep only those from `client_ports`, if known.
 
-        Others ask it, too: a health check, a load.
+        Others may connect to that part too: a health check, a load test.
         """
         self._client_ports = client_ports
         self._ports = {lane.port: lane.id for lane in lanes if lane.port}
         self._lanes = [lane.id for lane in lanes]
         self._known: dict[frozenset[str], Connection] = {}
-        self._owners: dict[str, LaneId] = {}  # of a unix socket: the lane that used it
+        self._owners: dict[str, LaneId] = {}  # unix socket → the lane that uses it
 
     @property
     def all(self) -> list[Connection]:
@@ -33,13 +34,13 @@ class Connections:
         return list(self._known.values())
 
     def note_owners(self, calls: Iterable[Call]) -> None:
-        """Learn which lane uses which unix socket."""
+        """Note which lane uses which unix socket."""
         for call in calls:
             if call.local.startswith("unix:"):
                 self._owners.setdefault(call.local, call.lane)
 
     def between(self, one: str, another: str) -> Connection | None:
-        """Return the connection with these ends; None when it is none between two lanes."""
+        """Return the connection with these ends; None if it does not join two lanes."""
         key = frozenset((one, another))
         if key not in self._known:
             ends = self._tcp(one, another) or self._unix(one, another)
@@ -62,8 +63,9 @@ class Connections:
             lane = self._ports.get(int(port)) if port.isdigit() else None
             if lane is None or server.startswith("unix:"):
                 continue
-            asks = int(client.rpartition(":")[2])
-            if self._before(lane) != "client" or asks in (self._client_ports or {asks}):
+            client_port = int(client.rpartition(":")[2])
+            ours = not self._client_ports or client_port in self._client_ports
+            if self._before(lane) != "client" or ours:
                 return client, server, lane
         return None
 
@@ -75,7 +77,7 @@ class Connections:
         return known[0][2], known[1][2], known[1][1]
 
     def assign(self, calls: Iterable[Call]) -> None:
-        """Tell each call its connection and its side of it."""
+        """Set each call's connection and side."""
         for call in calls:
             if call.local and call.remote:
                 call.connection = self.between(call.local, call.remote)
@@ -84,7 +86,7 @@ class Connections:
 
 
 def packets_of(segments: Iterable[Segment], connections: Connections) -> list[Packet]:
-    """Return the segments as packets of connections; their numbers count from its first byte."""
+    """Turn segments into packets with relative sequence numbers; drop those of no connection."""
     first: dict[tuple[int, Side], int] = {}
     found = []
     for segment in segments:
@@ -94,8 +96,8 @@ def packets_of(segments: Iterable[Segment], connections: Connections) -> list[Pa
         sender = connection.side_of(segment.source)
         receiver: Side = "server" if sender == "client" else "client"
         own, peer = (connection.number, sender), (connection.number, receiver)
-        synchronises = "SYN" in segment.flags
-        first.setdefault(own, segment.seq + synchronises)
+        # A SYN occupies one sequence number; the first byte comes after it.
+        first.setdefault(own, segment.seq + ("SYN" in segment.flags))
         if "ACK" in segment.flags:
             first.setdefault(peer, segment.ack)
         seq = _distance(segment.seq, first[own])
@@ -107,6 +109,6 @@ def packets_of(segments: Iterable[Segment], connections: Connections) -> list[Pa
 
 
 def _distance(number: int, begin: int) -> int:
-    """Return how far `number` is behind `begin`; both are counted modulo 2**32."""
+    """Return `number - begin`, with both modulo 2**32; negative if `number` precedes `begin`."""
     distance = (number - begin) & 0xFFFFFFFF
     return distance - (1 << 32) if distance >= 1 << 31 else distance

@@ -1,9 +1,9 @@
-"""What all sources saw of one run, as one row of events on one clock.
+"""Merge what all sources saw of one run into one sequence of events on one clock.
 
-Events are in the order of their times, and that order is the causal one, because each time is the
-sure one of the two that a call has (`Call.time`): a write is entered before its segment leaves, and
-a read never ends before its bytes have arrived. A message follows what carried its first byte, and
-a socket's new state the segment that caused it.
+Events are sorted by time. That is also the causal order, because `Call.time` is the reliable one of
+a call's two times: a write is entered before its segment leaves, and a read never ends before its
+bytes have arrived. At equal times, a message follows the packet or call that carried its first
+byte, and a new socket state follows the segment that caused it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ _SIDES: Sequence[Side] = ("client", "server")
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """One run, merged; nothing before `origin` or after `end` is in it."""
+    """One run, merged; it has no events before `origin` or after `end`."""
 
     origin: int
     end: int
@@ -48,13 +48,13 @@ class Merged:
 
 
 def merge(lanes: Sequence[Lane], seen: Seen) -> Merged:
-    """Merge what was seen of one run."""
+    """Merge the results of one run."""
     calls: list[Call] = []
     notes: list[Note] = []
     for lane in lanes:
-        own, said = understand(lane.id, seen.calls.get(lane.id, ()))
-        calls += own
-        notes += said
+        own_calls, own_notes = understand(lane.id, seen.calls.get(lane.id, ()))
+        calls += own_calls
+        notes += own_notes
     complete_ends(calls)
     connections = Connections(lanes, client_ports(seen.answers))
     connections.note_owners(calls)
@@ -67,22 +67,22 @@ def merge(lanes: Sequence[Lane], seen: Seen) -> Merged:
     origin, end = _window(calls, packets)
     notes = _without_epilogue(calls, notes)
     calls = _without_epilogue(calls, calls)
-    shown: list[Event] = [*packets, *calls, *messages, *changed, *notes]
+    unsorted: list[Event] = [*packets, *calls, *messages, *changed, *notes]
     events = sorted(
-        (event for event in shown if origin <= event.time <= end),
+        (event for event in unsorted if origin <= event.time <= end),
         key=lambda event: (event.time, _rank(event)),
     )
-    there = {process.pid for own in seen.processes.values() for process in own}
+    present = {process.pid for own in seen.processes.values() for process in own}
     sockets = seen.captured.sockets if seen.captured else ()
     return Merged(
-        origin, end, connections.all, events, spans(calls, origin, end, there),
+        origin, end, connections.all, events, spans(calls, origin, end, present),
         skew.compare(calls, packets, streams, seen.answers),
         states.compare_with_kernel(ends, packets, sockets),
     )  # fmt: skip
 
 
 def _rank(event: Event) -> tuple[int, int]:
-    """Order what has one time: the carrier, its messages, the states that follow, who waited."""
+    """Order events at one time: carrier, its messages, new states, then the call that waited."""
     if isinstance(event, Message):
         return 1, event.offset
     if isinstance(event, Change):
@@ -108,7 +108,7 @@ def _messages(connections: Sequence[Connection], streams: Streams) -> list[Messa
 
 
 def _window(calls: Sequence[Call], packets: Sequence[Packet]) -> tuple[int, int]:
-    """Return when the client began, and when the last thing happened on any connection."""
+    """Return when the client began, and when the last event on any connection happened."""
     ours = [call for call in calls if call.connection]
     connects = [call for call in ours if call.lane == "client" and call.role == "connect"]
     begins = [packet.time for packet in packets[:1]]
@@ -129,6 +129,6 @@ Own = TypeVar("Own", Call, Note)
 
 
 def _without_epilogue(calls: Sequence[Call], own: list[Own]) -> list[Own]:
-    """Leave out what the client does after its last call on a connection: it reports, and ends."""
+    """Drop what the client does after its last call on a connection: reporting, exiting."""
     last = max((c.start for c in calls if c.lane == "client" and c.connection), default=None)
     return [each for each in own if each.lane != "client" or last is None or each.time <= last]

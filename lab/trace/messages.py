@@ -1,8 +1,8 @@
-"""The messages in a connection's bytes: HTTP heads and bodies, FastCGI records.
+"""Decode a connection's bytes into messages: HTTP heads and bodies, FastCGI records.
 
-Both directions are whole when this is called, so a decoder goes over them once and notes at which
-byte each message begins; who carried that byte is found by its offset. What is no HTTP and no
-FastCGI is one message of bytes, and so is the rest after an error: a trace shows what was there.
+A direction is decoded in one pass, after all its bytes are known. Each message has the offset of
+its first byte, from which the caller finds the packet or call that carried it. Bytes that are
+neither HTTP nor FastCGI become one message "bytes", and so does the rest after a decoding error.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,11 @@ _TYPES: Final = {
     6: "STDOUT", 7: "STDERR", 8: "DATA", 9: "GET_VALUES", 10: "GET_VALUES_RESULT",
     11: "UNKNOWN_TYPE",
 }  # fmt: skip
-_ROLES: Final = {1: "", 2: "authorizer, ", 3: "filter, "}  # nobody uses but the first
+_ROLES: Final = {
+    1: "",
+    2: "authorizer, ",
+    3: "filter, ",
+}  # 1 is the responder, the only role in use
 _STATUSES: Final = {0: "", 1: ", cannot multiplex", 2: ", overloaded", 3: ", unknown role"}
 _LIMITS: Final = Limits(body=None)
 _BODYLESS: Final = (204, 304)
@@ -48,7 +52,7 @@ _BODYLESS: Final = (204, 304)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One message and where it stands among the bytes of its direction."""
+    """One message, and its position in the bytes of its direction."""
 
     protocol: Protocol
     name: str
@@ -59,7 +63,7 @@ class Found:
 
 
 def decode(data: bytes, sender: Literal["client", "server"]) -> list[Found]:
-    """Return the messages in all that one end sent."""
+    """Decode everything that one end sent."""
     if not data:
         return []
     if data[0] == VERSION:
@@ -85,7 +89,7 @@ def _records(data: bytes) -> Iterator[Found]:
 
 
 def _record(kind: int, content: bytes) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return what a record says, in words and as pairs."""
+    """Return a record's content as text and as name-value pairs."""
     if kind == BEGIN_REQUEST and len(content) == BEGIN_BODY.size:
         role, flags = BEGIN_BODY.unpack(content)
         return f"{_ROLES.get(role, role)}{'keep' if flags & KEEP_CONN else 'close'}", ()
@@ -95,7 +99,7 @@ def _record(kind: int, content: bytes) -> tuple[str, tuple[tuple[str, str], ...]
     if kind in (PARAMS, GET_VALUES, GET_VALUES_RESULT) and content:
         try:
             pairs = decode_pairs(content)
-        except ProtocolError:  # cut: a stream of several records
+        except ProtocolError:  # a pair is split across records of the stream
             return f"{len(content)} B", ()
         return f"{len(pairs)} pairs, {len(content)} B", tuple(pairs.items())
     if kind in (PARAMS, STDIN, STDOUT, STDERR) and not content:
@@ -108,7 +112,7 @@ def _record(kind: int, content: bytes) -> tuple[str, tuple[tuple[str, str], ...]
 
 
 Head = tuple[str, str, Fields, int | None, bool]
-"""Name, text, fields, length of the content (None: to the end), whether it is chunked."""
+"""Name, text, fields, content length (None: until the end), chunked."""
 
 
 def _http(data: bytes, read_head: Callable[[bytes], Head]) -> Iterator[Found]:
@@ -119,8 +123,8 @@ def _http(data: bytes, read_head: Callable[[bytes], Head]) -> Iterator[Found]:
             if end < 4:
                 break
             name, text, fields, length, chunked = read_head(data[at:end])
-            told = tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in fields)
-            yield Found("http", name, text, at, end - at, told)
+            pairs = tuple((key.decode("latin-1"), value.decode("latin-1")) for key, value in fields)
+            yield Found("http", name, text, at, end - at, pairs)
             at = end
             used = _content_length(data, at, length, chunked)
         except RemoteProtocolError:
@@ -134,10 +138,12 @@ def _http(data: bytes, read_head: Callable[[bytes], Head]) -> Iterator[Found]:
 
 
 def _content_length(data: bytes, at: int, length: int | None, chunked: bool) -> int:
-    """Return how many bytes from `at` on are content, framing included."""
+    """Return the length of the content at `at`, including chunk framing."""
     rest = data[at:]
     if not chunked:
-        return len(rest) if length is None else LengthReader(length).take(rest)[1] if length else 0
+        if length is None:
+            return len(rest)
+        return LengthReader(length).take(rest)[1] if length else 0
     reader, used, finished = ChunkedReader(_LIMITS), 0, False
     while not finished and used < len(rest):
         _, taken, finished = reader.take(rest[used:])

@@ -1,8 +1,8 @@
-"""What a trace is: lanes, connections, and what happened on them, on one clock.
+"""The data model of a trace: lanes, connections, and events on one clock.
 
-Times inside are nanoseconds since the epoch (CLOCK_REALTIME, which the kernel stamps packets with,
-strace its lines and the client its steps). The JSON (`as_json`, and SCHEMA.md) counts seconds from
-the trace's origin.
+Times are nanoseconds since the epoch (CLOCK_REALTIME: the kernel's time stamps of packets, strace's
+of calls, the client's of its steps). The JSON (`as_json`, SCHEMA.md) has seconds since the trace's
+origin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Side: TypeAlias = Literal["client", "server"]
-"""An end of a connection: who connected, who accepted."""
+"""An end of a connection: the client connected, the server accepted."""
 
 LaneId: TypeAlias = Literal["client", "front", "backend"]
 
@@ -24,7 +24,7 @@ def other(side: Side) -> Side:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of a lane when the trace began."""
+    """A process of a lane, at the start of the trace."""
 
     pid: int
     parent: int
@@ -33,18 +33,18 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A column of the ladder: one part, with all of its processes."""
+    """A column of the ladder: one part with all its processes."""
 
     id: LaneId
     title: str
-    port: int = 0  # where it listens; 0: nowhere, or at `path`
+    port: int = 0  # the TCP port it listens on; 0: it does not, or it listens on `path`
     path: str = ""
     processes: tuple[Process, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection between two lanes; the ends are ADDRESS:PORT, or unix:INODE."""
+    """A connection between two lanes; ends are ADDRESS:PORT or unix:INODE."""
 
     number: int
     kind: Literal["tcp", "unix"]
@@ -52,13 +52,13 @@ class Connection:
     lanes: Mapping[Side, LaneId]
 
     def side_of(self, end: str) -> Side:
-        """Return which end `end` is."""
+        """Return the side whose address is `end`."""
         return "client" if self.ends["client"] == end else "server"
 
 
 @dataclass(slots=True)
 class Packet:
-    """A TCP segment on a connection; `seq` and `ack` count from that connection's first byte."""
+    """A TCP segment; `seq` and `ack` count from the connection's first byte."""
 
     time: int
     connection: Connection
@@ -68,11 +68,11 @@ class Packet:
     ack: int
     payload: bytes
     alone: int | None = None
-    """Nanoseconds after the origin of the run without strace, of the same segment there."""
+    """When the same segment was sent in the run without strace: nanoseconds after its origin."""
 
     @property
     def length(self) -> int:
-        """How many bytes of content it has."""
+        """The number of payload bytes."""
         return len(self.payload)
 
 
@@ -80,8 +80,9 @@ class Packet:
 class Call:
     """A system call.
 
-    `end` is the earliest moment it may have ended, but never before what it waited for, `ready`.
-    `data` are the bytes that it moved, `offset` their place among all of that connection's.
+    `end` is the earliest time it may have ended, but never before `ready`, when what it waited for
+    arrived; `latest` is the latest time. `data` are the bytes that it moved, `offset` is their
+    position in that direction of the connection.
     """
 
     lane: LaneId
@@ -102,20 +103,20 @@ class Call:
     side: Side | None = None
     ready: int | None = None
     slept: int = 0
-    """Nanoseconds that it slept, waiting."""
+    """Nanoseconds it slept, waiting."""
 
     @property
     def time(self) -> int:
-        """Where it stands in the ladder: what waits or reads, at its end; else at its start."""
+        """Its time in the ladder: the end of a read, accept or wait, else the start."""
         if self.role in ("read", "accept", "wait") and self.end is not None:
             return self.end
         return self.start
 
     @property
     def phases(self) -> tuple[int, int]:
-        """The two phases of a read, in ns: until its data were there, and until it had them.
+        """The two phases of a read, in ns: waiting for data, copying them.
 
-        Nothing is known of them (0, 0) when it slept and nobody was seen to wake it.
+        (0, 0) if unknown: the read slept, and what woke it was not seen.
         """
         unknown = self.slept and self.ready is None
         if self.role != "read" or self.end is None or not self.data or unknown:
@@ -125,13 +126,13 @@ class Call:
 
     @property
     def failed(self) -> bool:
-        """Whether the kernel refused."""
+        """Whether the call returned an error."""
         return self.result.startswith("-1")
 
 
 @dataclass(slots=True)
 class Message:
-    """An HTTP head or body, or a FastCGI record, where its first byte was sent."""
+    """An HTTP head or body, or a FastCGI record; `time` is when its first byte was sent."""
 
     time: int
     connection: Connection
@@ -169,7 +170,7 @@ Event: TypeAlias = Packet | Call | Message | Change | Note
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What a thread did for a while."""
+    """A period in which a thread sleeps or runs."""
 
     lane: LaneId
     tid: int
@@ -180,9 +181,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """What must be added to one clock for both sources to agree: between `low` and `high`, ns.
+    """The offset between two sources' clocks: between `low` and `high`, in ns.
 
-    `pairs` are the moments at which one source's time must lie between two of the other's.
+    `pairs` is the number of events of one source that must lie between two times of the other.
     """
 
     between: str
@@ -192,13 +193,13 @@ class Skew:
 
     @property
     def skew(self) -> int:
-        """The least that must be added: 0 when the sources agree as they are."""
+        """The smallest offset that makes the sources agree; 0 if they agree already."""
         return max(self.low, 0) or min(self.high, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A source that there was not: what lacks, and what helps."""
+    """A source that was not available: what is missing, and the remedy."""
 
     what: str
     remedy: str
@@ -206,7 +207,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the client got, and how long it took, in nanoseconds from its first step."""
+    """The response as the client saw it; times in nanoseconds since the client's first step."""
 
     status: int
     size: int
@@ -218,10 +219,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked, of whom, and how."""
+    """The request: its URL, the parts that served it, and the options."""
 
     url: str
-    front: str  # "" when there is none
+    front: str  # "": no front
     backend: str
     count: int
     reuse: bool
@@ -240,11 +241,11 @@ class Trace:
     events: Sequence[Event]
     spans: Sequence[Span]
     skews: Sequence[Skew]
-    alone: Sequence[Answer]  # of the run without strace
-    traced: Sequence[Answer]  # of the run with it
+    alone: Sequence[Answer]  # the answers in the run without strace
+    traced: Sequence[Answer]  # the answers in the run under strace
     kernel_states: Sequence[Mapping[str, Any]] = ()
     missing: Sequence[Missing] = field(default=())
 
     def lane(self, lane_id: LaneId) -> Lane:
-        """Return a lane."""
+        """Return the lane with this id."""
         return next(lane for lane in self.lanes if lane.id == lane_id)

@@ -1,7 +1,7 @@
-"""The captured frames as a pcapng file that Wireshark and tshark open.
+"""Write the captured frames as a pcapng file, for Wireshark and tshark.
 
-Wireshark knows FastCGI but no port of it, and a chain's ports change: which one it is stands in the
-file's comment (Wireshark: Statistics, Capture File Properties) as the command that decodes it.
+Wireshark can decode FastCGI but has no default port for it, and a chain's ports change. So the
+file's comment (Wireshark: Statistics, Capture File Properties) is the command that decodes it.
 """
 
 import shlex
@@ -13,13 +13,13 @@ from dpkt import pcapng
 
 from lab.trace.segments import Captured
 
-_NANOSECONDS: Final = 9  # if_tsresol: a time counts units of 10^-9 seconds
+_NANOSECONDS: Final = 9  # if_tsresol: times are in units of 10^-9 seconds
 _LINKTYPE_ETHERNET: Final = 1
 _WHOLE: Final = 1 << 18
 
 
 def write(path: Path, captured: Captured, fastcgi_ports: Sequence[int]) -> None:
-    """Write the frames of a capture, each with its time in nanoseconds."""
+    """Write the frames of a capture, with times in nanoseconds."""
     interfaces = sorted({frame.interface for frame in captured.frames}) or ["lo"]
     comment = f"chainlab: lab trace. To see FastCGI: {command(path, fastcgi_ports)}"
     section = pcapng.SectionHeaderBlockLE(
@@ -42,7 +42,7 @@ def write(path: Path, captured: Captured, fastcgi_ports: Sequence[int]) -> None:
 
 
 def command(path: Path, fastcgi_ports: Sequence[int], program: str = "wireshark") -> str:
-    """Return the command that shows the file with its FastCGI decoded."""
+    """Return the command that opens the file with FastCGI decoded."""
     decode = [option for port in fastcgi_ports for option in ("-d", f"tcp.port=={port},fcgi")]
     return shlex.join([program, "-r", str(path), *decode])
 

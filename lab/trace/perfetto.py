@@ -1,9 +1,9 @@
 """A trace for https://ui.perfetto.dev and chrome://tracing: the Trace Event Format, as JSON.
 
-A lane is a process there, its threads are threads; a call is a slice, with the sleep in it as a
-slice of its own; a connection is a process with a thread for each end, whose states are slices and
-whose segments and messages are moments. An arrow leads from the call that wrote a message to the
-call that read its first byte. Times are microseconds from the trace's origin.
+Each lane is a process, with its threads. Each call is a slice; its sleep is a nested slice. Each
+connection is a process with one thread per end: socket states are slices, segments and messages
+are instants. An arrow joins the call that wrote a message's first byte to the call that read that
+byte. Times are microseconds since the trace's origin.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,11 +14,11 @@ from lab.trace.model import Call, Change, Connection, Message, Note, Packet, Sid
 
 _SIDES: Final[tuple[Side, Side]] = ("client", "server")
 _CONNECTIONS: Final = 100
-"""Numbers from here on are connections; below stand the lanes."""
+"""Process ids above this are connections, those below are lanes."""
 
 
 def perfetto(trace: Trace) -> dict[str, Any]:
-    """Return the whole trace."""
+    """Convert a trace."""
     events = [*_names(trace), *_calls(trace), *_network(trace), *_states(trace), *_arrows(trace)]
     return {"traceEvents": events, "displayTimeUnit": "ns"}
 
@@ -69,11 +69,11 @@ def _calls(trace: Trace) -> Iterator[dict[str, Any]]:
 
 
 def _slice(
-    trace: Trace, name: str, start: int, end: int, where: dict[str, Any], told: object = None
+    trace: Trace, name: str, start: int, end: int, where: dict[str, Any], arguments: object = None
 ) -> dict[str, Any]:
-    """Return something that lasts."""
-    lasts = {"ts": _micro(trace, start), "dur": max(end - start, 0) / 1000}
-    return {"ph": "X", "name": name, **where, **lasts, "args": told or {}}
+    """Return a complete event: something with a duration."""
+    period = {"ts": _micro(trace, start), "dur": max(end - start, 0) / 1000}
+    return {"ph": "X", "name": name, **where, **period, "args": arguments or {}}
 
 
 def _network(trace: Trace) -> Iterator[dict[str, Any]]:
@@ -89,14 +89,14 @@ def _network(trace: Trace) -> Iterator[dict[str, Any]]:
 
 
 def _states(trace: Trace) -> Iterator[dict[str, Any]]:
-    lasting: dict[tuple[int, Side], Change] = {}
+    current: dict[tuple[int, Side], Change] = {}
     changes = [event for event in trace.events if isinstance(event, Change)]
-    for change in [*changes, None]:
-        ended = list(lasting.values()) if change is None else []
+    for change in [*changes, None]:  # None: the end of the trace, which ends all states
+        ended = list(current.values()) if change is None else []
         if change is not None:
             key = change.connection.number, change.side
-            ended = [lasting[key]] if key in lasting else []
-            lasting[key] = change
+            ended = [current[key]] if key in current else []
+            current[key] = change
         for each in ended:
             pid, tid = _CONNECTIONS + each.connection.number, 1 + _SIDES.index(each.side)
             until = change.time if change else trace.end
@@ -119,7 +119,7 @@ def _arrows(trace: Trace) -> Iterator[dict[str, Any]]:
 
 
 def _mover(calls: Iterable[Call], message: Message, side: Side, role: str) -> Call | None:
-    """Return the call that wrote, or read, a message's first byte."""
+    """Return the call that wrote or read a message's first byte."""
     for call in calls:
         if (
             call.connection is message.connection and call.side == side and call.role == role

@@ -1,7 +1,7 @@
-"""The rows of a ladder, in the order of their times: what stands in which column.
+"""The rows of a ladder, in order of time: which text goes into which column.
 
-Calls that only set something up (getsockname, fcntl, a file's read) are told in one row as long as
-nothing else comes between them; every one of them is in the JSON and on the page.
+Consecutive minor calls of a thread (getsockname, fcntl, reading a file) share a row; the JSON and
+the page have each of them.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from lab.trace.model import Call, Change, Event, LaneId, Message, Note, Packet, 
 
 @dataclass(slots=True)
 class Row:
-    """One row: an arrow from one lane to another, or text in one."""
+    """One row: an arrow between two lanes, or text in one lane."""
 
     kind: Literal["packet", "message", "call", "state", "note", "fields"]
     time: int
@@ -27,7 +27,7 @@ class Row:
 
 
 class Lives:
-    """What each lane does at a moment: it runs while one of its threads does."""
+    """What each lane does at a given time; a lane runs while any of its threads runs."""
 
     def __init__(self, trace: Trace) -> None:
         self._spans: dict[LaneId, list[Span]] = {}
@@ -35,7 +35,7 @@ class Lives:
             self._spans.setdefault(span.lane, []).append(span)
 
     def at(self, lane: LaneId, time: int) -> Literal["runs", "sleeps", "unknown"]:
-        """Return what a lane does; unknown where nothing was seen of its threads."""
+        """Return what a lane does at `time`; "unknown" if none of its threads was traced."""
         doing = {span.doing for span in self._spans.get(lane, ()) if span.start <= time < span.end}
         if "runs" in doing:
             return "runs"
@@ -43,7 +43,7 @@ class Lives:
 
 
 def rows(trace: Trace, *, together: bool = True) -> list[Row]:
-    """Return all rows of a trace; calls that set something up stand `together`, or each alone."""
+    """Return all rows of a trace; if `together`, consecutive minor calls share a row."""
     names = {key: f"#{number} " for key, number in thread_numbers(trace).items()}
     found: list[Row] = []
     minor: list[Call] = []
@@ -62,7 +62,7 @@ def rows(trace: Trace, *, together: bool = True) -> list[Row]:
 
 
 def thread_numbers(trace: Trace) -> dict[tuple[LaneId, int], int]:
-    """Return a number, from 1, for each thread of the lanes in which more than one makes a call."""
+    """Number the threads of each lane from 1; lanes in which only one thread calls have none."""
     seen: dict[LaneId, list[int]] = {}
     for event in trace.events:
         if isinstance(event, Call) and event.tid not in seen.setdefault(event.lane, []):
@@ -76,7 +76,7 @@ def thread_numbers(trace: Trace) -> dict[tuple[LaneId, int], int]:
 
 
 def threads(trace: Trace, lane: LaneId) -> list[str]:
-    """Return the numbered threads of a lane, in words."""
+    """Describe the numbered threads of a lane: `#1 4711 name`."""
     names = {process.pid: process.name for process in trace.lane(lane).processes}
     return [
         f"#{number} {tid} {names.get(tid, '')}".strip()
@@ -86,21 +86,21 @@ def threads(trace: Trace, lane: LaneId) -> list[str]:
 
 
 def is_minor(call: Call) -> bool:
-    """Tell whether a call moves nothing and waits for nothing."""
+    """Tell whether a call moves no data and waits for nothing."""
     return call.role == "other" or (call.failed and "EAGAIN" in call.result)
 
 
 def _together(calls: Sequence[Call], names: dict[tuple[LaneId, int], str]) -> Row:
     first = calls[0]
-    mark = names.get((first.lane, first.tid), "")
+    thread = names.get((first.lane, first.tid), "")
     if len(calls) == 1:
         text = wording.call(first)
     else:
         counts = Counter(call.name for call in calls)
-        told = ", ".join(f"{name} × {n}" if n > 1 else name for name, n in counts.items())
+        listed = ", ".join(f"{name} × {n}" if n > 1 else name for name, n in counts.items())
         took = sum((call.end or call.start) - call.start for call in calls)
-        text = f"{wording.short(took)} {told}"
-    return Row("call", first.time, first.lane, mark + text, events=calls)
+        text = f"{wording.short(took)} {listed}"
+    return Row("call", first.time, first.lane, thread + text, events=calls)
 
 
 def _rows_of(event: Event, names: dict[tuple[LaneId, int], str]) -> Iterator[Row]:
@@ -119,8 +119,8 @@ def _rows_of(event: Event, names: dict[tuple[LaneId, int], str]) -> Iterator[Row
         lane = event.connection.lanes[event.side]
         yield Row("state", event.time, lane, event.state, events=[event])
     elif isinstance(event, Note):
-        mark = names.get((event.lane, event.tid), "")
-        yield Row("note", event.time, event.lane, mark + event.text, events=[event])
+        thread = names.get((event.lane, event.tid), "")
+        yield Row("note", event.time, event.lane, thread + event.text, events=[event])
     else:
-        mark = names.get((event.lane, event.tid), "")
-        yield Row("call", event.time, event.lane, mark + wording.call(event), events=[event])
+        thread = names.get((event.lane, event.tid), "")
+        yield Row("call", event.time, event.lane, thread + wording.call(event), events=[event])

@@ -1,4 +1,4 @@
-"""What the capture agent saw: frames, and the TCP segments in them, read with dpkt."""
+"""Parse the capture agent's output: frames, and (with dpkt) the TCP segments in them."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ _NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame as it was captured; time in nanoseconds since the epoch."""
+    """One captured frame; time in nanoseconds since the epoch."""
 
     time: int
     interface: str
@@ -44,7 +44,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """All of one capture: frames, the kernel's socket table at its end, frames that were lost."""
+    """One capture: frames, the kernel's socket table at the end, number of dropped frames."""
 
     frames: list[Frame]
     sockets: list[Mapping[str, int]] = field(default_factory=list)
@@ -52,27 +52,27 @@ class Captured:
 
     @property
     def segments(self) -> list[Segment]:
-        """The TCP segments, in the order in which the kernel handed them over."""
+        """The TCP segments, in the order in which the kernel delivered them."""
         found = (read_segment(frame) for frame in self.frames)
         return [segment for segment in found if segment is not None]
 
 
 def read_capture(lines: Iterable[str]) -> Captured:
-    """Return what the agent wrote: a frame in each line, and in the last what it says of itself."""
+    """Parse the agent's output: one frame per line, then a summary with sockets and drops."""
     frames: list[Frame] = []
-    last: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for line in lines:
-        said = json.loads(line)
-        if "frame" in said:
-            data = base64.b64decode(said["frame"])
-            frames.append(Frame(said["time"], said["interface"], data))
+        entry = json.loads(line)
+        if "frame" in entry:
+            data = base64.b64decode(entry["frame"])
+            frames.append(Frame(entry["time"], entry["interface"], data))
         else:
-            last = said
-    return Captured(frames, last.get("sockets", []), last.get("dropped", 0))
+            summary = entry
+    return Captured(frames, summary.get("sockets", []), summary.get("dropped", 0))
 
 
 def read_segment(frame: Frame) -> Segment | None:
-    """Return the TCP segment of an Ethernet frame; None when there is none in it."""
+    """Return the TCP segment in an Ethernet frame; None if there is none."""
     packet = dpkt.ethernet.Ethernet(frame.data).data
     if isinstance(packet, dpkt.ip.IP):
         family = socket.AF_INET

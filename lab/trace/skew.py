@@ -1,9 +1,9 @@
-"""Do the clocks of the sources agree? Each source gives moments that another must contain.
+"""Check that the sources' clocks agree: times of one source must lie between times of another.
 
-A segment leaves after its writer's call was entered, and arrives before the call that returns its
-bytes has ended. So its time, shifted by a skew that is the same for all, must lie between the two;
-all such pairs together leave a few microseconds for the skew to be in. The client's own clock is
-read before and after its calls, which lets it be compared in the same way.
+A segment leaves after its writer's call was entered, and arrives before the call that reads it has
+ended. So its time plus the skew, which is the same for all segments, must lie between the two. All
+such pairs together bound the skew to a few microseconds. The client reads its own clock before and
+after its calls, so it can be compared in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from lab.trace.model import Call, Packet, Skew
 from lab.trace.streams import Streams
 
 Pair = tuple[int, int, int]
-"""Not before, the moment, not after; nanoseconds."""
+"""Lower bound, event, upper bound; nanoseconds."""
 
 
 def compare(
@@ -22,21 +22,21 @@ def compare(
     streams: Streams,
     answers: Sequence[Mapping[str, Any]],
 ) -> list[Skew]:
-    """Return how far each two sources are apart that have anything to compare."""
-    of = [
+    """Return the skew of each pair of sources that have comparable events."""
+    sources = [
         ("packets and system calls", _packets_in_calls(calls, packets, streams)),
         ("packets and the client", _packets_in_steps(packets, answers)),
         ("system calls and the client", _calls_in_steps(calls, answers)),
     ]
-    return [skew for name, pairs in of if (skew := bound(name, list(pairs)))]
+    return [skew for name, pairs in sources if (skew := bound(name, list(pairs)))]
 
 
 def bound(between: str, pairs: Sequence[Pair]) -> Skew | None:
-    """Return what may be added to the moments for all of them to lie where they must."""
+    """Return the range of offsets that put every event between its bounds."""
     if not pairs:
         return None
-    low = max(first - moment for first, moment, _ in pairs)
-    high = min(last - moment for _, moment, last in pairs)
+    low = max(earliest - event for earliest, event, _ in pairs)
+    high = min(latest - event for _, event, latest in pairs)
     return Skew(between, low, high, len(pairs))
 
 
@@ -59,7 +59,7 @@ def _packets_in_calls(
 def _packets_in_steps(
     packets: Iterable[Packet], answers: Sequence[Mapping[str, Any]]
 ) -> Iterator[Pair]:
-    """The client's packets with content, one for each request, between sending and the answer."""
+    """Pair each request's packet with when the client began to send and got the first byte."""
     sent = [p for p in packets if p.connection.lanes["client"] == "client" and p.sender == "client"]
     asked = [packet for packet in sent if packet.payload]
     steps = [answer["times"] for answer in answers if "sending" in answer.get("times", {})]

@@ -1,15 +1,15 @@
-"""The states of a TCP connection's two ends, from the segments between them.
+"""Derive the states of a TCP connection's two ends from its segments.
 
-The table is RFC 9293's figure 5, seen from outside: what an end's state becomes when it has sent,
-or has received, a segment with this flag. On the loopback interface both happen at one moment; an
-end's FIN is acknowledged when the other end's ACK covers it.
+This is figure 5 of RFC 9293, seen from outside: an end's new state after it has sent or received a
+segment. On the loopback interface, sending and receiving are one event. An end's FIN counts as
+acknowledged when the other end's ACK covers it.
 
-    opens    SYN sent: SYN_SENT, received: SYN_RECV; SYN and ACK received: ESTABLISHED;
-             the ACK of it received: ESTABLISHED
-    closes   FIN sent first: FIN_WAIT1, its ACK: FIN_WAIT2, the other's FIN: TIME_WAIT;
-             FIN received first: CLOSE_WAIT, own FIN: LAST_ACK, its ACK: CLOSED;
-             both at once: CLOSING, then TIME_WAIT
-    resets   RST: CLOSED, both
+    open    SYN sent: SYN_SENT; SYN received: SYN_RECV; SYN ACK received: ESTABLISHED;
+            ACK of the SYN ACK received: ESTABLISHED
+    close   FIN sent first: FIN_WAIT1, ACK of it: FIN_WAIT2, FIN received: TIME_WAIT;
+            FIN received first: CLOSE_WAIT, FIN sent: LAST_ACK, ACK of it: CLOSED;
+            both FINs cross: CLOSING, then TIME_WAIT
+    reset   RST: both CLOSED
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,18 +36,18 @@ KERNEL: Final = {
     6: "TIME_WAIT", 7: "CLOSED", 8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING",
     12: "SYN_RECV",
 }  # fmt: skip
-"""What the numbers of /proc/net/tcp mean (include/net/tcp_states.h)."""
+"""The state numbers in /proc/net/tcp (include/net/tcp_states.h; 12 is TCP_NEW_SYN_RECV)."""
 
 
 class Ends:
-    """Both ends of one connection. One that was there before the trace is ESTABLISHED."""
+    """Both ends of one connection. They start as ESTABLISHED: it may be older than the trace."""
 
     def __init__(self) -> None:
         self.states: dict[Side, str] = {"client": "ESTABLISHED", "server": "ESTABLISHED"}
-        self._fin: dict[Side, int] = {}  # the number that acknowledges this end's FIN
+        self._fin: dict[Side, int] = {}  # the ack number that covers this end's FIN
 
     def see(self, packet: Packet) -> Iterator[tuple[Side, str]]:
-        """Yield each end that changes its state with this segment, and the new one."""
+        """Update the states with one segment; yield each end that changed, and its new state."""
         before = dict(self.states)
         sender, receiver = packet.sender, other(packet.sender)
         if "RST" in packet.flags:
@@ -55,7 +55,7 @@ class Ends:
         elif "SYN" in packet.flags:
             self._open(packet)
         else:
-            if self.states[receiver] == "SYN_RECV":
+            if self.states[receiver] == "SYN_RECV":  # this is the third segment of the handshake
                 self.states[receiver] = "ESTABLISHED"
             if "ACK" in packet.flags and packet.ack >= self._fin.get(receiver, packet.ack + 1):
                 self._step(receiver, "got ACK of FIN")
@@ -79,13 +79,13 @@ class Ends:
 
 
 def changes(packets: Iterable[Packet]) -> tuple[list[Change], dict[int, Ends]]:
-    """Return every change that the segments cause, and each connection's ends after them."""
+    """Return all state changes, and the final ends of each connection."""
     ends: dict[int, Ends] = {}
     found = []
     for packet in packets:
-        of = ends.setdefault(packet.connection.number, Ends())
+        pair = ends.setdefault(packet.connection.number, Ends())
         found += [
-            Change(packet.time, packet.connection, side, state) for side, state in of.see(packet)
+            Change(packet.time, packet.connection, side, state) for side, state in pair.see(packet)
         ]
     return found, ends
 
@@ -95,9 +95,9 @@ def compare_with_kernel(
     packets: Iterable[Packet],
     sockets: Iterable[Mapping[str, int]],
 ) -> list[dict[str, Any]]:
-    """Return the last state of each end by the segments, and by the kernel's table of sockets.
+    """Return the last state of each end, from the segments and from the kernel's socket table.
 
-    A closed socket is in no table: the kernel's word is "" then.
+    A closed socket is not in the table: its `kernel` state is "".
     """
     table = {(row["local"], row["remote"]): KERNEL.get(row["state"], "?") for row in sockets}
     connections = {packet.connection.number: packet.connection for packet in packets}
@@ -110,7 +110,7 @@ def compare_with_kernel(
         for side, state in of.states.items():
             kernel = table.get((ports[side], ports[other(side)]), "")
             if not kernel and len(hosts) > 1:
-                continue  # perhaps it is in another machine's table, or container's
+                continue  # the socket may be on another machine, or in another container
             agrees = state == (kernel or "CLOSED")
             rows.append(
                 {"connection": number, "side": side, "packets": state, "kernel": kernel,
