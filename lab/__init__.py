@@ -1,1 +1,1 @@
-"""The command line: starts, swaps, loads and shows the chain."""
+"""The `lab` command: start, swap, load and inspect the chain."""

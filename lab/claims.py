@@ -25,18 +25,18 @@ class Claim:
 
 @cache
 def claims() -> dict[str, Claim]:
-    """Return every claim of docs/claims.md by its id, in the order of the notes."""
+    """Return all claims of docs/claims.md by id, in the order of the notes."""
     text = files("experiments").joinpath("claims.md").read_text(encoding="utf-8")
     rows = (_ROW.fullmatch(line.strip()) for line in text.splitlines())
     return {row[1]: Claim(row[1], row[2], row[3]) for row in rows if row}
 
 
 def experiment_of(claim: str) -> str | None:
-    """Return the module that measures a claim; None: no experiment does."""
-    found = (module for module, shown in MODULES.items() if claim in shown)
+    """Return the path of the experiment that measures a claim, or None."""
+    found = (module for module, covered in MODULES.items() if claim in covered)
     return next((f"experiments/{module}.py" for module in found), None)
 
 
 def shown_by(claim: str) -> list[str]:
-    """Return the ids of the architectures that show a claim."""
+    """Return the ids of the architectures that demonstrate a claim."""
     return [name for name, backend in BACKENDS.items() if claim in backend.spec.claims]

@@ -1,4 +1,4 @@
-"""The command `lab`: says what to install where the packages of the lab are missing."""
+"""Entry point of `lab`; if a package is missing, says how to install it."""
 
 import sys
 from typing import Final
@@ -7,7 +7,7 @@ _OURS: Final = {"chainlab", "experiments", "fcgi_worker", "gateway", "lab", "loa
 
 
 def main() -> None:
-    """Run `lab`; where a package of the extra `lab` is missing, say so in one line and exit 1."""
+    """Run `lab`; if a package of the extra `lab` is missing, say so in one line and exit 1."""
     try:
         from lab.cli import main as command
     except ModuleNotFoundError as error:

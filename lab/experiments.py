@@ -1,4 +1,4 @@
-"""`lab experiment`: the claims of the notes, run and judged."""
+"""`lab experiment`: measures the claims of the notes and judges them."""
 
 import sys
 from pathlib import Path
@@ -15,19 +15,21 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("names", metavar="ID…|all", nargs=-1, required=True)
-@click.option("--json", "json_file", type=_file, metavar="FILE", help="Write verdicts and numbers.")
-@click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the book, a page.")
+@click.option(
+    "--json", "json_file", type=_file, metavar="FILE", help="Write verdicts and numbers here."
+)
+@click.option("--html", "html_file", type=_file, metavar="FILE", help="Write an HTML report here.")
 def experiment(names: tuple[str, ...], json_file: Path | None, html_file: Path | None) -> None:
-    """Run what the notes claim about Linux: confirmed, refuted, or not measured here.
+    """Test the claims of the notes about Linux: confirmed, refuted, or not measured here.
 
-    An ID is a claim's, as K1, or a group's, as E10-E13. Each experiment runs in a process of its
-    own, bounded in time, memory and descriptors. Exit code 1: one of them broke; a claim that does
-    not hold is a result.
+    ID is a claim (K1) or a group of claims (E10-E13). Each experiment runs in its own process,
+    with limits on time, memory and descriptors. The exit code is 1 if an experiment failed to run;
+    a refuted claim is not a failure.
     """
     for file in (json_file, html_file):
-        if file and not file.parent.is_dir():  # said now, not after a minute
+        if file and not file.parent.is_dir():  # fail now, not after a minute of measuring
             raise LabError(f"{file}: there is no folder {file.parent}; create it first")
-    from experiments import book, show  # what draws pages takes a moment to import
+    from experiments import book, show  # slow to import: they draw pages
     from experiments.catalogue import UnknownClaim, choose
 
     try:

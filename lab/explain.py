@@ -1,4 +1,4 @@
-"""`lab explain ID`: one architecture on one screen, with the calls that it makes, measured now."""
+"""`lab explain ID`: one architecture on one screen, with its system calls measured live."""
 
 import textwrap
 from collections.abc import Iterable
@@ -13,14 +13,14 @@ from lab.claims import Claim, experiment_of, shown_by
 from lab.trace import syscall_counts as system_calls
 
 WIDTH: Final = 100
-"""Columns at most, on whatever terminal: a longer line is harder to read."""
+"""Maximum columns, however wide the terminal: longer lines are hard to read."""
 
-_LABEL: Final = 11  # columns before the text
+_LABEL: Final = 11  # width of the label column
 
 
 def show_claim(console: Console, claim: Claim) -> None:
-    """Print a claim of the notes, and where to see it."""
-    told = [Text.assemble((claim.id, "bold"), ", a claim of the notes (docs/claims.md)")]
+    """Print a claim of the notes, and which command and file show it."""
+    shown = [Text.assemble((claim.id, "bold"), ", a claim of the notes (docs/claims.md)")]
     measured = experiment_of(claim.id)
     for label, text in (
         ("notes say", claim.says),
@@ -29,13 +29,13 @@ def show_claim(console: Console, claim: Claim) -> None:
         ("read", measured or "lab/tour"),
         ("shown by", " ".join(shown_by(claim.id)) or "-"),
     ):
-        told += _labelled(label, [text], min(console.width, WIDTH))
-    for line in told:
+        shown += _labelled(label, [text], min(console.width, WIDTH))
+    for line in shown:
         console.print(line, highlight=False)
 
 
 def run(console: Console, backend: Backend) -> None:
-    """Print it."""
+    """Print the screen for `backend`."""
     with console.status(f"counting the system calls of {backend.name}"):
         calls = measured_calls(backend)
     for line in lines(backend, calls, min(console.width, WIDTH)):
@@ -43,7 +43,7 @@ def run(console: Console, backend: Backend) -> None:
 
 
 def measured_calls(backend: Backend) -> str:
-    """Return the calls per request in words, or why they could not be counted."""
+    """Return the system calls per request as text, or why they could not be counted."""
     reason = backend.unavailable() or system_calls.unavailable()
     if reason is None:
         try:
@@ -56,31 +56,31 @@ def measured_calls(backend: Backend) -> str:
 
 
 def lines(backend: Backend, calls: str, width: int) -> list[Text]:
-    """Return the screen; `calls` is what `measured_calls` said."""
+    """Return the lines of the screen; `calls` comes from `measured_calls`."""
     spec = backend.spec
     speaks = "FastCGI" if spec.protocol == "fastcgi" else "HTTP"
-    told = [
+    screen = [
         Text.assemble((spec.name, "bold"), f": {spec.title} ({spec.family}, {speaks})"),
         *(Text(f"  {line}") for line in spec.model),
         Text(),
     ]
     waits = ", ".join(filter(None, (spec.multiplexer, spec.mode)))
-    kept = "on a kept connection" if spec.keep_alive else "a connection for each"
-    where = "" if spec.protocol == "http" else ", without the gateway's"
+    kept = "on a kept connection" if spec.keep_alive else "one connection per request"
+    where = "" if spec.protocol == "http" else ", without the gateway's calls"
     for label, texts in (
         ("processes", [f"{spec.processes}; threads: {spec.threads}"]),
         ("waits by", [waits] if waits else []),
-        ("sleeps", [f"waiting for data: {spec.sleeps[0]}", f"copying them: {spec.sleeps[1]}"]),
+        ("sleeps", [f"waiting for data: {spec.sleeps[0]}", f"copying data: {spec.sleeps[1]}"]),
         ("calls", [f"per request, GET /hello, {kept}{where}:", calls]),
         ("good for", [spec.good]),
         ("bad for", [spec.bad]),
         ("limits", spec.limits),
-        ("beside it", [", ".join(spec.neighbours)]),
+        ("similar", [", ".join(spec.neighbours)]),
         ("claims", [" ".join(spec.claims)]),
         ("read", [spec.source]),
     ):
-        told += _labelled(label, texts, width)
-    return told
+        screen += _labelled(label, texts, width)
+    return screen
 
 
 def _labelled(label: str, texts: Iterable[str], width: int) -> list[Text]:

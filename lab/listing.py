@@ -1,7 +1,7 @@
-"""`lab list`: what each part of the chain is, as data or as a table, and what this machine lacks.
+"""`lab list`: every front and back end, as a table or as JSON, and what this machine lacks.
 
-The table is for comparing: grouped by family, a column for each thing in which architectures
-differ, below it what limits each first. `lab explain ID` says the rest; `--json` has all of all.
+The table groups architectures by family, with one column per property in which they differ. The
+reasons why parts cannot run here follow it. `lab explain ID` and `--json` have the details.
 """
 
 from collections.abc import Iterable
@@ -22,19 +22,19 @@ Row = dict[str, Any]
 
 _FAMILIES: Final = get_args(Family)
 _DESCRIBED: Final = [f.name for f in fields(Spec) if f.name not in ("target", "probe")]
-"""What a Spec says of an architecture; the rest says how to run it."""
+"""The fields of a Spec that describe an architecture; the others say how to run it."""
 
 _LEGEND: Final = """
-→ speaks FastCGI, the others HTTP. N is --workers. – cannot run here, the reason is above.
-lab explain NAME tells one of them; --json has everything."""
+→ speaks FastCGI; the others speak HTTP. N is --workers. – cannot run here, for the reason above.
+lab explain NAME describes one of them; --json prints everything."""
 
 
 WIDTH: Final = 100
-"""Columns at most, on whatever terminal."""
+"""Maximum columns, however wide the terminal."""
 
 
 def rows() -> list[Row]:
-    """Return every front and back end with all that is known of it, JSON's types only."""
+    """Return every front and back end with all its properties, as JSON types."""
     fronts = [_front_row(front) for front in FRONTS.values()]
     return fronts + [_backend_row(backend) for backend in BACKENDS.values()]
 
@@ -62,7 +62,7 @@ def _backend_row(backend: Backend) -> Row:
 
 
 def show(console: Console, listed: Iterable[Row]) -> None:
-    """Print what each is, how it is built, and what this machine lacks; 100 columns at most."""
+    """Print the table and what this machine lacks, at most 100 columns wide."""
     listed = sorted(listed, key=_group)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", no_wrap=True)
@@ -79,7 +79,7 @@ def show(console: Console, listed: Iterable[Row]) -> None:
 
 
 def _group(row: Row) -> int:
-    """Fronts first, then the families in the order of the notes."""
+    """Sort key: fronts first, then the families in the order of the notes."""
     return -1 if row["place"] == "front" else _FAMILIES.index(row["family"])
 
 
@@ -95,7 +95,7 @@ def _what(row: Row) -> Group:
 
 
 def _columns(*cells: str) -> Table:
-    """Return a grid whose columns stand at the same place in every row."""
+    """Return a grid with equal columns, so that they line up from row to row."""
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for _ in cells:
         grid.add_column(ratio=1)

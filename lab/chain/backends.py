@@ -1,8 +1,8 @@
-"""The back ends that can stand at the end of the chain, and how each is started.
+"""The back ends of the chain, and the commands that start them.
 
-Our own worker, every architecture of `servers`, and php-fpm where it is installed. All serve the
-one application and get the same number of workers. In the chain they listen on a unix socket in
-the run folder; who asks one straight names an address.
+These are our own worker, every architecture in `servers`, and php-fpm if installed. All serve the
+same application with the same number of workers. By default a back end listens on a unix socket
+in the run folder; a caller that connects to it directly passes an address.
 """
 
 import sys
@@ -24,13 +24,13 @@ Commands = Callable[[Address, int, Path], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One back end: what it is, and the command that starts it."""
+    """One back end: its description, and the command that starts it."""
 
     spec: Spec
     command: Commands
-    timing: tuple[str, ...] = ()  # options that have it tell where the time goes
-    access_log: str = ""  # the option that names its log, where that tells it, too
-    script: str = ""  # what FastCGI calls SCRIPT_FILENAME, where the back end needs one
+    timing: tuple[str, ...] = ()  # options that make it report where the time goes
+    access_log: str = ""  # the option that names its access log, if the log has timings too
+    script: str = ""  # value of SCRIPT_FILENAME, if the back end needs one (FastCGI)
 
     @property
     def name(self) -> str:
@@ -39,20 +39,20 @@ class Backend:
 
     @property
     def protocol(self) -> Literal["fastcgi", "http"]:
-        """What it speaks."""
+        """The protocol it speaks."""
         return self.spec.protocol
 
     @property
     def pins(self) -> Literal["", "one", "workers"]:
-        """What a kept connection holds: a worker of "workers", the "one" there is, or nothing."""
+        """What a kept connection occupies: one of the "workers", the only one ("one"), or ""."""
         return "" if self.spec.concurrency == "connections" else self.spec.concurrency
 
     def unavailable(self) -> str | None:
-        """Return why it cannot run here and what helps; None: it can."""
+        """Return why it cannot run here and how to fix that, or None if it can."""
         return self.spec.unavailable()
 
     def broken_rules(self, url: str, *, quick: bool) -> list[contract.Failure]:
-        """Ask it the contract, at `url`; return what fails without being an exception of its."""
+        """Check the contract at `url`; return the failures that its Spec does not except."""
         excepted = dict(self.spec.exceptions)
         failures = contract.verify(url, quick)
         return [failure for failure in failures if failure.name not in excepted]
@@ -67,10 +67,10 @@ class Backend:
         tracer: Sequence[str] = (),
         timed: bool = False,
     ) -> Part:
-        """Start it; LabError when this machine lacks something, or it does not listen.
+        """Start it; LabError if this machine lacks something or it does not listen.
 
-        `number` tells the sockets of one folder apart. A `tracer` is a command that runs it.
-        `timed`: have it tell where the time goes, as far as it can.
+        `number` keeps its socket name unique in the folder. `tracer` is a command prefix, such as
+        strace. `timed` makes it report where the time goes, if it can.
         """
         if reason := self.unavailable():
             raise LabError(f"{self.name} cannot run here: {reason}")
@@ -99,7 +99,7 @@ def _php_fpm(address: Address, workers: int, folder: Path) -> list[str]:
 
 
 def of_spec(spec: Spec) -> Backend:
-    """Return the back end that an architecture of `servers` is."""
+    """Return the back end for an architecture of `servers`."""
 
     def command(address: Address, workers: int, _folder: Path) -> list[str]:
         options = ["--listen", str(address), "--workers", str(workers)]
@@ -118,7 +118,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in _ALL}
 
 
 def find_backend(name: str) -> Backend:
-    """Return the back end `name`; LabError with the names there are."""
+    """Return the back end `name`; LabError listing all names if there is none."""
     if name not in BACKENDS:
         raise LabError(f"no back end {name!r}; choose from: {', '.join(BACKENDS)}")
     return BACKENDS[name]

@@ -1,4 +1,4 @@
-"""What the terminal shows: the chain as a drawing, tables, and the machine in one line."""
+"""Terminal output: the chain as a diagram, next steps, and the machine in one line."""
 
 import os
 import platform
@@ -15,10 +15,10 @@ from lab.chain.processes import family_of
 from lab.chain.rundir import Part, State
 
 _NEXT = """\
-curl -i {url}/whoami       who answers, through what
-lab swap {other}{pad}another back end, no request fails
-lab load --duration 10     put locust on it
-lab status                 what runs; `lab down` stops it"""
+curl -i {url}/whoami       show which back end answers, and the path to it
+lab swap {other}{pad}replace the back end; no request fails
+lab load --duration 10     load the chain with locust
+lab status                 show what is running; `lab down` stops it"""
 
 
 def draw_chain(console: Console, state: State) -> None:
@@ -62,7 +62,7 @@ def _pids(part: Part) -> str:
 
 
 def draw_next(console: Console, state: State) -> None:
-    """Say what to try next."""
+    """Print commands to try next."""
     usable = [name for name, b in BACKENDS.items() if not b.unavailable()]
     other = next((name for name in usable if name != state.backend.name), "fcgi-worker")
     console.print("Try next:", style="bold")
@@ -71,7 +71,7 @@ def draw_next(console: Console, state: State) -> None:
 
 
 def machine() -> str:
-    """Return what the figures were measured on."""
+    """Return the machine in one line: cores, processor, Linux and Python version."""
     model = "an unknown processor"
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -1,7 +1,8 @@
-"""The fronts of the chain: our gateway, and nginx where it is installed.
+"""The fronts of the chain: our gateway, and nginx if it is installed.
 
-A front is started with a generated configuration and switched to another back end by writing a
-new one and SIGHUP; `switch` returns when nothing runs on the old back end any more.
+A front starts with a generated configuration. To switch it to another back end, write a new
+configuration and call `switch`, which sends SIGHUP and returns once no request is left on the old
+back end.
 """
 
 import contextlib
@@ -24,22 +25,22 @@ from lab.chain.processes import family_of, start_part
 from lab.chain.rundir import LabError, Part, RunDir
 
 STATUS_PATH: Final = "/-/gateway"
-SWITCH_PATIENCE: Final = 60.0  # seconds for requests on the old back end to end
+SWITCH_PATIENCE: Final = 60.0  # seconds for requests on the old back end to finish
 
 
 class Front(ABC):
-    """A program in nginx's place."""
+    """A reverse proxy at the head of the chain."""
 
     name: str
     title: str
     mode: str
-    """How its epoll reports."""
+    """Its epoll mode: level, edge, ..."""
     source: str
-    """The file to read."""
+    """The source file to read."""
 
     @abstractmethod
     def unavailable(self) -> str | None:
-        """Return why it cannot run here and what helps; None: it can."""
+        """Return why it cannot run here and how to fix that, or None if it can."""
 
     @abstractmethod
     def write_config(
@@ -52,18 +53,18 @@ class Front(ABC):
         *,
         timed: bool = False,
     ) -> Path:
-        """Write the configuration that leads to `backend`, which is at all of `addresses`.
+        """Write a configuration that proxies to `backend`, which listens at all `addresses`.
 
-        `timed`: have the front tell where the time goes, as far as it can.
+        `timed` makes the front report where the time goes, if it can.
         """
 
     @abstractmethod
     def command(self, config: Path) -> list[str]:
-        """Return what starts it in the foreground."""
+        """Return the command that runs it in the foreground."""
 
     @abstractmethod
     def switch(self, part: Part, config: Path) -> None:
-        """Have the running `part` read its configuration; wait until the old one has ended."""
+        """Make the running `part` reload its configuration; wait until the old one has drained."""
 
     def start(
         self,
@@ -75,7 +76,7 @@ class Front(ABC):
         *,
         timed: bool = False,
     ) -> Part:
-        """Start it; LabError when this machine lacks it, or the address is taken."""
+        """Start it; LabError if it is not installed or the address is taken."""
         if reason := self.unavailable():
             raise LabError(f"{self.name} cannot run here: {reason}")
         config = self.write_config(run_dir.path, listen, backend, [address], workers, timed=timed)
@@ -83,7 +84,7 @@ class Front(ABC):
 
 
 class Gateway(Front):
-    """chain-gateway."""
+    """Our own gateway, `chain-gateway`."""
 
     name = "gateway"
     title = "our gateway"
@@ -91,7 +92,7 @@ class Gateway(Front):
     source = "gateway/loop.py"
 
     def unavailable(self) -> str | None:
-        """Return None: it is ours."""
+        """Return None: it is part of this project."""
         return None
 
     def write_config(
@@ -105,15 +106,17 @@ class Gateway(Front):
         timed: bool = False,
     ) -> Path:
         """Write gateway.toml."""
-        held = 1 if backend.pins == "one" else workers
-        connections = f"connections = {held}\n" if backend.pins else ""
+        # If a kept connection pins a worker, more connections than workers would wait unanswered
+        # in the backlog; with this limit, requests wait in the gateway's queue instead.
+        limit = 1 if backend.pins == "one" else workers
+        connections = f"connections = {limit}\n" if backend.pins else ""
         script = f"params = {{ SCRIPT_FILENAME = {_quote(backend.script)} }}\n"
-        told = "server_timing = true\ntraceparent = true\n" if timed else ""
+        timing = "server_timing = true\ntraceparent = true\n" if timed else ""
         log_format = 'format = "json"\n' if timed else ""
         path = folder / "gateway.toml"
         path.write_text(
             f"listen = [{_quote(str(listen))}]\n"
-            f"status_path = {_quote(STATUS_PATH)}\n{told}\n"
+            f"status_path = {_quote(STATUS_PATH)}\n{timing}\n"
             f"[log]\naccess = {_quote(str(folder / 'access.log'))}\n{log_format}\n"
             f"[upstream.{backend.name}]\n"
             f"protocol = {_quote(backend.protocol)}\n"
@@ -124,11 +127,11 @@ class Gateway(Front):
         return path
 
     def command(self, config: Path) -> list[str]:
-        """Run it by this Python."""
+        """Return the command, which uses this Python."""
         return [sys.executable, "-m", "gateway", "--config", str(config)]
 
     def switch(self, part: Part, config: Path) -> None:
-        """Wait until every process serves the new generation and none drains."""
+        """Send SIGHUP; wait until every process serves the new generation and none is draining."""
         before = gateway_status(part)["generation"]
         _hang_up(part)
         deadline = time.monotonic() + SWITCH_PATIENCE
@@ -138,11 +141,14 @@ class Gateway(Front):
             if status["generation"] > before and not draining:
                 return
             time.sleep(0.05)
-        raise LabError(f"the gateway has not taken {config} within {SWITCH_PATIENCE:g} s")
+        raise LabError(
+            f"the gateway did not switch to {config} within {SWITCH_PATIENCE:g} s; "
+            f"its log in {config.parent} says why"
+        )
 
 
 class Nginx(Front):
-    """nginx, with kept connections to the back end where that does not pin its workers."""
+    """nginx; it keeps connections to the back end unless a kept connection pins a worker."""
 
     name = "nginx"
     title = "the real nginx"
@@ -150,7 +156,7 @@ class Nginx(Front):
     source = "lab/chain/fronts.py"
 
     def unavailable(self) -> str | None:
-        """Return what installs it, when it is missing."""
+        """Return how to install nginx, or None if it is installed."""
         return None if find_nginx() else "nginx is not installed: run sudo apt install nginx-light"
 
     def write_config(
@@ -164,26 +170,29 @@ class Nginx(Front):
         timed: bool = False,
     ) -> Path:
         """Write nginx.conf."""
-        del workers  # nginx knows no limit: what the back end cannot take waits in its backlog
+        del workers  # no limit here: connections that the back end cannot take wait in its backlog
         path = folder / "nginx.conf"
         keep = not backend.pins
         path.write_text(nginx_config(folder, listen, backend, addresses, keep=keep, timed=timed))
         return path
 
     def command(self, config: Path) -> list[str]:
-        """Run the nginx that is installed."""
+        """Return the command, which uses the installed nginx."""
         program = find_nginx()
         assert program is not None
         return [program, "-c", str(config), "-p", str(config.parent), "-e", "stderr"]
 
     def switch(self, part: Part, config: Path) -> None:
-        """Wait until the workers that ran before have gone."""
+        """Send SIGHUP; wait until the old worker processes have exited."""
         before = family_of(part)[1:]
         _hang_up(part)
         deadline = time.monotonic() + SWITCH_PATIENCE
         while any(process.is_running() for process in before):
             if time.monotonic() > deadline:
-                raise LabError(f"nginx has not taken {config} within {SWITCH_PATIENCE:g} s")
+                raise LabError(
+                    f"nginx did not switch to {config} within {SWITCH_PATIENCE:g} s; "
+                    f"its log in {config.parent} says why"
+                )
             time.sleep(0.05)
 
 
@@ -191,14 +200,14 @@ FRONTS: Final[dict[str, Front]] = {front.name: front for front in (Gateway(), Ng
 
 
 def find_front(name: str) -> Front:
-    """Return the front `name`; LabError with the names there are."""
+    """Return the front `name`; LabError listing all names if there is none."""
     if name not in FRONTS:
         raise LabError(f"no front {name!r}; choose from: {', '.join(FRONTS)}")
     return FRONTS[name]
 
 
 def gateway_status(part: Part) -> dict[str, Any]:
-    """Return the scoreboard of a running gateway; LabError when it does not answer."""
+    """Return the status of a running gateway; LabError if it does not answer."""
     try:
         with urllib.request.urlopen(f"http://{part.address}{STATUS_PATH}", timeout=10) as answer:
             status: dict[str, Any] = json.load(answer)
@@ -208,7 +217,7 @@ def gateway_status(part: Part) -> dict[str, Any]:
 
 
 def find_nginx() -> str | None:
-    """Return the path of nginx; Debian keeps it outside a user's PATH."""
+    """Return the path of nginx; Debian installs it in sbin, outside a user's PATH."""
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
@@ -221,9 +230,9 @@ def nginx_config(
     keep: bool,
     timed: bool = False,
 ) -> str:
-    """Return a whole nginx.conf: one process, access log on, nothing outside `folder`.
+    """Return a complete nginx.conf: one worker, access log on, all files in `folder`.
 
-    `timed`: a FastCGI back end is told when it was asked, in milliseconds.
+    `timed` passes a FastCGI back end the time of the request, in milliseconds (X-Request-Start).
     """
     servers = "".join(f"        server {each};\n" for each in addresses)
     keepalive = "        keepalive 64;\n" if keep else ""
@@ -285,13 +294,13 @@ _SAME_NAME: Final = (
 
 
 def _quote(text: str) -> str:
-    """Return a TOML string; JSON's escapes are TOML's."""
+    """Return a TOML string; JSON's escapes are valid in TOML."""
     return json.dumps(text)
 
 
 def _hang_up(part: Part) -> None:
     process = part.process
     if process is None:
-        raise LabError(f"{part.name} (pid {part.pid}) is gone; `lab down` clears what is left")
+        raise LabError(f"{part.name} (pid {part.pid}) has exited; run `lab down` to clean up")
     with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(1)

@@ -1,7 +1,7 @@
-"""Locust on the running chain: the project's own locustfile, headless, as one process or several.
+"""Loads the running chain with locust: the project's locustfile, headless, in one process or more.
 
-Several are locust's master and its workers, on a port of their own: two runs at once would take
-each other's workers on locust's usual one.
+With several processes, locust's master listens on a free port instead of its default: two runs at
+the same time would otherwise take each other's workers.
 """
 
 import subprocess
@@ -29,9 +29,9 @@ def locust_command(
     shape: str | None = None,
     processes: int = 1,
 ) -> list[str]:
-    """Return the command line of a headless run: `users` in all, `rate` started per second.
+    """Return the command line of a headless run: `users` in total, `rate` started per second.
 
-    `record` holds what one process asked, so it goes with one alone.
+    `record` works with one process only: several would overwrite each other's file.
     """
     command = [
         *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless"),
@@ -53,5 +53,5 @@ def locust_command(
 
 
 def run_load(command: Sequence[str]) -> int:
-    """Run locust until it ends, its tables on the terminal; return its exit code, 1: failures."""
+    """Run locust with its tables on the terminal; return its exit code, 1 if requests failed."""
     return subprocess.run(command, check=False).returncode

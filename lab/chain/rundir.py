@@ -1,8 +1,8 @@
-"""Where a running chain lives on disk: sockets, logs, generated configurations, and its state.
+"""The run folder of a chain: sockets, logs, generated configurations, and the state file.
 
-The state file is the one truth about what runs: any `lab` command, in any terminal, reads it. It
-names each process by pid and start time, because a pid alone may have been given to another
-process since. One chain for each folder; CHAINLAB_RUN names another folder for a second chain.
+Every `lab` command reads the state file to learn what is running. It records each process by pid
+and start time, because the kernel may have reused the pid. There is one chain per folder; set
+CHAINLAB_RUN to another folder for a second chain.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ import psutil
 
 
 class LabError(Exception):
-    """What the user is told, in one line: what is wrong and what helps."""
+    """A one-line message for the user: what is wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A running part of the chain: its leading process and where it listens."""
+    """A running part of the chain: its first process and its address."""
 
     name: str
     pid: int
@@ -33,10 +33,11 @@ class Part:
 
     @property
     def process(self) -> psutil.Process | None:
-        """The leading process; None when it is gone."""
+        """The first process; None if it has exited."""
         try:
             process = psutil.Process(self.pid)
             alive = process.status() != psutil.STATUS_ZOMBIE
+            # Another start time means that the kernel reused the pid for another process.
             same = abs(process.create_time() - self.started) < 0.5
         except psutil.NoSuchProcess:
             return None
@@ -45,26 +46,26 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What runs."""
+    """A running chain."""
 
     front: Part
     backend: Part
     workers: int
-    number: int  # back ends started so far: each gets a socket of its own
-    timed: bool = False  # whether its parts tell where the time goes, as far as they can
+    number: int  # back ends started so far; makes socket names unique
+    timed: bool = False  # whether its parts report where the time goes, if they can
 
     @property
     def url(self) -> str:
-        """Where to point a browser."""
+        """The URL of the front."""
         return f"http://{self.front.address}"
 
     def to_json(self) -> str:
-        """Return it as it stands in the file."""
+        """Return the content of the state file."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote."""
+        """Parse the output of `to_json`."""
         values = json.loads(text)
         for part in ("front", "backend"):
             values[part] = Part(**values[part])
@@ -72,49 +73,53 @@ class State:
 
 
 class RunDir:
-    """A folder that only its owner may enter."""
+    """A run folder, accessible only to its owner."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self.path.stat().st_uid != os.getuid():
-            raise LabError(f"{self.path} belongs to another user; set CHAINLAB_RUN to a folder")
+            raise LabError(
+                f"{self.path} belongs to another user; set CHAINLAB_RUN to a folder of your own"
+            )
 
     @property
     def _state_path(self) -> Path:
         return self.path / "state.json"
 
     def load(self) -> State | None:
-        """Return the state; None when nothing was started, or all was stopped."""
+        """Return the state; None if no chain was started or it was stopped."""
         try:
             return State.from_json(self._state_path.read_text())
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            raise LabError(f"{self._state_path} cannot be read; remove it") from None
+            raise LabError(f"{self._state_path} is damaged; remove it") from None
 
     def store(self, state: State) -> None:
-        """Replace the state in one step: a reader sees the old one or the new one."""
+        """Replace the state atomically: a reader sees either the old or the new state."""
         fresh = self._state_path.with_suffix(".new")
         fresh.write_text(state.to_json())
         fresh.replace(self._state_path)
 
     def log_path(self, name: str) -> Path:
-        """Return where the part `name` writes what it has to say."""
+        """Return the log file of the part `name`."""
         return self.path / f"{name}.log"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Let one command at a time change the chain; LabError when another one does."""
+        """Hold the lock for changing the chain; LabError if another command holds it."""
         with (self.path / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LabError("another lab command is changing this chain; wait for it") from None
+                raise LabError(
+                    "another lab command is changing this chain; try again when it has finished"
+                ) from None
             yield
 
     def clear(self) -> None:
-        """Remove everything but the logs, which say what happened."""
+        """Remove everything but the logs and the lock."""
         for entry in self.path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -123,9 +128,9 @@ class RunDir:
 
 
 def default_path() -> Path:
-    """Return $CHAINLAB_RUN, or a folder of the user's that does not outlive the machine's run."""
+    """Return $CHAINLAB_RUN, or a per-user folder that does not survive a reboot."""
     if chosen := os.environ.get("CHAINLAB_RUN"):
         return Path(chosen).absolute()
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(runtime) / "chainlab"
-    return Path(f"/tmp/chainlab-{os.getuid()}")  # RunDir checks that it is ours
+    return Path(f"/tmp/chainlab-{os.getuid()}")  # RunDir checks the owner

@@ -1,12 +1,13 @@
-"""`lab verify`: the whole contract, straight and through the gateway, of each back end.
+"""`lab verify`: runs all contract checks on each back end, directly and through the gateway.
 
-Each way gets a fresh instance: straight on a TCP port, through the gateway on a unix socket, as in
-the chain, so that both kinds of listener are tried. A FastCGI back end has no straight way. What
-an architecture cannot do is in its Spec, check by check with the reason; it is told, not counted.
-An exception that no longer fails, whichever way, is a mistake of ours: it would hide the next one.
+Each of the two ways uses a fresh instance: directly on a TCP port, and through the gateway on a
+unix socket, as in the chain, so both kinds of listener are tested. FastCGI back ends are tested
+only through the gateway. A Spec lists the checks that its architecture may fail, with the reason;
+these failures are shown but not counted. An exception for a check that passes both ways is an
+error: it would hide a later failure.
 
-Two run at a time, in threads: a check mostly waits, for a timer of its own or the server's. Each
-has instances of its own, so that they share nothing but the machine.
+Two back ends run at a time, in threads, because a check mostly waits for timers, its own or the
+server's. Each has its own instances, so they share only the machine.
 """
 
 import tempfile
@@ -30,20 +31,20 @@ from servers.app import contract
 WORKERS: Final = 4
 AT_ONCE: Final = 2
 ALL: Final = "all"
-GRACE: Final = 10.0  # seconds for an instance to end by itself
+GRACE: Final = 10.0  # seconds for an instance to exit by itself
 
 
 @dataclass(slots=True)
 class Result:
-    """What came out for one back end; lists grow while it is under way."""
+    """The result for one back end, filled in while its checks run."""
 
     backend: Backend
-    straight: list[contract.Failure] | None = None  # None: not asked, or not yet
+    straight: list[contract.Failure] | None = None  # None: not checked (yet)
     through: list[contract.Failure] | None = None
     broken: str = ""
-    """What kept it from being asked at all."""
+    """Why the checks could not run."""
     seconds: float = 0.0
-    state: str = "waits"  # "straight", "through the gateway", "done"
+    state: str = "waiting"  # then "direct", "through the gateway", "done"
     unavailable: str | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,32 +52,35 @@ class Result:
 
     @property
     def excepted(self) -> dict[str, str]:
-        """Checks that this architecture may break, and why."""
+        """The checks that this architecture may fail, and why."""
         return dict(self.backend.spec.exceptions)
 
     @property
     def unneeded(self) -> list[str]:
-        """Exceptions that hold, now that all has been asked."""
+        """Excepted checks that passed, once all checks have run."""
         if self.state != "done" or self.broken:
             return []
         failed = {failure.name for way in (self.straight, self.through) for failure in way or ()}
         return [name for name in self.excepted if name not in failed]
 
     def counted(self, way: list[contract.Failure] | None) -> list[contract.Failure]:
-        """Return the failures of `way` that no exception covers."""
+        """Return the failures in `way` that no exception covers."""
         return [failure for failure in way or () if failure.name not in self.excepted]
 
     @property
     def problems(self) -> list[str]:
-        """Return what is wrong, a line each."""
-        ways = (("straight", self.straight), ("through the gateway", self.through))
+        """The problems, one line each."""
+        ways = (("direct", self.straight), ("through the gateway", self.through))
         found = [f"{how}: {failure}" for how, way in ways for failure in self.counted(way)]
-        found += [f"{name}: exception no longer needed, the check holds" for name in self.unneeded]
+        found += [
+            f"{name}: the check passes; remove its exception from the Spec"
+            for name in self.unneeded
+        ]
         return [self.broken, *found] if self.broken else found
 
 
 def choose(name: str) -> list[Backend]:
-    """Return the back ends that `name` means; LabError with the names, or with what lacks."""
+    """Return the back end `name`, or all; LabError if it is unknown or cannot run here."""
     if name == ALL:
         return list(BACKENDS.values())
     if name not in BACKENDS:
@@ -88,7 +92,7 @@ def choose(name: str) -> list[Backend]:
 
 
 class Verifier:
-    """Runs the checks of several back ends; `cancel` ends them early and stops what they run."""
+    """Runs the checks of several back ends; `cancel` stops the checks and all instances."""
 
     def __init__(self, backends: Sequence[Backend]) -> None:
         self.results = [Result(backend) for backend in backends]
@@ -97,7 +101,7 @@ class Verifier:
         self._parts: list[Part] = []
 
     def run(self, watch: Callable[[], None]) -> None:
-        """Verify all that this machine can run, `AT_ONCE` at a time; `watch` is called often."""
+        """Verify all that can run here, `AT_ONCE` at a time; calls `watch` ten times a second."""
         able = [result for result in self.results if not result.unavailable]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             running: list[Future[None]] = [pool.submit(self._verify, result) for result in able]
@@ -113,7 +117,7 @@ class Verifier:
             future.result()
 
     def cancel(self) -> None:
-        """Stop every instance now; the threads find their server gone and end."""
+        """Stop every instance now; the threads end when they find their server gone."""
         self._cancelled = True
         with self._lock:
             parts = list(self._parts)
@@ -124,23 +128,23 @@ class Verifier:
         begin = time.monotonic()
         try:
             if result.backend.protocol == "http":
-                result.state = "straight"
-                with self._straight(result.backend) as url:
-                    result.straight = self._ask(url)
+                result.state = "direct"
+                with self._direct(result.backend) as url:
+                    result.straight = self._check(url)
             result.state = "through the gateway"
             with self._through(result.backend) as url:
-                result.through = self._ask(url)
+                result.through = self._check(url)
         except LabError as error:
             result.broken = str(error)
         result.seconds = time.monotonic() - begin
         result.state = "done"
 
-    def _ask(self, url: str) -> list[contract.Failure]:
-        self._go_on()
+    def _check(self, url: str) -> list[contract.Failure]:
+        self._stop_if_cancelled()
         return contract.verify(url)
 
     @contextmanager
-    def _straight(self, backend: Backend) -> Iterator[str]:
+    def _direct(self, backend: Backend) -> Iterator[str]:
         with self._stage() as (run_dir, keep):
             listen = Address("127.0.0.1", free_port())
             keep(backend.start(run_dir, WORKERS, 1, address=listen))
@@ -157,7 +161,7 @@ class Verifier:
 
     @contextmanager
     def _stage(self) -> Iterator[tuple[RunDir, Callable[[Part], Part]]]:
-        """Give a folder, and a function that has a part stopped at the end."""
+        """Yield a run folder, and a function that registers a part to be stopped at the end."""
         with (
             tempfile.TemporaryDirectory(prefix="chainlab-verify-") as folder,
             ExitStack() as stack,
@@ -167,10 +171,10 @@ class Verifier:
                 stack.callback(self._stop, part)
                 with self._lock:
                     self._parts.append(part)
-                self._go_on()
+                self._stop_if_cancelled()
                 return part
 
-            self._go_on()
+            self._stop_if_cancelled()
             yield RunDir(Path(folder)), keep
 
     def _stop(self, part: Part) -> None:
@@ -178,6 +182,6 @@ class Verifier:
         with self._lock:
             self._parts.remove(part)
 
-    def _go_on(self) -> None:
+    def _stop_if_cancelled(self) -> None:
         if self._cancelled:
             raise LabError("cancelled")

@@ -1,7 +1,7 @@
-"""The two worker managers at the end of the chain, described like every architecture.
+"""The Specs of the two worker managers, fcgi-worker and php-fpm.
 
-They are no `Server` of `servers`, because each binds its own listener and keeps its own children;
-what they are, where they sleep and what they cost is told in the same words all the same.
+They do not implement the `Server` interface of `servers`, because each binds its own listener and
+manages its own children, but a Spec describes them like every other architecture.
 """
 
 from typing import Final
@@ -26,17 +26,18 @@ FCGI_WORKER: Final = Spec(
     multiplexer="epoll",
     mode="level, oneshot",
     model=(
-        "N children sleep in epoll_wait on one epoll that the master made; it holds",
-        "the listener and all idle connections. A request wakes one idle child:",
-        "it takes the connection, runs the application, blocking, and parks it again.",
-        "Descriptors reach the other children by SCM_RIGHTS, from the master.",
+        "N children sleep in epoll_wait on one epoll set, created by the master, which",
+        "holds the listener and all idle connections. A request wakes one idle child,",
+        "which takes the connection, runs the blocking application and puts the",
+        "connection back. The master passes new descriptors to the other children by",
+        "SCM_RIGHTS.",
     ),
     sleeps=("in epoll_wait(2), N children on one epoll", "nowhere: read copies at once"),
-    good="WSGI that blocks or crashes, behind a front that keeps its connections",
-    bad="more requests that wait than there are children",
+    good="WSGI code that blocks or crashes, behind a front with kept connections",
+    bad="more waiting requests than children",
     neighbours=("php-fpm", "flup-fork", "epoll-oneshot", "prefork"),
     source="fcgi_worker/child.py",
-    limits=("N requests at one time",),
+    limits=("N concurrent requests",),
     claims=("S5", "S6", "E13"),
     target="",
 )
@@ -51,15 +52,15 @@ PHP_FPM: Final = Spec(
     concurrency="workers",
     model=(
         "A master keeps N children; each sleeps in accept, takes one connection and",
-        "serves its requests, blocking, until the web server closes it. Between PHP",
-        "and whoever serves it lies an interface, the SAPI: here FastCGI's.",
+        "serves its requests, blocking, until the web server closes it. PHP plugs into",
+        "servers through an interface, the SAPI; php-fpm implements it over FastCGI.",
     ),
     sleeps=("in accept(2), then poll(2) and read(2)", "in read(2)"),
-    good="PHP: a script that fails or leaks costs one request",
-    bad="kept connections: each pins a child, idle or not",
+    good="PHP: a script that fails or leaks affects only its own request",
+    bad="kept connections: each occupies a child, even while idle",
     neighbours=("fcgi-worker", "flup-fork", "prefork", "php-select"),
     source="servers/php/php_fpm.py",
-    limits=("a kept connection pins a child, idle or not", "N connections at one time"),
+    limits=("a kept connection occupies a child, even while idle", "N concurrent connections"),
     claims=("S5", "S6"),
     target="",
     probe=_without_php_fpm,

@@ -1,1 +1,1 @@
-"""The chain in containers: docker compose, the Docker SDK, and what runs inside."""
+"""The chain in containers: docker compose, the Docker SDK, and the containers' entry point."""

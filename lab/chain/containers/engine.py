@@ -1,8 +1,8 @@
-"""The two ways to talk to Docker: the engine by its SDK, docker-compose.yml by `docker compose`.
+"""Access to Docker: the engine through its SDK, docker-compose.yml through `docker compose`.
 
-The SDK is for what a container does: health, events, commands in it, what it uses. Compose is for
-what there is to be: it alone reads docker-compose.yml, and its own marks on the containers
-(labels) say which belongs to what, so no file of ours has to remember it.
+The SDK watches and controls running containers: health, events, commands, resource use. Compose
+creates and removes them, because only compose reads docker-compose.yml. Its labels on the
+containers say which project and service they belong to, so we keep no state file.
 """
 
 import os
@@ -27,17 +27,17 @@ _ONE_OFF: Final = "com.docker.compose.oneoff"
 
 
 class Project:
-    """One compose project: its containers, and the commands that change them.
+    """A compose project: its containers, and the commands that change them.
 
-    LabError when there is no engine, or no compose file.
+    LabError if there is no engine or no compose file.
     """
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or default_name()
         self.override: Path | None = None
-        """A second compose file, which has the last word."""
+        """A second compose file, which overrides the first."""
         if not FILE.exists():
-            raise LabError(f"{FILE} is not there: --docker works from a checkout of the project")
+            raise LabError(f"{FILE} does not exist: run --docker in a checkout of the project")
         if shutil.which("docker") is None:
             raise LabError("the docker command is not installed: run sudo apt install docker.io")
         try:
@@ -46,7 +46,7 @@ class Project:
         except DockerException as error:
             raise LabError(
                 f"no Docker engine answers ({_first_line(error)}); start it (sudo systemctl start "
-                "docker), set DOCKER_HOST, or leave --docker out"
+                "docker), set DOCKER_HOST, or omit --docker"
             ) from None
 
     def compose(
@@ -56,10 +56,10 @@ class Project:
         quiet: bool = False,
         alone: bool = False,
     ) -> str:
-        """Run `docker compose`; LabError with its last words when it fails. `quiet`: show nothing.
+        """Run `docker compose`; LabError with its last line of output if it fails.
 
-        `variables` are those of docker-compose.yml. `alone`: no Ctrl-C of the terminal reaches it.
-        Return what it printed, when quiet.
+        `variables` are those of docker-compose.yml. `quiet` returns its output instead of showing
+        it. `alone` runs it in its own session, so that Ctrl-C in the terminal does not reach it.
         """
         command = ["docker", "compose", "--file", str(FILE), "--project-name", self.name]
         if self.override:
@@ -75,12 +75,12 @@ class Project:
             start_new_session=alone,
         )
         if done.returncode:
-            said = (done.stderr or "see above").strip().splitlines()[-1]
-            raise LabError(f"docker compose failed: {said}")
+            last = (done.stderr or "see above").strip().splitlines()[-1]
+            raise LabError(f"docker compose failed: {last}")
         return done.stdout or ""
 
     def containers(self, service: str | None = None, *, stopped: bool = False) -> list[Container]:
-        """Return the project's containers, of one service or all, in the order of their names."""
+        """Return the project's containers, of one service or all, sorted by name."""
         labels = [f"{_PROJECT}={self.name}", f"{_ONE_OFF}=False"]
         if service:
             labels.append(f"{_SERVICE}={service}")
@@ -88,52 +88,52 @@ class Project:
         return sorted(found, key=lambda container: str(container.name))
 
     def events(self, seconds: float, **filters: str) -> Iterator[Mapping[str, Any]]:
-        """Yield what happens to the project's containers during `seconds`."""
+        """Yield the engine's events for the project's containers during the next `seconds`."""
         label = f"{_PROJECT}={self.name}"
         now = time.time()
         yield from self.client.events(
-            since=int(now) - 1,  # whole seconds: what has just happened comes again
+            since=int(now) - 1,  # whole seconds only: events of the last second come again
             until=int(now + seconds) + 1,
             filters={"type": "container", "label": label, **filters},
             decode=True,
         )
 
     def wait_until_healthy(self, container: Container, seconds: float) -> None:
-        """Return when `container` is healthy; LabError with its last words when it never is.
+        """Return when `container` is healthy; LabError with its last log line if it never is.
 
-        Its own health check is run here, again and again: the engine's next turn is seconds away.
+        Runs the container's health check itself every 0.1 s: the engine runs it every 5 s.
         """
-        question = container.attrs["Config"]["Healthcheck"]["Test"][1:]
+        health_check = container.attrs["Config"]["Healthcheck"]["Test"][1:]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             container.reload()
             if container.attrs["RestartCount"] or container.status == "exited":
                 break
-            if container.status == "running" and not container.exec_run(question)[0]:
+            if container.status == "running" and not container.exec_run(health_check)[0]:
                 return
             time.sleep(0.1)
-        said = container.logs(tail=1).decode(errors="replace").strip()
-        raise LabError(f"{container.name} does not get healthy: {said or 'it said nothing'}")
+        last = container.logs(tail=1).decode(errors="replace").strip()
+        raise LabError(f"{container.name} did not become healthy: {last or 'its log is empty'}")
 
 
 def default_name() -> str:
-    """Return the compose project that a user's commands are about."""
+    """Return $COMPOSE_PROJECT_NAME, or "chainlab"."""
     return os.environ.get("COMPOSE_PROJECT_NAME", "chainlab")
 
 
 def service_of(container: Container) -> str:
-    """Return the service that `container` is one of."""
+    """Return the name of the container's service."""
     return str(container.labels[_SERVICE])
 
 
 def health_of(container: Container) -> str:
-    """Return healthy, unhealthy, starting; or its state, where it has no health check."""
+    """Return healthy, unhealthy or starting; without a health check, the container's state."""
     state = container.attrs["State"]
     return str(state.get("Health", {}).get("Status") or state["Status"])
 
 
 def execute(container: Container, *command: str) -> str:
-    """Run a command in `container`; return what it printed. LabError with that when it fails."""
+    """Run a command in `container` and return its output; LabError if it fails."""
     code, output = container.exec_run(list(command))
     text: str = output.decode(errors="replace").strip()
     if code:

@@ -1,25 +1,25 @@
-"""What runs in a container of the lab: `python -m lab.chain.containers.entrypoint COMMAND`.
+"""The entry point of the lab's containers: `python -m lab.chain.containers.entrypoint COMMAND`.
 
     front NAME, backend NAME    become that part
-    null                        become the server that does the least (loadtest/floor)
-    switch FRONT NAME           write the configuration of the front here anew, for back end NAME
-    check NAME                  ask the back end here the quick part of the contract
-    tell PACKAGE…               print limits and versions here, of packages too, as JSON
+    null                        become the null server (loadtest/floor)
+    switch FRONT NAME           rewrite this front's configuration for back end NAME
+    check NAME                  run the quick contract checks on this container's back end
+    tell PACKAGE…               print limits and versions of programs and packages here, as JSON
 
-A part is started as `lab up` starts it on a bare machine, from the same registry and by the same
-generated configuration; then this program gives its place to it (execve), so that signals reach it
-and its exit code is the container's. What it knows comes from docker-compose.yml:
+A part starts as `lab up` starts it without containers: same registry, same generated
+configuration. This program then replaces itself with the part (execve), so that the part receives
+the container's signals and provides its exit code. docker-compose.yml sets the variables:
 
-    CHAINLAB_BACKEND   who stands behind the front
+    CHAINLAB_BACKEND   the back end behind the front
     CHAINLAB_LINK      unix: a socket in the volume RUN, which front and back end share
-                       tcp: port 9000 of NAME, which DNS knows as every container of that name
-    CHAINLAB_WORKERS   requests that a back end with a fixed number runs at once
-    CHAINLAB_TIMING    on: gateway and worker answer with Server-Timing and take part in traces
+                       tcp: port 9000 of NAME, which DNS resolves to all containers of that name
+    CHAINLAB_WORKERS   concurrent requests, for back ends with a fixed number of workers
+    CHAINLAB_TIMING    on: gateway and worker send Server-Timing and take part in traces
 
-Every container has a socket of its own, NAME.HOST.sock, so replicas do not get into each other's
-way; the gateway looks for NAME.*.sock. In the volume a front also keeps, under its host name, who
-stands behind it: after a swap a restarted container goes on with that, and a new one begins with
-what docker-compose.yml says.
+Each container has its own socket, NAME.HOST.sock, so replicas do not collide; the gateway looks
+for NAME.*.sock. A front also stores the name of its back end in the volume, under its host name.
+After a swap, a restarted container continues with that back end; a new container starts with the
+one from docker-compose.yml.
 """
 
 import contextlib
@@ -43,19 +43,19 @@ from lab.chain.processes import accepts
 from lab.chain.rundir import LabError, Part
 
 RUN: Final = Path("/run/chainlab")
-"""The volume."""
+"""The volume that front and back end share."""
 
 HTTP_PORT: Final = 8080
 LINK_PORT: Final = 9000
 FLOOR: Final = "/usr/local/bin/floor"
-"""The null server, where an image has it."""
+"""The null server, in the image that has it."""
 
 PATIENCE: Final = 30.0
-"""Seconds for a back end to be there."""
+"""Seconds until a back end must be found."""
 
 
 def main(arguments: list[str]) -> int:
-    """Do what `arguments` say; print what is wrong and return 2 when it cannot be done."""
+    """Run the command in `arguments`; on failure print the reason and return 2."""
     commands: dict[str, Callable[..., object]] = {
         "front": become_front,
         "backend": become_backend,
@@ -75,29 +75,31 @@ def main(arguments: list[str]) -> int:
 def become_front(name: str) -> None:
     """Become the gateway or nginx."""
     front = find_front(name)
-    kept = _front_folder() / "backend"
-    chosen = kept.read_text() if kept.exists() else os.environ["CHAINLAB_BACKEND"]
+    stored = _front_folder() / "backend"
+    chosen = stored.read_text() if stored.exists() else os.environ["CHAINLAB_BACKEND"]
     config = write_front_config(name, chosen)
-    # Any answer will do: a back end that is down is not the front's fault.
+    # Any HTTP status counts: the front is healthy even while its back end is down.
     docker_health.write(str(HTTP_PORT), b"HTTP/1.1 ", _http(STATUS_PATH), taken_is_well=False)
     command = front.command(config)
     os.execv(command[0], command)
 
 
 def write_front_config(front: str, name: str) -> Path:
-    """Write the configuration that leads to back end `name`."""
+    """Write a configuration that proxies to back end `name`."""
     backend = find_backend(name)
     folder = _front_folder()
     folder.mkdir(exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        # Lines by the thousand per second would cost the engine more than the chain itself.
+        # Docker's log would spend more CPU on thousands of lines per second than the chain itself.
         (folder / "access.log").symlink_to("/dev/null")
     (folder / "backend").write_text(name)
     listen = Address("0.0.0.0", HTTP_PORT)
-    ways = _ways_to(backend)
-    if front == "nginx":  # it knows no pattern, and looks up nothing twice
-        ways = [str(way) for way in _wait_for(ways)]
-    return find_front(front).write_config(folder, listen, backend, ways, _workers(), timed=_timed())
+    addresses = _addresses_of(backend)
+    if front == "nginx":  # it supports no patterns and resolves names only once, at the start
+        addresses = [str(address) for address in _resolve(addresses)]
+    return find_front(front).write_config(
+        folder, listen, backend, addresses, _workers(), timed=_timed()
+    )
 
 
 def become_backend(name: str) -> None:
@@ -120,7 +122,7 @@ def become_backend(name: str) -> None:
 
 
 def become_null_server() -> None:
-    """Become the server in C that others are measured beside; it is in an image of its own."""
+    """Become the null server, the baseline of comparisons, written in C; it has its own image."""
     listener = bind_listener(Address("0.0.0.0", LINK_PORT))
     listener.set_inheritable(True)
     docker_health.write(str(LINK_PORT), b"Hello, world!", _http("/hello"), taken_is_well=False)
@@ -128,28 +130,28 @@ def become_null_server() -> None:
 
 
 def tell(*packages: str) -> None:
-    """Print what a comparison's manifest says of where its servers ran."""
+    """Print what a comparison's manifest records about the machine of its servers."""
     from loadtest import manifest
 
     programs = {"php": ["php", "--version"]}
     if nginx := find_nginx():
         programs["nginx"] = [nginx, "-v"]
-    told = {
+    facts = {
         "limits": manifest.limits(),
         "congestion": manifest.congestion(),
         "versions": manifest.versions(list(packages), programs),
     }
-    print(json.dumps(told))
+    print(json.dumps(facts))
 
 
 def check_backend(name: str) -> None:
-    """Ask the back end in this container the quick part of the contract."""
+    """Run the quick contract checks on the back end in this container."""
     backend = find_backend(name)
     check(backend, Part(name, os.getpid(), 0.0, str(_own_address(name))), _workers())
 
 
 def socket_path(name: str, host: str) -> str:
-    """Return where back end `name` listens in the container with that host name, by socket."""
+    """Return the socket path of back end `name` in the container with that host name."""
     return str(RUN / f"{name}.{host}.sock")
 
 
@@ -173,17 +175,17 @@ def _fastcgi(backend: Backend) -> bytes:
     return ClientConnection().begin(pairs, keep_conn=False, body=b"")
 
 
-def _ways_to(backend: Backend) -> list[str]:
+def _addresses_of(backend: Backend) -> list[str]:
     by_socket = Address(path=str(RUN / f"{backend.name}.*.sock"))
     return [str(by_socket if _by_socket() else Address(backend.name, LINK_PORT))]
 
 
-def _wait_for(ways: list[str]) -> tuple[Address, ...]:
-    """Return what `ways` stand for, once there is something; the back end may still be starting."""
+def _resolve(addresses: list[str]) -> tuple[Address, ...]:
+    """Expand patterns and names; wait for a result, as the back end may still be starting."""
     deadline = time.monotonic() + PATIENCE
-    while not (found := look_up(map(parse_address, ways))):
+    while not (found := look_up(map(parse_address, addresses))):
         if time.monotonic() > deadline:
-            raise LabError(f"nobody is at {ways[0]} within {PATIENCE:g} s")
+            raise LabError(f"no back end at {addresses[0]} after {PATIENCE:g} s")
         time.sleep(0.1)
     return found
 
@@ -191,7 +193,7 @@ def _wait_for(ways: list[str]) -> tuple[Address, ...]:
 def _by_socket() -> bool:
     link = os.environ.get("CHAINLAB_LINK", "unix")
     if link not in ("unix", "tcp"):
-        raise LabError(f"LINK is {link!r}; choose unix or tcp")
+        raise LabError(f"LINK is {link!r}; set it to unix or tcp")
     return link == "unix"
 
 
@@ -202,7 +204,7 @@ def _workers() -> int:
 def _timed() -> bool:
     timing = os.environ.get("CHAINLAB_TIMING", "on")
     if timing not in ("on", "off"):
-        raise LabError(f"TIMING is {timing!r}; choose on or off")
+        raise LabError(f"TIMING is {timing!r}; set it to on or off")
     return timing == "on"
 
 
@@ -211,7 +213,7 @@ def _front_folder() -> Path:
 
 
 def _remove_dead_sockets(name: str) -> None:
-    """Remove what containers that are gone, killed perhaps, have left in the volume."""
+    """Remove sockets from the volume that dead containers left behind."""
     for path in RUN.glob(f"{name}.*.sock"):
         if not accepts(parse_address(f"unix:{path}")):
             path.unlink(missing_ok=True)

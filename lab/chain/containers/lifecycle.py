@@ -1,10 +1,10 @@
-"""The chain in containers: up, swap, verify, status, down; what `--docker` means.
+"""The chain in containers, for `--docker`: up, swap, verify, status, down.
 
-The services `gateway` and `fcgi_worker` are places in the chain; FRONT and BACKEND say who stands
-there. A swap puts the new back end beside the old one, in the same place: compose is asked for
-more replicas and told to leave those alone that there are. The new ones are checked, the running
-front is told of them (SIGHUP), and when nothing runs on the old ones they are stopped. If anything
-fails before the switch, the old ones go on as if nothing had been asked.
+The services `gateway` and `fcgi_worker` are places in the chain; FRONT and BACKEND choose the
+programs. A swap starts the new back end as additional replicas of the same service and leaves the
+old replicas alone. It checks the new ones, makes the running front switch to them (SIGHUP), and
+stops the old ones when no request is left on them. If anything fails before the switch, the old
+ones keep serving.
 """
 
 import json
@@ -25,14 +25,14 @@ from servers.app import contract
 
 Say = Callable[[str], None]
 
-PATIENCE: Final = 60.0  # seconds to be healthy
-GRACE: Final = 35  # seconds for a container to finish what runs, as docker-compose.yml says
+PATIENCE: Final = 60.0  # seconds until a container must be healthy
+GRACE: Final = 35  # seconds for a container to finish requests; docker-compose.yml has the same
 _PART: Final = ("python", "-m", "lab.chain.containers.entrypoint")
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What runs: the containers of both places, and what they were started with."""
+    """The running containers of front and back end, and the variables they were started with."""
 
     front: Container
     backends: list[Container]
@@ -40,10 +40,10 @@ class Chain:
 
     @classmethod
     def of(cls, project: Project) -> Self:
-        """Return the chain of `project`; LabError when there is none."""
+        """Return the running chain of `project`; LabError if there is none."""
         fronts, backends = project.containers("gateway"), project.containers("fcgi_worker")
         if not fronts or not backends:
-            raise LabError("no chain is up in containers; start one by `lab up --docker`")
+            raise LabError("no chain is running in containers; start one with `lab up --docker`")
         front, backend = fronts[0].attrs["Config"], backends[0].attrs["Config"]
         given = dict(pair.split("=", 1) for pair in front["Env"])
         variables = {
@@ -57,17 +57,19 @@ class Chain:
 
     @property
     def url(self) -> str:
-        """Where the front is reached from here; LabError when it is not published."""
+        """The URL of the front on this machine; LabError if its port is not published."""
         self.front.reload()
         published = self.front.ports.get(f"{HTTP_PORT}/tcp")
         if not published:
-            raise LabError(f"{self.front.name} publishes no port")
+            raise LabError(
+                f"{self.front.name} publishes no port; restart it with `lab up --docker`"
+            )
         host = published[0]["HostIp"]
         return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{published[0]['HostPort']}"
 
 
 def up(project: Project, front: str, backend: str, port: int, workers: int) -> Chain:
-    """Build what changed, start the chain and the load's page, and wait until all is healthy."""
+    """Build what changed, start the chain and locust, and wait until all containers are healthy."""
     find_front(front)
     find_backend(backend)
     variables = {
@@ -78,16 +80,16 @@ def up(project: Project, front: str, backend: str, port: int, workers: int) -> C
 
 
 def swap(project: Project, name: str, say: Say) -> Chain:
-    """Put back end `name` into the running chain; LabError leaves the old one in its place."""
+    """Replace the back end of the running chain; a LabError leaves the old one serving."""
     chosen, chain = find_backend(name), Chain.of(project)
     say(f"starting {name}")
     fresh = _start_beside(project, chain, name)
     try:
         for container in fresh:
             project.wait_until_healthy(container, PATIENCE)
-        say(f"checking {name} by the contract")
+        say(f"checking {name} against the contract")
         execute(fresh[0], *_PART, "check", name)
-        say(f"switching the {chain.variables['FRONT']}, draining {chain.variables['BACKEND']}")
+        say(f"switching {chain.variables['FRONT']}, draining {chain.variables['BACKEND']}")
         _switch(chain, chosen)
     except BaseException:
         _remove(fresh)
@@ -98,7 +100,7 @@ def swap(project: Project, name: str, say: Say) -> Chain:
 
 
 def _start_beside(project: Project, chain: Chain, name: str) -> list[Container]:
-    """Start as many of the new as there are of the old, which are left alone."""
+    """Start as many new containers as there are old ones; leave the old ones alone."""
     old = {container.id for container in chain.backends}
     variables = {**chain.variables, "BACKEND": name}
     try:
@@ -115,11 +117,11 @@ def _start_beside(project: Project, chain: Chain, name: str) -> list[Container]:
 
 
 def _switch(chain: Chain, backend: Backend) -> None:
-    """Have the front take `backend`, and wait until nothing runs on the old one."""
+    """Switch the front to `backend`; wait until no request is left on the old one."""
     nginx = chain.variables["FRONT"] == "nginx"
     before = _workers_of(chain.front) if nginx else _board(chain)["generation"]
     execute(chain.front, *_PART, "switch", chain.variables["FRONT"], backend.name)
-    chain.front.kill(signal="HUP")  # to init, which hands it on
+    chain.front.kill(signal="HUP")  # docker-init forwards it to the front
     deadline = time.monotonic() + SWITCH_PATIENCE
     while time.monotonic() < deadline:
         if nginx:
@@ -132,11 +134,13 @@ def _switch(chain: Chain, backend: Backend) -> None:
             ):
                 return
         time.sleep(0.1)
-    raise LabError(f"{chain.front.name} has not switched within {SWITCH_PATIENCE:g} s")
+    raise LabError(
+        f"{chain.front.name} did not switch to {backend.name} within {SWITCH_PATIENCE:g} s"
+    )
 
 
 def _workers_of(front: Container) -> set[str]:
-    """Return the pids of nginx's workers, as the host counts them."""
+    """Return the host pids of nginx's workers."""
     table = front.top()
     pid = table["Titles"].index("PID")
     return {row[pid] for row in table["Processes"] if "nginx: worker" in row[-1]}
@@ -155,7 +159,7 @@ def _remove(containers: list[Container]) -> None:
 
 
 def verify(project: Project, backend: str, front: str = "gateway") -> list[contract.Failure]:
-    """Ask `backend` the whole contract, through a front, in containers of their own."""
+    """Run all contract checks on `backend` through a front, in the containers of `project`."""
     variables = {"FRONT": front, "BACKEND": backend, "LAB_PORT": "0"}
     try:
         up = ("up", "--detach", "--build", "--wait", "gateway")
@@ -168,9 +172,9 @@ def verify(project: Project, backend: str, front: str = "gateway") -> list[contr
 
 
 def down(project: Project, *, quiet: bool = False, grace: int = GRACE) -> None:
-    """Remove the project's containers, its network and its volume.
+    """Remove the project's containers, network and volume.
 
-    What runs is finished first, within `grace` seconds.
+    Running requests have `grace` seconds to finish.
     """
     profiles = ("--profile", "all", "--profile", "compare", "--profile", "tests")
     options = ("--volumes", "--remove-orphans", "--timeout", str(grace))
@@ -178,12 +182,12 @@ def down(project: Project, *, quiet: bool = False, grace: int = GRACE) -> None:
 
 
 def status(project: Project) -> list[dict[str, Any]]:
-    """Return a row for each container: its health, and what it uses now."""
+    """Return one row per container: its health and its current resource use."""
     return [_row(container) for container in project.containers()]
 
 
 def _row(container: Container) -> dict[str, Any]:
-    used = container.stats(stream=False)  # takes two looks, a second apart
+    used = container.stats(stream=False)  # takes a second: the engine reads the counters twice
     cpu, before = used["cpu_stats"], used["precpu_stats"]
     busy = cpu["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
     passed = cpu["system_cpu_usage"] - before.get("system_cpu_usage", 0)

@@ -1,9 +1,9 @@
-"""One container of a service of docker-compose.yml, for itself: started, found, removed.
+"""Single containers of a service in docker-compose.yml: start, find, remove.
 
-`docker compose run` makes it, so it is what the file says of its service, but stands beside the
-project's own: as many as are wanted, each with its own variables, and none publishes a port unless
-asked to. It is used from this machine as a native part is: by the container's own address, without
-a proxy in the way, and by the pid that its process has here.
+`docker compose run` creates them from the service's definition, in addition to the project's own
+containers: any number, each with its own variables, and with no published port unless requested.
+This machine uses one like a native part: by the container's own address, without a proxy in
+between, and by its process's pid on the host.
 """
 
 import uuid
@@ -22,7 +22,7 @@ from lab.chain.rundir import LabError, Part
 from loadtest.interrupts import interrupts_later
 
 PATIENCE: Final = 60.0
-"""Seconds for a part to answer."""
+"""Seconds until a part must be healthy."""
 
 
 def run_service(
@@ -32,10 +32,10 @@ def run_service(
     variables: Mapping[str, str],
     publish: int | None = None,
 ) -> Container:
-    """Start one container of `service`, and return it once it answers; LabError when it does not.
+    """Start one container of `service`, return it once healthy; LabError if it does not get there.
 
-    `publish`: this port of it as any free one of 127.0.0.1. An interrupt comes afterwards, so that
-    whoever is interrupted knows of everything that there is to be removed.
+    `publish` is a container port to publish on any free port of 127.0.0.1. Interrupts are deferred
+    while compose runs, so that the container is always known and can be removed.
     """
     name = f"{project.name}-{service}-{uuid.uuid4().hex[:8]}"
     published = () if publish is None else ("--publish", f"127.0.0.1::{publish}")
@@ -59,7 +59,7 @@ def _remove_by_name(project: Project, name: str) -> None:
 
 
 def remove(container: Container) -> None:
-    """End it at once, and leave nothing of it."""
+    """Kill the container and remove it with its volumes."""
     try:
         container.remove(force=True, v=True)
     except NotFound:
@@ -67,26 +67,26 @@ def remove(container: Container) -> None:
 
 
 def address_of(container: Container, port: int) -> Address:
-    """Return where `port` of it is reached without a proxy, on a machine that is on its network."""
+    """Return the container's own address: reachable only from a host on its network, no proxy."""
     networks = container.attrs["NetworkSettings"]["Networks"]
     return Address(str(next(iter(networks.values()))["IPAddress"]), port)
 
 
 def published_address(container: Container, port: int) -> Address:
-    """Return where a published `port` of it is reached."""
+    """Return the host address of a published container port."""
     found = container.ports[f"{port}/tcp"][0]
     return Address(str(found["HostIp"]), int(found["HostPort"]))
 
 
 def is_direct(container: Container, port: int) -> bool:
-    """Tell whether this machine reaches the container's own address."""
+    """Return whether this machine can connect to the container's own address."""
     return accepts(address_of(container, port))
 
 
 def part_of(container: Container, name: str, address: Address) -> Part:
-    """Return what runs in it as a part of this machine's; LabError when its processes are not here.
+    """Return the container's process as a part; LabError if this machine does not see it.
 
-    The first process there is docker-init, which has but one child to begin with: the part.
+    The container's first process is docker-init; the part is its only child at the start.
     """
     here = Path(f"/proc/{container.attrs['State']['Pid']}/cgroup")
     try:
@@ -96,6 +96,6 @@ def part_of(container: Container, name: str, address: Address) -> Part:
         return Part(name, process.pid, process.create_time(), str(address))
     except (OSError, IndexError, psutil.NoSuchProcess):
         raise LabError(
-            f"the processes of {container.name} are not to be seen here: the engine runs in a "
-            "virtual machine or on another one; run this command where the engine runs"
+            f"the processes of {container.name} are not visible here: the engine runs in a "
+            "virtual machine or on another machine; run this command where the engine runs"
         ) from None

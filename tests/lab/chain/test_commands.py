@@ -104,8 +104,8 @@ def refused(lab: Lab, *arguments: str) -> str:
 
 
 def test_what_is_refused_says_why_and_what_helps(lab: Lab) -> None:
-    assert "no chain is up; start one by `lab up`" in refused(lab, "swap", "wsgiref")
-    assert "no chain is up" in refused(lab, "load")
+    assert "no chain is running; start one with `lab up`" in refused(lab, "swap", "wsgiref")
+    assert "no chain is running" in refused(lab, "load")
     assert "choose from: fcgi-worker" in refused(lab, "up", "--backend", "apache")
     assert "choose from: gateway, nginx" in refused(lab, "up", "--front", "apache")
     assert lab.processes() == []
@@ -130,10 +130,10 @@ def test_a_swap_that_fails_leaves_the_old_back_end(lab: Lab) -> None:
 
 def test_a_second_chain_in_the_same_folder_is_refused(lab: Lab) -> None:
     lab.up()
-    assert "a chain is up already" in refused(lab, "up", "--detach", "--port", "0")
+    assert "a chain is already running" in refused(lab, "up", "--detach", "--port", "0")
 
 
 def test_a_broken_state_file_is_named(lab: Lab) -> None:
     (lab.folder / "state.json").write_text("{")
-    assert "state.json cannot be read; remove it" in refused(lab, "status")
+    assert "state.json is damaged; remove it" in refused(lab, "status")
     (lab.folder / "state.json").unlink()
