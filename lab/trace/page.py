@@ -1,7 +1,7 @@
-"""The ladder as a page: self-contained, with every call, a timeline to zoom into, and details.
+"""The ladder as a self-contained page: every call, a zoomable timeline, details on hover.
 
-What is drawn is put together here, in the words that the terminal has too; page/*.js draw it. Times
-are milliseconds from the trace's origin.
+This module prepares the data, with the same texts as the terminal; page/*.js draws it. Times are
+milliseconds since the trace's origin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from lab.trace.rows import Lives, Row, is_minor, rows, thread_numbers, threads
 
 
 def write(path: Path, traces: Sequence[Trace], command: str) -> None:
-    """Write a page of one trace, or of several side by side; `command` makes it again."""
+    """Write a page with one trace, or several side by side; `command` reproduces it."""
     template = environment("lab.trace", "page").get_template("page.html")
     seen = [
         {
@@ -30,12 +30,12 @@ def write(path: Path, traces: Sequence[Trace], command: str) -> None:
         for trace in traces
     ]
     counted = differing(traces) if len(traces) > 1 else None
-    told = template.render(seen=seen, command=command, url=traces[0].asked.url, counted=counted)
-    path.write_text(told)
+    html = template.render(seen=seen, command=command, url=traces[0].asked.url, counted=counted)
+    path.write_text(html)
 
 
 def data(trace: Trace) -> dict[str, Any]:
-    """Return what the scripts draw."""
+    """Return the data that the scripts draw."""
     found = rows(trace, together=False)
     lives, numbers = Lives(trace), thread_numbers(trace)
     return {
@@ -58,7 +58,7 @@ def _milli(trace: Trace, nanoseconds: int) -> float:
 def _row(
     trace: Trace, row: Row, lives: Lives, numbers: Mapping[tuple[LaneId, int], int]
 ) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    result: dict[str, Any] = {
         "kind": row.kind,
         "at": _milli(trace, row.time),
         "alone": None if row.alone is None else round(row.alone / 1e6, 3),
@@ -70,14 +70,14 @@ def _row(
     }
     event = row.events[0]
     if isinstance(event, Call):
-        told["minor"] = is_minor(event)
-        told["thread"] = numbers.get((event.lane, event.tid), 1) - 1
-        told["phases"] = _phases(trace, event)
-    return told
+        result["minor"] = is_minor(event)
+        result["thread"] = numbers.get((event.lane, event.tid), 1) - 1
+        result["phases"] = _phases(trace, event)
+    return result
 
 
 def _phases(trace: Trace, call: Call) -> list[float] | None:
-    """Return begin and end of the wait and end of the copy; None: it neither waits nor reads."""
+    """Return begin and end of the wait, and end of the copy; None if there is neither."""
     copying = call.phases[1]
     if call.end is None or not (call.slept or copying):
         return None
@@ -87,7 +87,7 @@ def _phases(trace: Trace, call: Call) -> list[float] | None:
 
 
 def _threads(trace: Trace, found: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return the timeline's lines: a thread, what it did, and its calls by number of their row."""
+    """Return the timeline: for each thread its spans, and its calls as row numbers."""
     names = {
         process.pid: process.name for lane in trace.lanes for process in lane.processes
     }  # fmt: skip
@@ -108,52 +108,52 @@ def _threads(trace: Trace, found: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def details(trace: Trace, event: Event) -> list[tuple[str, str]]:
-    """Return everything that is known of an event, as pairs of words."""
+    """Return all details of an event, as name-value pairs."""
     if isinstance(event, Call):
         return _of_call(trace, event)
     if isinstance(event, Note):
         return [("thread", str(event.tid)), ("what", event.text)]
     kind, ends = event.connection.kind, event.connection.ends
-    told = [("connection", f"{kind}, {ends['client']} → {ends['server']}")]
+    pairs = [("connection", f"{kind}, {ends['client']} → {ends['server']}")]
     if isinstance(event, Packet):
-        told += [
+        pairs += [
             ("flags", " ".join(sorted(event.flags))), ("sequence number", str(event.seq)),
-            ("acknowledges", str(event.ack)), ("content", f"{event.length} B"),
+            ("acknowledges", str(event.ack)), ("payload", f"{event.length} B"),
         ]  # fmt: skip
         if event.alone is not None:
-            told.append(("without strace", f"{event.alone / 1e6:.3f} ms after the origin"))
+            pairs.append(("without strace", f"{event.alone / 1e6:.3f} ms after the origin"))
     elif isinstance(event, Change):
-        told.append((f"the {event.side}'s socket", event.state))
+        pairs.append((f"the {event.side}'s socket", event.state))
     elif isinstance(event, Message):
-        told += [
+        pairs += [
             (event.name, event.text), ("bytes", f"{event.offset} … {event.offset + event.length}")
         ]  # fmt: skip
-        told += event.fields
-    return told
+        pairs += event.fields
+    return pairs
 
 
 def _of_call(trace: Trace, call: Call) -> list[tuple[str, str]]:
-    told = [
+    pairs = [
         ("thread", str(call.tid)), ("call", f"{call.name}({call.text})"), ("returned", call.result),
         ("entered", f"{_milli(trace, call.start):.3f} ms"),
     ]  # fmt: skip
     if call.end is None:
-        return [*told, ("ended", "not before the trace did")]
-    told.append(("took", wording.duration(call.end - call.start)))
+        return [*pairs, ("ended", "after the end of the trace")]
+    pairs.append(("took", wording.duration(call.end - call.start)))
     waiting, copying = call.phases
     if copying:
-        told.append(("first phase, waiting for data", wording.duration(waiting)))
-        told.append(("second phase, copying them", wording.duration(copying)))
+        pairs.append(("first phase, waiting for data", wording.duration(waiting)))
+        pairs.append(("second phase, copying it", wording.duration(copying)))
     elif call.slept:
-        told.append(("slept", wording.duration(call.slept)))
-    return told
+        pairs.append(("slept", wording.duration(call.slept)))
+    return pairs
 
 
 def table(trace: Trace) -> Mapping[str, Any]:
-    """Return the ladder as a table, for whoever does not see it."""
+    """Return the ladder as a table, for readers who cannot see the drawing."""
     titles = {lane.id: lane.title for lane in trace.lanes}
-    told = []
+    cells = []
     for row in rows(trace):
         where = titles[row.lane] + (f" → {titles[row.to]}" if row.to else "")
-        told.append([f"{_milli(trace, row.time):.3f}", where, row.kind, row.text])
-    return {"head": ["ms", "where", "what", ""], "rows": told}
+        cells.append([f"{_milli(trace, row.time):.3f}", where, row.kind, row.text])
+    return {"head": ["ms", "where", "what", ""], "rows": cells}

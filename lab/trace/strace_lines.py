@@ -1,14 +1,14 @@
-"""What strace wrote, line by line: system calls with their entry and exit, signals, and ends.
+"""Parse strace's output line by line: system calls with entry and exit, signals, exits.
 
-With `-f -ttt -T` a line is `TID TIME name(arguments) = result <DURATION>`. When something else
-happens between entry and exit, the call stands in two: `name(arguments <unfinished ...>` and, at
-its exit, `<... name resumed>rest) = result <DURATION>`. A call that never came back (strace let go
-meanwhile, or the process was killed) has no end.
+With `-f -ttt -T` a line is `TID TIME name(arguments) = result <DURATION>`. If another thread's line
+comes between entry and exit, the call is split in two: `name(arguments <unfinished ...>`, and at
+its exit `<... name resumed>rest) = result <DURATION>`. A call that never returned (strace detached
+first, or the process was killed) has no end.
 
-Of the two times the entry's is sure: strace takes it while the process stands before the call. The
-duration is counted from a little later, when strace has written the entry down (it may look up a
-socket's name for that), so entry plus duration is the earliest that the call may have ended. The
-entry of the same thread's next call is the latest.
+The entry time is exact: strace takes it while the process is stopped before the call. The duration
+starts a little later, when strace has written the entry (it may look up a socket's name for that).
+So entry plus duration is the earliest time at which the call may have ended; the entry of the same
+thread's next call is the latest.
 """
 
 import re
@@ -26,20 +26,20 @@ _END: Final = re.compile(r"\+\+\+ (.*) \+\+\+")
 
 @dataclass(slots=True)
 class RawCall:
-    """One system call as strace wrote it; times in nanoseconds since the epoch."""
+    """One system call, in strace's notation; times in nanoseconds since the epoch."""
 
     tid: int
     name: str
     arguments: str
     start: int
-    end: int | None = None  # None: it had not come back
+    end: int | None = None  # None: it did not return
     result: str = ""
-    latest: int | None = None  # the same thread's next entry; None: there was none
+    latest: int | None = None  # entry of the thread's next call; None: no next call
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A signal that reached a thread, or how it ended."""
+    """A signal that a thread received, or how the thread ended."""
 
     tid: int
     time: int
@@ -47,9 +47,9 @@ class Note:
 
 
 def parse(lines: Iterable[str]) -> Iterator[RawCall | Note]:
-    """Yield what the lines say, in the order of the entries. What is no line of strace is left out.
+    """Parse strace's lines; return calls and notes in the order of entry. Skip other lines.
 
-    Calls are given out when all is read, because a call's end stands in a later line.
+    Nothing is yielded before all lines are read, because a call's end may be on a later line.
     """
     found: list[RawCall | Note] = []
     running: dict[int, RawCall] = {}
@@ -88,7 +88,7 @@ def _begin(tid: int, time: int, text: str) -> RawCall | None:
 
 
 def _complete(call: RawCall, arguments: str, time: int) -> None:
-    """Put both halves together; `time` is when strace saw the exit."""
+    """Join the two halves of a call; `time` is when strace saw the exit."""
     whole = _WHOLE.fullmatch(f"{call.name}({arguments}")
     if whole:
         call.arguments, call.result = whole[2], whole[3].strip()

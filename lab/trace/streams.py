@@ -1,8 +1,8 @@
-"""The bytes of each direction of each connection, and who carried which of them.
+"""The bytes of each direction of each connection, and which packet or call carried each byte.
 
-There are up to three witnesses of the same bytes: the packets, the writer's system calls, the
-reader's. What is decoded are the packets' bytes, where there are any, else the writer's, else the
-reader's (a writer by io_uring on a unix socket leaves no other trace).
+Up to three sources have the same bytes: the packets, the writer's system calls, and the reader's.
+Messages are decoded from the first of these that exists. (Only the reader's calls have the bytes
+if the writer uses io_uring on a unix socket.)
 """
 
 from bisect import bisect_right
@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from lab.trace.model import Call, Packet, Side, other
 
 Key = tuple[int, Side]
-"""A connection's number and who sent."""
+"""A connection's number, and the side that sent."""
 
 
 @dataclass(slots=True)
 class Stream:
-    """One direction as one witness saw it: pieces by offset, each with when and by what."""
+    """One direction, as one source saw it: pieces with their offsets and carriers."""
 
     offsets: list[int] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
     carriers: list[Packet | Call] = field(default_factory=list)
 
     def add(self, offset: int, data: bytes, carrier: Packet | Call) -> None:
-        """Take a piece; one that was there before (sent again) is left out."""
+        """Add a piece; ignore a retransmission."""
         if self.offsets and offset < self.offsets[-1] + len(self.pieces[-1]):
             return
         self.offsets.append(offset)
@@ -33,14 +33,14 @@ class Stream:
         self.carriers.append(carrier)
 
     def content(self) -> bytes:
-        """Return the bytes, zeros where some are missing."""
+        """Return the bytes; missing ones are zeros."""
         data = bytearray()
         for offset, piece in zip(self.offsets, self.pieces, strict=True):
             data += bytes(offset - len(data)) + piece
         return bytes(data)
 
     def carrier(self, offset: int) -> Packet | Call | None:
-        """Return what carried the byte at `offset`; None when nothing that was seen did."""
+        """Return what carried the byte at `offset`; None if nothing seen did."""
         at = bisect_right(self.offsets, offset) - 1
         if at < 0 or offset >= self.offsets[at] + len(self.pieces[at]):
             return None
@@ -49,29 +49,29 @@ class Stream:
 
 @dataclass(slots=True)
 class Streams:
-    """What each witness saw, by connection and sender."""
+    """What each source saw, by connection and sender."""
 
     packets: dict[Key, Stream]
     writes: dict[Key, Stream]
     reads: dict[Key, Stream]
 
     def best(self, key: Key) -> Stream | None:
-        """Return the witness to decode."""
-        for witness in (self.packets, self.writes, self.reads):
-            if key in witness:
-                return witness[key]
+        """Return the stream to decode: packets, else writes, else reads."""
+        for source in (self.packets, self.writes, self.reads):
+            if key in source:
+                return source[key]
         return None
 
     def sent(self, key: Key, offset: int) -> Packet | Call | None:
-        """Return what brought a byte to its receiver: a packet, else the writer's call."""
-        for witness in (self.packets, self.writes):
-            if key in witness:
-                return witness[key].carrier(offset)
+        """Return what delivered a byte to its receiver: a packet, else the writer's call."""
+        for source in (self.packets, self.writes):
+            if key in source:
+                return source[key].carrier(offset)
         return None
 
 
 def gather(packets: Iterable[Packet], calls: Iterable[Call]) -> Streams:
-    """Return all streams; each call learns the offset of its bytes."""
+    """Return all streams; set each call's `offset`."""
     streams = Streams(defaultdict(Stream), defaultdict(Stream), defaultdict(Stream))
     for packet in packets:
         if packet.payload:
@@ -85,6 +85,6 @@ def gather(packets: Iterable[Packet], calls: Iterable[Call]) -> Streams:
         key = call.connection.number, sender
         call.offset = moved[call.role, key]
         moved[call.role, key] += len(call.data)
-        witness = streams.writes if call.role == "write" else streams.reads
-        witness[key].add(call.offset, call.data, call)
+        source = streams.writes if call.role == "write" else streams.reads
+        source[key].add(call.offset, call.data, call)
     return Streams(dict(streams.packets), dict(streams.writes), dict(streams.reads))

@@ -1,13 +1,14 @@
-"""Counting the system calls that one request costs, by name, with strace.
+"""Count the system calls per request, by name, with strace.
 
-`strace -f -c` counts the calls of a process and of all that it starts. Of two instances one gets a
-few requests, the other one N more, on one kept connection; the difference belongs to the N, so that
-starting, accepting, closing and stopping count for nothing. Counts, not times: strace slows down
-what it traces, and whoever reads before he waits may meet the next request there, or not yet.
+`strace -f -c` counts the calls of a process and its descendants. Two instances run: one gets a few
+requests, the other N more, each on one kept-alive connection. The difference between their counts
+belongs to the N requests, so starting, accepting, closing and stopping cancel out. Only counts are
+used, not times: strace slows down the server. A server that reads before it waits may or may not
+find the next request there already, so even its counts vary.
 
-The server is started by strace, not attached to, because tracing one's own child needs no right
-that Yama (kernel.yama.ptrace_scope = 1, as on Ubuntu) withholds. strace does not pass signals on:
-the server is told to end by its own pid, and strace ends, with its summary, after the last process.
+strace starts the server rather than attaching to it, because Yama (kernel.yama.ptrace_scope = 1, as
+on Ubuntu) allows tracing one's own child. strace does not forward signals: the server is signalled
+by its own pid, and strace writes its summary and ends after the last process.
 """
 
 import http.client
@@ -30,41 +31,41 @@ from lab.chain.processes import free_port, stop_part
 from lab.chain.rundir import LabError, Part, RunDir
 
 REQUESTS: Final = 300
-"""N: so many that a timer which fires meanwhile does not show."""
+"""N: large enough that a timer that fires meanwhile does not show."""
 
-_FEW: Final = 10  # enough for what is done once, by the first of a kind
+_FEW: Final = 10  # enough to include all one-time work
 
 LEAST: Final = 0.05
-"""Calls per request below which one is left out: a timer's, not the request's."""
+"""Leave out calls below this rate per request: they come from timers, not from requests."""
 
 _WORKERS: Final = 2
-_PATIENCE: Final = 20.0  # seconds for the server to end, when told
+_PATIENCE: Final = 20.0  # seconds for the server to end after its signal
 
 
 def unavailable() -> str | None:
-    """Return why calls cannot be counted here and what helps; None: they can."""
+    """Return why calls cannot be counted here, and the remedy; None if they can."""
     strace = shutil.which("strace")
     if strace is None:
         return "strace is not installed: run sudo apt install strace"
     command = [strace, "-f", "-c", "-o", "/dev/null", "true"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["strace failed"])[-1]
-        return f"{said}; where a container forbids it, run it with --cap-add=SYS_PTRACE"
+        error = (done.stderr.strip().splitlines() or ["strace failed"])[-1]
+        return f"{error}; in a container, start it with --cap-add=SYS_PTRACE"
     return None
 
 
 def count_per_request(backend: Backend) -> dict[str, float]:
-    """Return calls per request by name, the most frequent first; LabError when it does not run."""
+    """Return calls per request by name, most frequent first; LabError if the server fails."""
     with ThreadPoolExecutor(2) as pool:
         few, many = pool.map(lambda n: _count(backend, n), (_FEW, _FEW + REQUESTS))
     rates = {name: (many[name] - few[name]) / REQUESTS for name in many}
-    told = [(name, rate) for name, rate in rates.items() if rate >= LEAST]
-    return dict(sorted(told, key=lambda item: -item[1]))
+    kept = [(name, rate) for name, rate in rates.items() if rate >= LEAST]
+    return dict(sorted(kept, key=lambda item: -item[1]))
 
 
 def _count(backend: Backend, requests: int) -> Counter[str]:
-    """Return the calls of one instance's whole life, with `requests` requests in it."""
+    """Return the calls in the whole life of one instance that serves `requests` requests."""
     with (
         tempfile.TemporaryDirectory(prefix="chainlab-explain-") as folder,
         ExitStack() as stack,
@@ -86,13 +87,13 @@ def _count(backend: Backend, requests: int) -> Counter[str]:
             front = FRONTS["gateway"].start(run_dir, listen, backend, part.address, _WORKERS)
             keep(front)
             _ask(str(listen), requests)
-            stop_part(front)  # its kept connections hold back ends that would end
+            stop_part(front)  # its kept-alive connections would keep the back end from ending
         _end(part)
         return read_summary(summary.read_text())
 
 
 def _ask(address: str, requests: int) -> None:
-    """Send requests, one after the other, on one connection as long as the server keeps it."""
+    """Send requests one after the other, on one connection while the server keeps it open."""
     connection = http.client.HTTPConnection(address, timeout=10)
     try:
         for _ in range(requests):
@@ -100,15 +101,15 @@ def _ask(address: str, requests: int) -> None:
             response = connection.getresponse()
             body = response.read()
             if body != b"Hello, world!\n":
-                raise LabError(f"GET /hello was answered {response.status}, {body[:60]!r}")
+                raise LabError(f"GET /hello returned {response.status}, {body[:60]!r}")
     except (OSError, http.client.HTTPException) as error:
-        raise LabError(f"GET /hello under strace: {error}") from None
+        raise LabError(f"GET /hello failed under strace: {error}") from None
     finally:
         connection.close()
 
 
 def _end(part: Part) -> None:
-    """Tell the traced server, strace's child, to end; return when strace has, too."""
+    """Stop the traced server, strace's child; wait until strace has ended too."""
     strace = part.process
     if strace is None:
         raise LabError(f"{part.name} ended under strace")
@@ -119,11 +120,11 @@ def _end(part: Part) -> None:
     except psutil.NoSuchProcess:
         return
     except psutil.TimeoutExpired:
-        raise LabError(f"{part.name} did not end under strace") from None
+        raise LabError(f"{part.name} did not end within {_PATIENCE:g} s under strace") from None
 
 
 def read_summary(text: str) -> Counter[str]:
-    """Return calls by name, from what `strace -c` writes: % seconds usecs calls [errors] name."""
+    """Parse calls by name from `strace -c`: % seconds usecs calls [errors] name."""
     counts: Counter[str] = Counter()
     for line in text.splitlines():
         fields = line.split()

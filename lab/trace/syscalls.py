@@ -1,6 +1,6 @@
-"""System calls, from strace's lines to what they mean for a connection.
+"""Interpret system calls: each call's role, its socket's ends, and the bytes it moved.
 
-What a descriptor leads to stands in the line itself (`strace -yy`), or in another line.
+A socket's ends are in the call's own line (`strace -yy`), or in another call's line.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ _ROLE_OF: Final = {name: role for role, names in _ROLES.items() for name in name
 
 
 def understand(lane: LaneId, raw: Iterable[RawCall | RawNote]) -> tuple[list[Call], list[Note]]:
-    """Return a lane's calls, each with the ends of its socket and the bytes it moved; and notes."""
+    """Return a lane's calls, with their socket's ends and the bytes they moved, and its notes."""
     calls: list[Call] = []
     notes: list[Note] = []
     for entry in raw:
@@ -45,7 +45,7 @@ def _call(lane: LaneId, raw: RawCall) -> Call:
     named = arguments[2 * at] if len(arguments) > 2 * at else ""
     found = descriptor(raw.result if role == "accept" else named) or Descriptor(-1, "")
     if found.target.startswith("/"):
-        role = "other"  # a file: nobody waits for it as for a peer
+        role = "other"  # a regular file: reading it does not wait for a peer
     return Call(
         lane, raw.tid, raw.name, readable(", ".join(arguments)), readable(raw.result), role,
         raw.start, raw.end, raw.latest,
@@ -56,7 +56,7 @@ def _call(lane: LaneId, raw: RawCall) -> Call:
 
 
 def _data(raw: RawCall, role: Role, arguments: list[str]) -> bytes:
-    """Return the bytes that the call moved; a peek moves none."""
+    """Return the bytes that the call moved; MSG_PEEK moves none."""
     moved = raw.result.split(" ")[0]
     if role not in ("read", "write") or not moved.isdigit() or len(arguments) < 2:
         return b""
@@ -67,11 +67,11 @@ def _data(raw: RawCall, role: Role, arguments: list[str]) -> bytes:
 
 
 def complete_ends(calls: Sequence[Call]) -> None:
-    """Tell each call the end of its socket that its own line does not name.
+    """Fill in the ends of sockets that a call's own line does not name.
 
-    A socket that is not connected yet has no other end; a later call of the same thread on the same
-    descriptor names it. A unix socket that was connected from another container is known to strace
-    by its number alone; the line of whoever connected it has both.
+    At connect(), a socket has no remote end yet; a later call of the same thread on the same
+    descriptor names both ends. For a unix socket connected from another container, strace knows
+    only the inode; the connecting side's line names both ends.
     """
     peers = {call.local: call.remote for call in calls if call.remote.startswith("unix:")}
     peers |= {remote: local for local, remote in list(peers.items())}
@@ -80,6 +80,7 @@ def complete_ends(calls: Sequence[Call]) -> None:
         if call.descriptor is None:
             continue
         key = (call.lane, call.tid, call.descriptor)
+        # Going backwards in time: earlier calls used this number for another socket.
         if call.name == "socket" or call.role == "accept":
             later.pop(key, None)
         if call.local.startswith("unix:") and not call.remote:

@@ -1,8 +1,8 @@
-"""The ladder in a terminal: time down, a column for each part, arrows between them.
+"""Draw the ladder in a terminal: time runs down, one column per part, arrows between them.
 
-Left stand two times in milliseconds: of the run without strace, where it saw the same segment, and
-of the run under strace. A part's line is thick while one of its processes runs, dotted while all
-sleep, thin where nothing is known.
+On the left are two times in milliseconds: in the run without strace, for segments that it has too,
+and in the run under strace. A part's line is thick while any of its processes runs, dotted while
+all sleep, thin where unknown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from lab.trace.model import LaneId, Trace
 from lab.trace.rows import Row
 
 WIDTH: Final = 100
-"""Columns at most, and where the output is no terminal."""
+"""Maximum width in columns; also the width when the output is not a terminal."""
 
 _NARROWEST: Final = 72
 _TIMES: Final = 18
@@ -32,31 +32,31 @@ _LIVES: Final = {"runs": ("┃", "green"), "sleeps": ("┊", "dim"), "unknown": 
 
 
 def width_of(console: Console) -> int:
-    """Return how many columns a ladder has there."""
+    """Return the width of the ladder in columns."""
     return max(_NARROWEST, min(console.width, WIDTH)) if console.is_terminal else WIDTH
 
 
-def show(console: Console, told: Sequence[RenderableType]) -> None:
-    """Print it all; through a pager where a terminal is not high enough."""
-    if not console.is_terminal or len(told) <= console.height:
-        _print(console, told)
+def show(console: Console, output: Sequence[RenderableType]) -> None:
+    """Print everything; use a pager if it does not fit on the terminal."""
+    if not console.is_terminal or len(output) <= console.height:
+        _print(console, output)
         return
     with console.capture() as captured:
-        _print(console, told)
+        _print(console, output)
     click.echo_via_pager(captured.get())
 
 
-def _print(console: Console, told: Sequence[RenderableType]) -> None:
-    for each in told:
+def _print(console: Console, output: Sequence[RenderableType]) -> None:
+    for each in output:
         console.print(each, highlight=False, soft_wrap=isinstance(each, Text))
 
 
 def lines(trace: Trace, width: int = WIDTH) -> list[Text]:
-    """Return the whole picture; no line is longer than `width`."""
+    """Return the whole output for one trace; drawn lines are at most `width` wide."""
     ladder = _Ladder(trace, width)
-    told = [*_head(trace, width), Text(), *ladder.head()]
-    told += (ladder.draw(together) for together in _in_lines(rows.rows(trace)))
-    return [*told, Text(), *_foot(trace, width)]
+    drawn = [*_head(trace, width), Text(), *ladder.head()]
+    drawn += (ladder.draw(together) for together in _in_lines(rows.rows(trace)))
+    return [*drawn, Text(), *_foot(trace, width)]
 
 
 def _head(trace: Trace, width: int) -> Iterator[Text]:
@@ -67,26 +67,26 @@ def _head(trace: Trace, width: int) -> Iterator[Text]:
     for line in wording.clocks(trace):
         yield Text(f"clocks: {line}"[:width], style="dim")
     for lane in trace.lanes:
-        if marks := rows.threads(trace, lane.id):
-            yield Text(f"{lane.title}: {', '.join(marks)}"[:width], style="dim")
+        if names := rows.threads(trace, lane.id):
+            yield Text(f"{lane.title}: {', '.join(names)}"[:width], style="dim")
 
 
 def _foot(trace: Trace, width: int) -> Iterator[Text]:
     agreeing = sum(row["agrees"] for row in trace.kernel_states)
     if trace.kernel_states:
-        told = f"{agreeing} of {len(trace.kernel_states)} socket states at the end are the kernel's"
-        yield Text(f"{told} (/proc/net/tcp)"[:width], style="dim")
+        text = f"{agreeing} of {len(trace.kernel_states)} final socket states match the kernel's"
+        yield Text(f"{text} (/proc/net/tcp)"[:width], style="dim")
     yield Text(
-        "┃ runs  ┊ sleeps, and for how long; a read: ┊waiting for data+copying them"[:width],
+        "times in ms; ┃ runs; ┊ sleeps; a read: ┊waiting for data+copying it"[:width],
         style="dim",
     )
     for lack in trace.missing:
         yield Text(f"missing: {lack.what}", style="yellow")
-        yield Text(f"   to get it: {lack.remedy}", style="yellow")
+        yield Text(f"   remedy: {lack.remedy}", style="yellow")
 
 
 def _in_lines(found: list[Row]) -> list[list[Row]]:
-    """Return the rows by line: the new states of both ends, at one time, stand in one."""
+    """Group rows into lines: simultaneous new states of both ends share a line."""
     lines: list[list[Row]] = []
     for row in found:
         last = lines[-1][-1] if lines else row
@@ -98,7 +98,7 @@ def _in_lines(found: list[Row]) -> list[list[Row]]:
 
 
 class _Line:
-    """A line that is written in any order; what is written later covers what was before."""
+    """A line of characters; later writes overwrite earlier ones."""
 
     def __init__(self, width: int) -> None:
         self._characters = [" "] * width
@@ -111,12 +111,12 @@ class _Line:
                 self._styles[at + offset] = style
 
     def text(self) -> Text:
-        told = Text()
+        text = Text()
         placed = zip(self._characters, self._styles, strict=True)
         for style, run in groupby(placed, key=itemgetter(1)):
-            told.append("".join(character for character, _ in run), style or None)
-        told.rstrip()
-        return told
+            text.append("".join(character for character, _ in run), style or None)
+        text.rstrip()
+        return text
 
 
 class _Ladder:
@@ -129,7 +129,7 @@ class _Ladder:
 
     def head(self) -> Iterator[Text]:
         line = _Line(self._width)
-        line.put(0, "ms alone" if self._trace.alone else "")
+        line.put(0, "no strace" if self._trace.alone else "")
         line.put(11, "strace" if self._trace.traced else "")
         for lane in self._trace.lanes:
             line.put(self._at[lane.id], lane.title[: self._cell - 1], "bold")
@@ -159,7 +159,7 @@ class _Ladder:
 
     def _times(self, line: _Line, row: Row) -> None:
         if row.kind in ("message", "fields", "state"):
-            return  # they have the time of the row above
+            return  # same time as the row above
         at = (row.time - self._trace.origin) / 1e6
         if self._trace.traced:
             line.put(8, f"{at:9.3f}", "dim")

@@ -1,12 +1,12 @@
-"""What each call waited for, and so where each thread slept and where it ran.
+"""Find what each call waited for, and so when each thread slept and ran.
 
-A call that waits is woken by something that arrives: bytes, a connection, the other end's close.
-Its first phase lasts from its entry until that has arrived (`ready`), its second until its exit:
-waiting for data, copying them. What had arrived before its entry it does not wait for.
+A waiting call is woken by an arrival: bytes, a connection, or the other end's close. Its first
+phase, waiting for data, lasts from its entry until the arrival (`ready`); its second, copying the
+data, until its exit. There is no first phase if the arrival preceded the entry.
 
-A read is woken by the first byte that it returned, an accept by the end of the handshake, a connect
-by the answer to its SYN. A wait for several things (epoll_wait) does not say which byte woke it:
-the last arrival in its lane before it ended.
+A read is woken by the first byte that it returns, an accept by the end of the handshake, a connect
+by the answer to its SYN. For a wait on several descriptors (epoll_wait), strace does not show which
+arrival woke it; the last one in its lane before its end is taken.
 """
 
 from bisect import bisect_right
@@ -18,17 +18,17 @@ from lab.trace.model import Call, LaneId, Packet, Side, Span, other
 from lab.trace.streams import Streams
 
 AWAKE: Final = 100_000
-"""Nanoseconds under strace after which a wait counts as sleep though nothing is known to have
-ended it. A call that returns at once takes some ten thousand, of which strace's stops are most."""
+"""Nanoseconds: a longer wait under strace counts as sleep even if nothing was seen to end it. A
+call that returns at once takes about 10,000, most of which are strace's stops."""
 
 _AFTER_SLEEP: Final = ("-1 EINTR", "-1 ETIMEDOUT")
-"""How a call fails that may have slept; the other errors are told at once."""
+"""Errors of calls that may have slept; other errors return at once."""
 
 _SYNACK: Final = frozenset(("SYN", "ACK"))
 
 
 def find_waits(calls: Sequence[Call], packets: Sequence[Packet], streams: Streams) -> None:
-    """Tell each call when what it waited for was there, and how long it slept for it."""
+    """Set each call's `ready` and `slept`; move `end` to `ready` if it is earlier."""
     moments = _Moments(calls, packets)
     for call in calls:
         call.ready = _ready(call, moments, streams)
@@ -38,7 +38,7 @@ def find_waits(calls: Sequence[Call], packets: Sequence[Packet], streams: Stream
 
 
 class _Moments:
-    """When each connection was opened and closed, and when anything arrived in each lane."""
+    """When each connection was opened and closed, and all arrival times in each lane."""
 
     def __init__(self, calls: Iterable[Call], packets: Iterable[Packet]) -> None:
         self.answered: dict[int, int] = {}
@@ -69,9 +69,10 @@ class _Moments:
         self._arrivals = {lane: sorted(times) for lane, times in arrivals.items()}
 
     def woke(self, call: Call) -> int | None:
-        """Return what arrived last in the call's lane before it ended; None when nothing did."""
+        """Return the time of the last arrival in the call's lane during the call; None if none."""
         times = self._arrivals.get(call.lane, [])
         assert call.end is not None
+        # `end` is the earliest end of the call, so nothing may have arrived by then.
         for until in (call.end, call.latest or call.end):
             at = bisect_right(times, until) - 1
             if at >= 0 and times[at] > call.start:
@@ -83,6 +84,7 @@ def _ready(call: Call, moments: _Moments, streams: Streams) -> int | None:
     if call.end is None or call.failed:
         return None
     if call.role == "wait":
+        # 0: a timeout (epoll_wait), or woken by something that is no arrival (futex)
         return None if call.result.startswith("0") else moments.woke(call)
     if call.connection is None or call.side is None:
         return None
@@ -112,11 +114,12 @@ def _slept(call: Call) -> int:
     return lasted if lasted > AWAKE else 0
 
 
-def spans(calls: Iterable[Call], begin: int, end: int, there: Set[int]) -> list[Span]:
-    """Return where each thread slept and ran between two moments, as far as its calls tell.
+def spans(calls: Iterable[Call], begin: int, end: int, present: Set[int]) -> list[Span]:
+    """Return when each thread slept and ran between `begin` and `end`, judging by its calls.
 
-    Between two calls it runs. What was `there` before and makes its first call later slept until
-    then, in a call that strace did not see begin; any other thread begins with its first call.
+    Between two calls a thread runs. A thread in `present` existed before the trace: until its first
+    call it slept in a call whose entry strace did not see. Any other thread starts at its first
+    call.
     """
     threads: Mapping[tuple[LaneId, int], list[Call]] = defaultdict(list)
     for call in calls:
@@ -126,7 +129,7 @@ def spans(calls: Iterable[Call], begin: int, end: int, there: Set[int]) -> list[
         at = begin
         if own[0].start > begin:
             at = min(own[0].start, end)
-            if tid in there:
+            if tid in present:
                 found.append(Span(lane, tid, begin, at, "sleeps"))
         for call in own:
             start, stop = max(call.start, at), min(_woke(call, end), end)
@@ -143,7 +146,7 @@ def spans(calls: Iterable[Call], begin: int, end: int, there: Set[int]) -> list[
 
 
 def _woke(call: Call, end: int) -> int:
-    """Return until when a call sleeps: its entry when it does not."""
+    """Return when a call stops sleeping; its entry if it does not sleep."""
     if call.end is None:
         return end if call.role in ("read", "accept", "connect", "wait") else call.start
     return call.start + call.slept

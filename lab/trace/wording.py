@@ -1,4 +1,4 @@
-"""The words that the terminal and the page share: durations, packets, calls, what it all cost."""
+"""Text shared by terminal and page: durations, packets, calls, costs."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ _FLAGS = ("SYN", "FIN", "RST", "PSH", "ACK")
 
 
 def duration(nanoseconds: int) -> str:
-    """Return a duration with the digits that matter: 12 µs, 1.3 ms, 2.0 s."""
+    """Format a duration with two or three significant digits: 12 µs, 1.3 ms, 2.0 s."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
         if nanoseconds >= size:
             value = nanoseconds / size
@@ -17,7 +17,7 @@ def duration(nanoseconds: int) -> str:
 
 
 def short(nanoseconds: int) -> str:
-    """Return a duration without a space."""
+    """Format a duration without a space."""
     return duration(nanoseconds).replace(" ", "")
 
 
@@ -28,9 +28,9 @@ def packet(event: Packet) -> str:
 
 
 def call(event: Call) -> str:
-    """Return a call in few words: name, descriptor, result, and how long it took, or slept (┊).
+    """Summarise a call: name, descriptor, result, and how long it took or slept (┊).
 
-    A read has two figures when it waited: for its data, and copying them.
+    A read that waited has two durations: waiting for data, copying it.
     """
     number = "" if event.descriptor is None else f" {event.descriptor}"
     head = f"{event.name}{number}"
@@ -49,7 +49,7 @@ def call(event: Call) -> str:
 
 
 def cost(trace: Trace) -> str:
-    """Return what the request took with and without strace."""
+    """Return how long the requests took, with and without strace."""
     alone = sum(answer.done for answer in trace.alone)
     traced = sum(answer.done for answer in trace.traced)
     what = "the request" if trace.asked.count == 1 else f"{trace.asked.count} requests"
@@ -57,21 +57,21 @@ def cost(trace: Trace) -> str:
         return f"{what}: {duration(alone)}"
     factor = traced / alone
     return (
-        f"{what}: {duration(alone)} alone, {duration(traced)} under strace "
-        f"(× {factor:.1f}), in a run of its own"
+        f"{what}: {duration(alone)} without strace; {duration(traced)} under strace "
+        f"(× {factor:.1f}), in a separate run"
     )
 
 
 def clocks(trace: Trace) -> list[str]:
-    """Return how far each two sources are apart."""
-    told = []
+    """Return the skew of each pair of sources."""
+    lines = []
     for skew in trace.skews:
-        apart = f"{duration(abs(skew.skew))} apart" if skew.skew else "no skew"
+        skewed = f"skew {duration(abs(skew.skew))}" if skew.skew else "no skew"
         low, high = duration(abs(skew.low)), duration(abs(skew.high))
         sign = "−" if skew.low < 0 else "+"
         pairs = "1 pair" if skew.pairs == 1 else f"{skew.pairs} pairs"
-        told.append(f"{skew.between}: {apart} (between {sign}{low} and +{high}, {pairs})")
-    return told
+        lines.append(f"{skew.between}: {skewed} (between {sign}{low} and +{high}, {pairs})")
+    return lines
 
 
 def parts(trace: Trace) -> str:
@@ -80,6 +80,6 @@ def parts(trace: Trace) -> str:
 
 
 def headers(fields: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the fields that tell of the way: who took how long, and which request it is."""
+    """Return the fields that show timings and the request's identity."""
     wanted = ("server-timing", "x-request-id", "traceparent")
     return [f"{name}: {value}" for name, value in fields if name.lower() in wanted]

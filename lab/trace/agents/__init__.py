@@ -1,8 +1,8 @@
-"""The programs that watch: started where the parts run, on this machine or in their container.
+"""The observing programs. They run where the parts run: on this machine or in a container.
 
-Each says one line of JSON when it is ready, works until its standard input ends, and then writes
-what it has. They need Python and its standard library alone (the client also `wire`), because a
-container has no more.
+Each writes one line of JSON when it is ready, works until its standard input ends, and then writes
+its results. They need only Python's standard library (the client also `chainlab.wire`), because
+the container has nothing else.
 """
 
 import json
@@ -11,17 +11,17 @@ from typing import Any
 
 
 def say(**values: Any) -> None:
-    """Write one line of JSON to whoever started this program."""
+    """Write one line of JSON to standard output."""
     print(json.dumps(values), flush=True)
 
 
 def fail(what: str, remedy: str) -> int:
-    """Say what does not work and what helps; return the exit code."""
+    """Report an error and its remedy; return the exit code."""
     say(error=what, remedy=remedy)
     return 1
 
 
 def wait_for_the_end() -> None:
-    """Return when standard input has ended."""
+    """Block until standard input ends."""
     while sys.stdin.buffer.read(4096):
         pass

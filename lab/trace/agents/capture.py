@@ -1,15 +1,16 @@
 """`python -m lab.trace.agents.capture PORT…`: the TCP segments from and to these ports.
 
-An AF_PACKET socket (man packet(7)) is given a copy of each frame of every interface of its network
-namespace, with the kernel's own time of it. Two traps:
+An AF_PACKET socket (man packet(7)) gets a copy of each frame on every interface of its network
+namespace, with the kernel's time stamp. Two traps:
 
-- The loopback interface hands each frame over twice, leaving and arriving: what leaves is dropped.
-- Stamping frames is switched on with the first socket that asks for it, but a little later, from a
-  work queue; until then a frame gets the time at which it is read. So datagrams of our own are sent
-  until one is stamped while it was being sent. That also shows that both clocks are the same.
+- The loopback interface delivers each frame twice, outgoing and incoming: drop the outgoing copy.
+- The kernel enables time stamps when the first socket asks for them, but asynchronously, from a
+  work queue; until then a frame is stamped when it is read. So we send ourselves datagrams until
+  one has a stamp from while it was being sent. This also proves that both clocks are the same.
 
-At the end it waits until the connections to the first port are closed at both ends and nothing
-more comes, adds the kernel's table of sockets, and writes it all as lines of JSON.
+After its standard input has ended, it waits until the connections to the first port are closed at
+both ends and no more segments arrive. Then it writes the frames and the kernel's socket table, as
+lines of JSON.
 """
 
 import base64
@@ -27,28 +28,28 @@ from typing import Any, Final, NamedTuple
 from lab.trace.agents import fail, ports_filter, say, wait_for_the_end
 
 SO_TIMESTAMPNS: Final = 35
-"""man socket(7); Python has no name for it."""
+"""man socket(7); not in Python's socket module."""
 ETH_P_ALL: Final = 3
 SOL_PACKET: Final = 263
 PACKET_STATISTICS: Final = 6
 PACKET_OUTGOING: Final = 4
 
 BUFFER: Final = 32 << 20
-"""Bytes that may wait to be read here: more than one request ever makes."""
+"""Receive buffer in bytes: more than the traced requests ever produce."""
 
 CLOSING: Final = 5.0
 """Seconds for the client's connections to be closed at both ends."""
 
 QUIET: Final = 0.1
-"""Seconds without a segment after which no more is expected."""
+"""Seconds without a segment after which no more are expected."""
 
 _TRIES: Final = 500
-_UDP_SOURCE: Final = slice(34, 36)  # after the heads of Ethernet and of IPv4
+_UDP_SOURCE: Final = slice(34, 36)  # after the Ethernet and IPv4 headers
 _FIN, _SYN, _RST = 1, 2, 4
 
 
 class Frame(NamedTuple):
-    """One frame: the kernel's time of it in nanoseconds since the epoch, where, and its bytes."""
+    """One frame: the kernel's time stamp (ns since the epoch), the interface, the bytes."""
 
     time: int
     interface: str
@@ -56,18 +57,19 @@ class Frame(NamedTuple):
 
 
 class Capture:
-    """The socket, and what came from it."""
+    """The packet socket."""
 
     def __init__(self) -> None:
-        """Open it; PermissionError without CAP_NET_RAW."""
+        """Open the socket; PermissionError without CAP_NET_RAW."""
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
     def calibrate(self) -> tuple[int, int]:
-        """Return a sent datagram's stamp, counted from before and from after it was sent, in ns.
+        """Send datagrams until one is stamped while being sent.
 
-        The first is not negative and the second not positive; TimeoutError when that never comes.
+        Return its stamp relative to before (≥ 0) and after (≤ 0) the send, in ns. TimeoutError if
+        no stamp ever is in between.
         """
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -81,14 +83,14 @@ class Capture:
                     if ours and before <= frame.time <= after:
                         return frame.time - before, frame.time - after
                 probe.recv(64)
-        raise TimeoutError("the kernel does not stamp frames")
+        raise TimeoutError("the kernel does not time-stamp frames")
 
     def only(self, ports: list[int]) -> None:
-        """Have only TCP from or to `ports` from now on; what is older still comes."""
+        """Receive only TCP from or to `ports` from now on; frames already queued still come."""
         ports_filter.attach(self._socket, ports)
 
     def read(self, seconds: float) -> Iterator[Frame]:
-        """Yield what has come; wait up to `seconds` for the first one."""
+        """Yield the frames that have arrived; wait up to `seconds` for the first."""
         while select.select([self._socket], [], [], seconds)[0]:
             seconds = 0
             data, ancillary, _flags, address = self._socket.recvmsg(1 << 17, 64)
@@ -101,11 +103,11 @@ class Capture:
                     yield Frame(whole * 10**9 + nanoseconds, interface, data)
 
     def close(self) -> None:
-        """End it."""
+        """Close the socket."""
         self._socket.close()
 
     def dropped(self) -> int:
-        """Return how many frames found no room."""
+        """Return how many frames were dropped because the buffer was full."""
         return int(
             struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
         )
@@ -120,7 +122,7 @@ class Ends(NamedTuple):
 
 
 def tcp_ends(frame: bytes) -> Ends | None:
-    """Return the ports and flags of a frame of Ethernet; None when there is no TCP in it."""
+    """Return the TCP ports and flags in an Ethernet frame; None if it is not TCP."""
     kind = frame[12:14]
     if kind == b"\x08\x00" and frame[23:24] == b"\x06":
         at = 14 + (frame[14] & 15) * 4
@@ -135,19 +137,19 @@ def tcp_ends(frame: bytes) -> Ends | None:
 
 
 class Connections:
-    """Which of the connections to one port are not closed at both ends."""
+    """The connections to one port that are not yet closed at both ends."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._open: dict[int, set[int]] = {}  # the client's port: the ports that sent their FIN
+        self._open: dict[int, set[int]] = {}  # client port → the ports that have sent a FIN
 
     @property
     def open(self) -> bool:
-        """Whether there are any."""
+        """Whether any connection is open."""
         return bool(self._open)
 
     def see(self, ends: Ends) -> None:
-        """Take one segment into account."""
+        """Process one segment."""
         if self._port not in ends[:2]:
             return
         client = ends.source if ends.destination == self._port else ends.destination
@@ -162,7 +164,7 @@ class Connections:
 
 
 def record(capture: Capture, ports: list[int]) -> list[Frame]:
-    """Return the frames from and to `ports`, until standard input has ended and all is closed."""
+    """Collect frames from and to `ports` until stdin has ended and all connections are closed."""
     frames: list[Frame] = []
     connections = Connections(ports[0])
     ended = threading.Thread(target=wait_for_the_end, daemon=True)
@@ -185,7 +187,7 @@ def record(capture: Capture, ports: list[int]) -> list[Frame]:
 
 
 def socket_table(ports: list[int]) -> list[dict[str, Any]]:
-    """Return what /proc/net/tcp and tcp6 (man proc_net(5)) say of connections with these ports."""
+    """Return the connections with these ports in /proc/net/tcp and tcp6 (man proc_net(5))."""
     found = []
     for name in ("tcp", "tcp6"):
         path = Path("/proc/net") / name
@@ -200,13 +202,13 @@ def socket_table(ports: list[int]) -> list[dict[str, Any]]:
 
 
 def refusal() -> tuple[str, str] | None:
-    """Return why no packets can be captured here, and what helps; None: they can."""
+    """Return why packets cannot be captured here, and the remedy; None if they can."""
     try:
         Capture().close()
     except PermissionError:
         return "no right to capture packets (CAP_NET_RAW)", "run it as root: sudo lab trace"
     except OSError as error:
-        return f"no packets can be captured here: {error}", "a Linux kernel with AF_PACKET"
+        return f"cannot capture packets: {error}", "use a Linux kernel with AF_PACKET"
     return None
 
 
@@ -219,7 +221,7 @@ def main(arguments: list[str]) -> int:
     try:
         after, before = capture.calibrate()
     except TimeoutError as error:
-        return fail(str(error), "a kernel with SO_TIMESTAMPNS")
+        return fail(str(error), "use a kernel with SO_TIMESTAMPNS")
     capture.only(ports)
     say(ready=True, after=after, before=before)
     for frame in record(capture, ports):

@@ -1,8 +1,8 @@
-"""`python -m lab.trace.agents.client HOST PORT TARGET COUNT reuse|close`: asks, when told to.
+"""`python -m lab.trace.agents.client HOST PORT TARGET COUNT reuse|close`: the requesting client.
 
-A blocking client with the fewest system calls: socket, connect, send, receive, close. It is ready,
-then waits for a line, so that strace can take hold of it before it does anything; what it says
-afterwards has its own clock's time of each step, in nanoseconds since the epoch.
+A blocking client with as few system calls as possible: socket, connect, send, receive, close. Once
+ready, it waits for a line on standard input, so that strace can attach first. Then it sends the
+requests and reports the time of each step by its own clock, in nanoseconds since the epoch.
 """
 
 import os
@@ -24,7 +24,7 @@ from lab.trace.agents import fail, say
 
 
 class Exchange:
-    """One connection and what is asked over it."""
+    """One connection and its requests."""
 
     def __init__(self, host: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -37,7 +37,7 @@ class Exchange:
         self._host = f"{bracketed}:{port}".encode()
 
     def ask(self, target: str) -> dict[str, Any]:
-        """Send one request; return the answer's status and fields, and when each step was."""
+        """Send one request; return the response's status and fields, and the time of each step."""
         times = self._times or {"start": time.time_ns()}
         self._times = {}
         fields = [(b"Host", self._host), (b"User-Agent", b"chainlab-trace")]
@@ -73,20 +73,20 @@ class Exchange:
             elif isinstance(event, EndOfMessage) and head is not None and head.status >= 200:
                 return head, size
             elif event is CLOSED:
-                raise RemoteProtocolError(502, "closed before an answer")
+                raise RemoteProtocolError(502, "connection closed before the response was complete")
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow."""
+        """Whether the connection can take another request."""
         return self._http.reusable
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self._socket.close()
 
 
 def ask_all(host: str, port: int, target: str, count: int, *, reuse: bool) -> list[dict[str, Any]]:
-    """Ask `count` times, one after the other, on one connection as long as it is kept, or each."""
+    """Send `count` requests in sequence; with `reuse`, on one connection while it is kept open."""
     answers = []
     exchange: Exchange | None = None
     for _ in range(count):
@@ -101,14 +101,16 @@ def ask_all(host: str, port: int, target: str, count: int, *, reuse: bool) -> li
 
 
 def main(arguments: list[str]) -> int:
-    """Wait for a line, then ask."""
+    """Wait for a line, then send the requests."""
     host, port, target, count, mode = arguments
     say(ready=True, pid=os.getpid())
     sys.stdin.readline()
     try:
         answers = ask_all(host, int(port), target, int(count), reuse=mode == "reuse")
     except (OSError, RemoteProtocolError) as error:
-        return fail(f"{host}:{port} did not answer {target}: {error}", "lab status; lab verify")
+        return fail(
+            f"{host}:{port} did not answer {target}: {error}", "run lab status or lab verify"
+        )
     say(answers=answers)
     return 0
 

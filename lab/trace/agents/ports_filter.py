@@ -1,8 +1,8 @@
-"""The kernel's own filter for a capture: TCP from or to some ports, in IPv4 and IPv6.
+"""An in-kernel packet filter for the capture: TCP from or to given ports, over IPv4 and IPv6.
 
-A program for the packet filter (classic BPF, Linux' Documentation/networking/filter.rst), the same
-that `tcpdump -d tcp port N` prints. Without it a capture is woken for every frame of the machine,
-and a load on another port keeps it from ever being done.
+It is a classic BPF program (Linux: Documentation/networking/filter.rst), equivalent to that of
+`tcpdump -d tcp port N`. Without it every frame on the machine would wake the capture, and load on
+another port could keep it from ever finishing.
 """
 
 import ctypes
@@ -13,9 +13,9 @@ from typing import Final
 
 SO_ATTACH_FILTER: Final = 26
 
-_LOAD_HALF, _LOAD_BYTE = 0x28, 0x30  # A = what stands at k
-_LOAD_HALF_BEHIND = 0x48  # A = what stands at X + k
-_HEADER_LENGTH = 0xB1  # X = 4 * (byte at k & 15)
+_LOAD_HALF, _LOAD_BYTE = 0x28, 0x30  # A = packet[k]
+_LOAD_HALF_BEHIND = 0x48  # A = packet[X + k]
+_HEADER_LENGTH = 0xB1  # X = 4 * (packet[k] & 15), the length of the IPv4 header
 _IF_EQUAL = 0x15
 _RETURN = 0x06
 
@@ -24,11 +24,11 @@ _IPV4, _IPV6, _TCP = 0x0800, 0x86DD, 6
 _WHOLE: Final = 1 << 18
 
 Instruction = tuple[int, str, str, int]
-"""Operation, label to go to when equal, label when not, operand; labels "" mean the next one."""
+"""Operation, label if equal, label if not equal, operand; label "" is the next instruction."""
 
 
 def attach(raw: socket.socket, ports: Sequence[int]) -> None:
-    """Let `raw`, an AF_PACKET socket, have only TCP segments from or to one of `ports`."""
+    """Make `raw`, an AF_PACKET socket, receive only TCP segments from or to `ports`."""
     program = assemble(ports)
     buffer = ctypes.create_string_buffer(program, len(program))
     count = len(program) // 8
@@ -37,7 +37,7 @@ def attach(raw: socket.socket, ports: Sequence[int]) -> None:
 
 
 def assemble(ports: Sequence[int]) -> bytes:
-    """Return the filter as the kernel takes it, eight bytes for each instruction."""
+    """Return the filter in the kernel's format, eight bytes per instruction."""
     blocks: dict[str, list[Instruction]] = {
         "kind": [
             (_LOAD_HALF, "", "", 12),
@@ -72,7 +72,7 @@ def assemble(ports: Sequence[int]) -> bytes:
 
 
 def _either(load: int, at: int, ports: Iterable[int]) -> Iterable[Instruction]:
-    """Yield the test of both ports of a TCP header that begins at `at`; none is one: drop."""
+    """Test both ports of the TCP header at `at`; if neither matches, drop the frame."""
     for place in (at, at + 2):
         yield load, "", "", place
         for port in ports:

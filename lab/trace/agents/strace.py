@@ -1,11 +1,10 @@
-"""`python -m lab.trace.agents.strace PID`: strace on a process and all that it started.
+"""`python -m lab.trace.agents.strace PID`: strace a process and its descendants.
 
-strace stops the process at the entry and at the exit of every system call: the sequence is the
-real one, the times are not. The bytes of each call are in its output (`-s`, and as hexadecimal
-digits, `-xx`, so that nothing in them can be taken for strace's own words); `-yy` names both ends
-of each socket, and times are in nanoseconds.
+strace stops the process at the entry and the exit of every system call: the sequence is real, the
+times are not. Its output has the bytes of each call (`-s`), in hexadecimal (`-xx`) so that data is
+never mistaken for strace's own syntax, both ends of each socket (`-yy`), and times in nanoseconds.
 
-It is told to end by SIGINT, at which it lets go of the processes; they run on.
+SIGINT makes strace detach from the processes, which keep running.
 """
 
 import contextlib
@@ -23,10 +22,10 @@ from typing import Final
 from lab.trace.agents import fail, say, wait_for_the_end
 
 LONGEST: Final = 1 << 18
-"""Bytes of one call that strace writes down."""
+"""Maximum number of bytes per call that strace records."""
 
 PATIENCE: Final = 30.0
-"""Seconds for strace to take hold of all processes."""
+"""Seconds for strace to attach to all processes, and to detach."""
 
 OPTIONS: Final = (
     *("-f", "-yy", "-xx", "-s", str(LONGEST)),
@@ -35,10 +34,11 @@ OPTIONS: Final = (
 
 
 def family(leader: int) -> dict[int, tuple[int, str]]:
-    """Return parent and name, by pid, of a process and of all that descend from it, by /proc."""
+    """Return a process and its descendants, from /proc: pid → parent, name."""
     table: dict[int, tuple[int, str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
+            # pid (name) state parent …: the name may contain spaces and parentheses
             begin, _, rest = path.read_text().rpartition(")")
             table[int(path.parent.name)] = (int(rest.split()[1]), begin.partition("(")[2])
     found = {leader: table[leader]} if leader in table else {}
@@ -50,7 +50,7 @@ def family(leader: int) -> dict[int, tuple[int, str]]:
 
 
 class Strace:
-    """strace, attached."""
+    """A running strace."""
 
     def __init__(self, program: str, pids: list[int], output: Path) -> None:
         attach = [option for pid in pids for option in ("-p", str(pid))]
@@ -64,7 +64,7 @@ class Strace:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        """Note who is attached, and who is gone meanwhile."""
+        """Note which processes are attached or have exited meanwhile."""
         assert self._popen.stderr is not None
         for line in self._popen.stderr:
             named = re.search(
@@ -79,12 +79,12 @@ class Strace:
         self._attached.set()
 
     def attached(self) -> bool:
-        """Return whether it has got hold of every process that is still there."""
+        """Wait for strace to attach; return whether it has every process that still exists."""
         self._attached.wait(PATIENCE)
         return not self._waiting and self._popen.poll() is None
 
     def stop(self) -> None:
-        """Have it let go."""
+        """Make strace detach and end."""
         self._popen.send_signal(signal.SIGINT)
         try:
             self._popen.wait(PATIENCE)
@@ -94,13 +94,13 @@ class Strace:
 
 
 def main(arguments: list[str]) -> int:
-    """Trace until standard input ends, then write strace's lines."""
+    """Trace until standard input ends, then write strace's output."""
     program = shutil.which("strace")
     if program is None:
         return fail("strace is not installed", "sudo apt install strace")
     processes = family(int(arguments[0]))
     if not processes:
-        return fail(f"process {arguments[0]} is gone", "start the chain again")
+        return fail(f"process {arguments[0]} has ended", "start the chain again: lab up")
     with tempfile.TemporaryDirectory(prefix="chainlab-strace-") as folder:
         output = Path(folder) / "lines"
         strace = Strace(program, list(processes), output)
@@ -115,21 +115,21 @@ def main(arguments: list[str]) -> int:
 
 
 def refusal() -> tuple[str, str] | None:
-    """Return what forbids attaching to one's own processes, and what helps; None: nothing known."""
+    """Return what prevents strace from attaching, and the remedy; None if nothing is known to."""
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
     if os.geteuid() == 0 or not scope.exists() or scope.read_text().strip() == "0":
         return None
     return (
-        "strace may not attach to processes that it has not started (kernel.yama.ptrace_scope)",
-        "run it as root: sudo lab trace; or sudo sysctl kernel.yama.ptrace_scope=0",
+        "strace may only attach to processes that it started (kernel.yama.ptrace_scope)",
+        "run it as root: sudo lab trace; or run sudo sysctl kernel.yama.ptrace_scope=0",
     )
 
 
 def _not_attached(said: list[str]) -> tuple[str, str]:
-    told = (said or ["it said nothing"])[-1].partition("strace: ")[2]
+    reason = (said or ["strace: no message"])[-1].partition("strace: ")[2]
     return refusal() or (
-        f"strace cannot attach to the parts ({told})",
-        "run it as root, or as the user whose parts they are (a container: --cap-add=SYS_PTRACE)",
+        f"strace cannot attach to the parts ({reason})",
+        "run it as root, or as the parts' user (in a container: with --cap-add=SYS_PTRACE)",
     )
 
 

@@ -1,6 +1,6 @@
-/* What both drawings share: SVG elements, and texts that are cut where their room ends. */
+/* Shared by ladder and timeline: create SVG elements, cut texts to fit. */
 "use strict";
-const CHARACTER = 7.25; // px of one, in the 12 px monospaced font
+const CHARACTER = 7.25; // px, width of a character in the 12 px monospaced font
 
 function element(parent, name, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);

@@ -1,7 +1,7 @@
-/* The ladder: a row for each event, a line for each lane, arrows between them. One row is pointed at
-   at a time, by the mouse or the keyboard; whoever listens to "point" on the section is told. */
+/* The ladder: a row per event, a line per lane, arrows between them. Mouse or keyboard select one
+   row at a time; the section then gets a "point" event. */
 const ROW = 20, TIMES = 138, TOP = 30, LANE = 250, RIGHT = 60;
-const BAR = 5; // px for the bars of one thread; the third shares its place with all that follow
+const BAR = 5; // px per thread for its bars; the third and later threads share a place
 
 function drawLadder(section, data, shown) {
   const svg = section.querySelector(".ladder");
@@ -14,7 +14,7 @@ function drawLadder(section, data, shown) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.dataset.width = width;
   svg.dataset.height = height;
-  if (data.alone) element(svg, "text", { x: 64, y: 18, class: "time" }, "ms alone");
+  if (data.alone) element(svg, "text", { x: 68, y: 18, class: "time" }, "no strace");
   if (data.strace) element(svg, "text", { x: 126, y: 18, class: "time" }, "strace");
   for (const each of data.lanes) element(svg, "text", { x: x[each.id] - 4, y: 18, class: "title" }, each.title);
   drawLives(svg, data, rows, x);
@@ -31,7 +31,7 @@ function drawLives(svg, data, rows, x) {
   }
 }
 
-/* A call that waits, and a read that copies, are bars beside the line of their lane. */
+/* Draw waits and copies as bars beside their lane's line. */
 function drawPhases(svg, rows, x) {
   const place = (moment) => {
     const at = rows.findIndex((row) => row.at >= moment);
@@ -83,10 +83,10 @@ function point(section, data, number) {
   group.classList.add("pointed");
   const row = data.rows[number], list = document.createElement("dl");
   for (const [name, value] of row.details) {
-    const term = document.createElement("dt"), told = document.createElement("dd");
+    const term = document.createElement("dt"), description = document.createElement("dd");
     term.textContent = name;
-    told.textContent = value;
-    list.append(term, told);
+    description.textContent = value;
+    list.append(term, description);
   }
   const head = document.createElement("p"), title = document.createElement("strong");
   title.textContent = `${row.at.toFixed(3)} ms  ${row.text}`;

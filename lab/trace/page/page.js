@@ -1,4 +1,4 @@
-/* Draws every trace of the page and ties the drawings to the mouse, the keys and the filters. */
+/* Draw every trace of the page; connect mouse, keyboard and filters. */
 const filters = document.querySelector(".filters");
 let scale = 1;
 
@@ -30,7 +30,7 @@ for (const section of document.querySelectorAll(".trace")) {
   };
   ladder();
   const timeline = makeTimeline(section, data);
-  svg.addEventListener("pointermove", (event) => { // not pointerover: a page that scrolls under it
+  svg.addEventListener("pointermove", (event) => { // scrolling fires pointerover, too
     const row = event.target.closest(".row");
     if (row && !row.classList.contains("pointed")) point(section, data, Number(row.dataset.number));
   });

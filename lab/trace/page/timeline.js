@@ -1,5 +1,5 @@
-/* The timeline: a line for each thread on a scale of time, to be zoomed into. On it lie what the
-   thread did, its calls, and of each read both phases; a moment that is pointed at is a line. */
+/* The timeline: a zoomable row per thread, to scale. It shows when the thread ran and slept, its
+   calls, and both phases of each read; a vertical line marks the selected row's time. */
 const LINE = 26, NAMES = 190;
 
 function makeTimeline(section, data) {

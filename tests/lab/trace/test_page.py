@@ -98,7 +98,7 @@ def test_a_read_has_two_phases(page: Page) -> None:
     trace.locator(".row.call", has_text="recvfrom").first.hover()
     told = trace.locator(".details").inner_text()
     assert "first phase, waiting for data" in told
-    assert "second phase, copying them" in told
+    assert "second phase, copying it" in told
 
 
 def test_kinds_are_filtered_and_the_picture_zooms(page: Page) -> None:
@@ -114,5 +114,5 @@ def test_kinds_are_filtered_and_the_picture_zooms(page: Page) -> None:
     ticks = timeline.locator(".tick").all_text_contents()
     page.get_by_role("button", name="zoom in").first.click()
     assert timeline.locator(".tick").all_text_contents() != ticks
-    page.get_by_role("button", name="the whole").first.click()
+    page.get_by_role("button", name="show all").first.click()
     assert timeline.locator(".tick").all_text_contents() == ticks
