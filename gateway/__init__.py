@@ -1,1 +1,1 @@
-"""nginx's place in the chain: an epoll reverse proxy for FastCGI and HTTP/1.1 upstreams."""
+"""The front of the chain (nginx's place): an epoll reverse proxy for FastCGI and HTTP/1.1."""

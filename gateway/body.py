@@ -23,9 +23,8 @@ class Body:
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
         self._taken = 0
-        self._whole: bytes | None = (
-            None  # the whole body, if one `take` returned it; lets `rewind` replay it
-        )
+        # The whole body, if one `take` returned it, so that `rewind` can replay it.
+        self._whole: bytes | None = None
         self.size = 0
         self.complete = False
 

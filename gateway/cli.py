@@ -24,14 +24,14 @@ from gateway.master import Master
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
 TIMEOUTS = {
-    "connect": "For a connection to an upstream; then the next address, then 504.",
-    "queue": "For a free connection to an upstream; then 503.",
-    "send": "For a peer that takes no bytes.",
-    "read": "Longest silence of an upstream that owes a response; then 504.",
-    "idle": "For a kept connection without a request.",
-    "header": "For a whole request head; then 408.",
-    "body": "Longest silence of a client in the middle of a request body; then 408.",
-    "grace": "What SIGQUIT gives running requests.",
+    "connect": "Time to connect to an upstream; then the next address is tried, finally 504.",
+    "queue": "Time a request waits for a free upstream connection; then 503.",
+    "send": "Time a peer may accept no bytes; then upstream: 504, client: closed.",
+    "read": "Time an upstream may stay silent before or during a response; then 504.",
+    "idle": "Time a kept connection may be idle; then it is closed.",
+    "header": "Time to receive a whole request head; then 408.",
+    "body": "Time a client may stay silent in the middle of a request body; then 408.",
+    "grace": "Time running requests have to finish after SIGQUIT; then they are aborted.",
 }
 
 
@@ -53,64 +53,62 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     "path",
     type=click.Path(path_type=Path),
     metavar="FILE.toml",
-    help="Read everything from a file; SIGHUP reads it again.",
+    help="Read the whole configuration from a file; SIGHUP reloads it.",
 )
 @click.option(
     "--listen",
     type=AddressType(),
     multiple=True,
     metavar="ADDRESS",
-    help="HOST:PORT or unix:PATH to take HTTP on; may be repeated.",
+    help="Listen for HTTP on HOST:PORT or unix:PATH; repeatable.",
 )
 @click.option(
     "--fastcgi",
     type=AddressType(),
     multiple=True,
     metavar="ADDRESS",
-    help="A FastCGI back end; repeated: several that serve the same.",
+    help="Forward to this FastCGI backend; repeat for several equal backends.",
 )
 @click.option(
     "--http",
     type=AddressType(),
     multiple=True,
     metavar="ADDRESS",
-    help="An HTTP/1.1 back end; repeated: several that serve the same.",
+    help="Forward to this HTTP/1.1 backend; repeat for several equal backends.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
     default=1,
     metavar="N",
-    help="Processes that serve, an event loop in each.",
+    help="Number of serving processes, each with an event loop.",
 )
-@click.option("--access-log", default="-", metavar="FILE", help='A path, "-" for stdout, or "off".')
+@click.option("--access-log", default="-", metavar="FILE", help='Path, "-" for stdout, or "off".')
 @click.option(
     "--log-format",
     type=click.Choice(["combined", "json"]),
     default="combined",
-    help="Of the access log; json tells the time spent in each part.",
+    help="Format of the access log; json includes the time spent in each part.",
 )
-@click.option("--error-log", default="-", metavar="FILE", help='A path, or "-" for stderr.')
+@click.option("--error-log", default="-", metavar="FILE", help='Path, or "-" for stderr.')
 @click.option(
     "--server-timing",
     is_flag=True,
-    help="Answer with Server-Timing, where the time went; tell upstreams X-Request-Start.",
+    help="Send Server-Timing (time spent in each part) to clients, X-Request-Start to upstreams.",
 )
 @click.option(
     "--traceparent",
     is_flag=True,
-    help="Take part in traces (W3C Trace Context): continue the client's, or begin one.",
+    help="Continue the client's trace or start a new one (W3C Trace Context).",
 )
-@click.option(
-    "--check", is_flag=True, help="Read the configuration, say whether it is good, and stop."
-)
+@click.option("--check", is_flag=True, help="Validate the configuration and exit without serving.")
 @timeout_options
 @click.pass_context
 def main(ctx: click.Context, /, path: Path | None, **options: Any) -> None:
-    """Serve HTTP in front of FastCGI and HTTP back ends.
+    """Serve HTTP in front of FastCGI or HTTP backends.
 
     \b
-    SIGHUP   reload the configuration without dropping a request; reject an invalid one
+    SIGHUP   reload the configuration without dropping requests; if invalid, keep the old one
     SIGUSR1  reopen the log files
     SIGQUIT  finish running requests, then exit
     SIGTERM  exit now
@@ -119,7 +117,7 @@ def main(ctx: click.Context, /, path: Path | None, **options: Any) -> None:
     try:
         config = _from_file(ctx, path) if path else _from_flags(options)
         if options["check"]:
-            click.echo("the configuration is good")
+            click.echo("the configuration is valid")
             return
         master = Master(config, path)
     except (ConfigError, ListenError, LogError) as error:
@@ -135,15 +133,17 @@ def _from_file(ctx: click.Context, path: Path) -> Config:
         and ctx.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(f"{given[0]} beside --config; write it into {path}")
+        raise click.UsageError(f"{given[0]} cannot be combined with --config; set it in {path}")
     return parse_config(read_config(path), str(path))
 
 
 def _from_flags(options: dict[str, Any]) -> Config:
     if not options["listen"]:
-        raise click.UsageError("nothing to listen on; give --config FILE or --listen ADDRESS")
+        raise click.UsageError("no address to listen on; give --config FILE or --listen ADDRESS")
     if bool(options["fastcgi"]) == bool(options["http"]):
-        raise click.UsageError("where to? give either --fastcgi ADDRESS or --http ADDRESS")
+        raise click.UsageError(
+            "one kind of backend is required; give either --fastcgi ADDRESS or --http ADDRESS"
+        )
     protocol = "fastcgi" if options["fastcgi"] else "http"
     return simple_config(
         options["listen"],

@@ -135,7 +135,7 @@ class Client:
             self._read(mask)
 
     def _read(self, mask: int) -> None:
-        if not self._interest & READ & ~HANGUP:
+        if not self._interest & READ & ~HANGUP:  # reading is paused: EPOLLIN is not watched
             if mask & HANGUP:
                 self._gone()
             return
@@ -172,8 +172,9 @@ class Client:
             self._gone()
             return
         what = "request head" if exchange is None else "request body"
-        told = f"client {self.peer.remote}: the rest of a {what} did not come in time"
-        self._process.error_log.info(told)
+        self._process.error_log.info(
+            f"client {self.peer.remote}: the {what} did not arrive in time"
+        )
         if exchange is not None:
             self.exchange = None
             exchange.abandon(0)

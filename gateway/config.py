@@ -147,7 +147,7 @@ def simple_config(
 def _read_status_path(top: "_Table") -> str:
     path = top.text("status_path", "")
     if path and not path.startswith("/"):
-        top.fail("status_path", f"{path!r} is not a path", "begin it with a slash")
+        top.fail("status_path", f"{path!r} is not a path", "start it with a slash")
     return path
 
 
@@ -185,7 +185,7 @@ def _read_upstreams(top: "_Table") -> dict[str, Upstream]:
             params=table.strings("params"),
         )
         if found[name].params and found[name].protocol != "fastcgi":
-            table.fail("params", "an http upstream takes none", "remove it")
+            table.fail("params", "not allowed in an http upstream", "remove them")
         table.finish()
     return found
 
@@ -195,17 +195,17 @@ def _read_routes(top: "_Table", upstreams: Mapping[str, Upstream]) -> tuple[Rout
     for table in top.tables_in_order("route"):
         prefix = table.text("prefix", "/")
         if not prefix.startswith("/"):
-            table.fail("prefix", f"{prefix!r} is not a path", "begin it with a slash")
+            table.fail("prefix", f"{prefix!r} is not a path", "start it with a slash")
         if prefix in [route.prefix for route in routes]:
-            table.fail("prefix", f"{prefix!r} has a route already", "keep one of them")
+            table.fail("prefix", f"{prefix!r} already has a route", "remove one of them")
         root, upstream = table.text("root", ""), table.text("upstream", "")
         if bool(root) == bool(upstream):
-            table.fail("", "a route goes to one place", "give it either root or upstream")
+            table.fail("", "a route needs exactly one target", "set either root or upstream")
         if root and not Path(root).is_dir():
-            table.fail("root", f"{root!r} is not a folder", "make it, or correct the path")
+            table.fail("root", f"{root!r} is not a folder", "create it or correct the path")
         if upstream and upstream not in upstreams:
             known = ", ".join(upstreams) or "none"
-            table.fail("upstream", f"no upstream {upstream!r}", f"declared upstreams: {known}")
+            table.fail("upstream", f"unknown upstream {upstream!r}", f"declared upstreams: {known}")
         table.finish()
         routes.append(
             Route(prefix, Path(os.path.realpath(root)) if root else None, upstream or None)
@@ -213,7 +213,7 @@ def _read_routes(top: "_Table", upstreams: Mapping[str, Upstream]) -> tuple[Rout
     if not routes and len(upstreams) == 1:
         routes.append(Route("/", upstream=next(iter(upstreams))))
     if not routes:
-        top.fail("route", "no route", 'add a [[route]] with a prefix and "upstream" or "root"')
+        top.fail("route", "no route", "add a [[route]] with prefix and either upstream or root")
     return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
 
@@ -247,7 +247,9 @@ class _Table:
         """Reject unknown fields."""
         for key in self._values:
             near = difflib.get_close_matches(key, self._known, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"known are: {', '.join(self._known)}"
+            remedy = (
+                f"did you mean {near[0]}?" if near else f"known fields: {', '.join(self._known)}"
+            )
             self.fail(key, "unknown field", remedy)
 
     def _take(self, key: str, kinds: tuple[type, ...], expected: str, default: Any) -> Any:
@@ -272,7 +274,7 @@ class _Table:
         """Take a whole number from `low` to `high`."""
         value = int(self._take(key, (int,), "a whole number", default))
         if not low <= value <= high and value != default:
-            self.fail(key, f"{value} is out of range", f"write {low} to {high}")
+            self.fail(key, f"{value} is out of range", f"write a number from {low} to {high}")
         return value
 
     def flag(self, key: str) -> bool:
@@ -287,12 +289,13 @@ class _Table:
         """Take a number of seconds above 0."""
         value = float(self._take(key, (int, float), "a number of seconds", default))
         if not 0 < value <= _LONGEST:
-            self.fail(key, f"{value} is out of range", f"write seconds, above 0 to {_LONGEST:.0f}")
+            limit = f"write a number of seconds above 0 and up to {_LONGEST:.0f}"
+            self.fail(key, f"{value} is out of range", limit)
         return value
 
     def addresses(self, key: str, *, resolve: bool = False) -> tuple[Address, ...]:
         """Take a non-empty list of addresses; with `resolve`, every host name must resolve."""
-        values = self._take(key, (list,), 'a list, as ["127.0.0.1:8080"]', [])
+        values = self._take(key, (list,), 'a list like ["127.0.0.1:8080"]', [])
         found = []
         for value in values:
             try:
@@ -303,22 +306,24 @@ class _Table:
                 ) from None
         for address in found if resolve else ():
             if not address.path and not _is_host(address.host):
-                self.fail(key, f"{address.host!r} is no host", "write an address or a known name")
+                self.fail(
+                    key, f"unknown host {address.host!r}", "write an IP address or correct the name"
+                )
         if not found:
-            self.fail(key, "no address", 'write one, as ["127.0.0.1:8080"] or ["unix:/run/x"]')
+            self.fail(key, "no address", 'write a list like ["127.0.0.1:8080"] or ["unix:/run/x"]')
         return tuple(found)
 
     def strings(self, key: str) -> tuple[tuple[str, str], ...]:
         """Take a table of strings."""
-        values = self._take(key, (dict,), 'a table, as { NAME = "value" }', {})
+        values = self._take(key, (dict,), 'a table like { NAME = "value" }', {})
         for name, value in values.items():
             if not isinstance(value, str):
-                self.fail(key, f"{name} is {value!r}", "write a string")
+                self.fail(key, f"{name} is {value!r}, not a string", "write a string")
         return tuple(values.items())
 
     def table(self, key: str) -> "_Table":
         """Take a table; a missing one is empty."""
-        values = self._take(key, (dict,), f"a table, as [{key}]", {})
+        values = self._take(key, (dict,), f"a table like [{key}]", {})
         return _Table(values, self._name, self._text, (*self.path, key))
 
     def names(self) -> tuple[str, ...]:
@@ -332,7 +337,7 @@ class _Table:
 
     def tables_in_order(self, key: str) -> list["_Table"]:
         """Take the tables of the array [[key]]."""
-        values = self._take(key, (list,), f"an array of tables, as [[{key}]]", [])
+        values = self._take(key, (list,), f"an array of tables like [[{key}]]", [])
         if not all(isinstance(value, dict) for value in values):
             self.fail(key, "not an array of tables", f"write [[{key}]]")
         return [_Table(v, self._name, self._text, (key,), nth) for nth, v in enumerate(values)]

@@ -174,7 +174,7 @@ class ProxyExchange(Timeline):
         try:
             out = http.send_complete(head, data, extra)
         except LocalProtocolError as error:
-            self.fail(502, f"a response cut off: {error}")
+            self.fail(502, f"incomplete response: {error}")
             return
         client.send(out)
         if client.exchange is self:
@@ -205,7 +205,7 @@ class ProxyExchange(Timeline):
             try:
                 out += http.end()
             except LocalProtocolError as error:
-                self.fail(502, f"a response cut off: {error}")
+                self.fail(502, f"incomplete response: {error}")
                 return
         if out:
             self.client.send(out)

@@ -100,7 +100,7 @@ class FastCGIConnection(UpstreamConnection):
                 elif kind is Stderr:
                     self._log_stderr(event.data)  # type: ignore[union-attr]
         except ProtocolError as error:
-            self.fail(502, f"broke FastCGI: {error}")
+            self.fail(502, f"FastCGI protocol error: {error}")
             return
         if end is not None and end.protocol_status != REQUEST_COMPLETE:
             self._refused(end.protocol_status)
@@ -140,10 +140,10 @@ class FastCGIConnection(UpstreamConnection):
     ) -> ResponseHead | None:
         """Parse the head in `data[:end]`; None if it is incomplete or invalid."""
         if (end if end >= 0 else len(data)) > self._limit:
-            self.fail(502, f"a response header beyond the limit of {self._limit} bytes")
+            self.fail(502, f"a response head longer than {self._limit} bytes")
             return None
         if end < 0 and complete:
-            self.fail(502, "the response ended before its header did")
+            self.fail(502, "the response ended before the end of its head")
             return None
         if end < 0:
             self._head = data
@@ -152,7 +152,7 @@ class FastCGIConnection(UpstreamConnection):
             raw = data[:end]
             head = self._read_head(exchange.strip_timing(raw) if exchange.traced else raw)
         except RemoteProtocolError as error:
-            self.fail(502, f"sent {error.reason}")
+            self.fail(502, f"invalid response: {error.reason}")
             return None
         self._headed = True
         self._head = b""
@@ -168,7 +168,7 @@ class FastCGIConnection(UpstreamConnection):
 
     def _refused(self, protocol_status: int) -> None:
         if protocol_status == OVERLOADED:
-            self.fail(503, "says that it is overloaded")
+            self.fail(503, "the application is overloaded")
         else:
             self.fail(502, f"refused the request with protocol status {protocol_status}")
 
@@ -219,10 +219,10 @@ class FastCGIConnection(UpstreamConnection):
 
 def _for_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
     if status < 200:
-        raise RemoteProtocolError(502, f"Status {status}, which ends no request")
+        raise RemoteProtocolError(502, f"interim Status {status} instead of a final one")
     try:
         head = to_client(status, reason, fields)
         head.encode(minor=1, keep_alive=True, chunked=False)
     except LocalProtocolError as error:
-        raise RemoteProtocolError(502, f"a header that cannot be sent on: {error}") from None
+        raise RemoteProtocolError(502, f"a header that cannot be forwarded: {error}") from None
     return head

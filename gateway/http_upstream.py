@@ -84,7 +84,7 @@ class HttpConnection(UpstreamConnection):
         except RemoteProtocolError as error:
             self._hand_over(exchange, b"".join(pieces), complete=False)
             if self.exchange is exchange:
-                self.fail(502, f"sent {error.reason}")
+                self.fail(502, f"invalid response: {error.reason}")
             return
         self._hand_over(exchange, b"".join(pieces), complete=complete)
 

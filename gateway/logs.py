@@ -26,8 +26,8 @@ class AccessLog:
 
     def combined(self, remote: str, head: "LogHead", status: int, size: int) -> None:
         """Log a request in the combined log format."""
-        time = self._loop.log_time
-        line = f"{remote} - - [{time}] {head.before} {status} {size} {head.after}\n"
+        stamp = self._loop.log_time
+        line = f"{remote} - - [{stamp}] {head.before} {status} {size} {head.after}\n"
         self._log.add(line, self._loop.now)
 
     def record(self, remote: str, head: "LogHead", status: int, size: int, more: str = "") -> None:

@@ -124,7 +124,7 @@ class Loop:
                 self._close_now()
             if self.now >= next_sweep:
                 next_sweep = self.now + self._sweep
-                self._look_at_deadlines()
+                self._sweep_deadlines()
 
     def stop(self) -> None:
         """Leave `run` after this batch."""
@@ -144,7 +144,7 @@ class Loop:
             sock.close()
         self._closing.clear()
 
-    def _look_at_deadlines(self) -> None:
+    def _sweep_deadlines(self) -> None:
         now = self.now
         for timed in [timed for timed in self._timed if timed.deadline <= now]:
             if timed.deadline <= now:  # an earlier on_deadline may have moved or closed it

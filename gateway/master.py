@@ -106,16 +106,16 @@ class Master:
     def _hear(self, slot: _Slot) -> None:
         assert slot.control is not None
         try:
-            said = slot.control.recv(64)
+            message = slot.control.recv(64)
         except OSError:
-            said = b""
-        if said == READY:
+            message = b""
+        if message == READY:
             self._ready.add(slot.pid)
             if not self._announced and len(self._ready) == len(self._slots):
                 self._announced = True
                 for listener in self._listeners.values():
                     click.echo(f"listening on {bound_address(listener)}", err=True)
-        elif not said:
+        elif not message:  # the process has closed its end
             self._drop_control(slot)
 
     # Listeners
@@ -267,9 +267,8 @@ class Master:
 
     def _fork(self, slot: _Slot) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, _SIGNALS
-        )  # until the child installs its own handlers
+        # Signals stay blocked in the child until it has installed its own handlers.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
         except OSError as error:
@@ -306,7 +305,7 @@ class Master:
                 slot.row,
             ).run()
             code = 0
-        except BaseException as error:  # noqa: BLE001 - the child must not unwind into the master's code
+        except BaseException as error:  # noqa: BLE001 - must not unwind into the master
             self._log.error(f"a process failed: {error!r}")
         finally:
             sys.stdout.flush()

@@ -115,8 +115,8 @@ class RequestPlan:
 
 def read_trace(head: RequestHead) -> TraceContext | None:
     """Return the client's trace; None unless there is exactly one valid traceparent field."""
-    told = values(head.fields, b"traceparent")
-    return parse_traceparent(told[0]) if len(told) == 1 else None
+    found = values(head.fields, b"traceparent")
+    return parse_traceparent(found[0]) if len(found) == 1 else None
 
 
 def make_params(
@@ -204,8 +204,8 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, byte
 
 def _forwarded(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
     """Yield the X-Forwarded fields: all client addresses so far, the scheme, the host."""
-    way = [value for name, value in head.fields if name == b"x-forwarded-for" and value]
-    yield b"X-Forwarded-For", b", ".join([*way, peer.remote.encode()])
+    earlier = [value for name, value in head.fields if name == b"x-forwarded-for" and value]
+    yield b"X-Forwarded-For", b", ".join([*earlier, peer.remote.encode()])
     yield b"X-Forwarded-Proto", b"http"
     if head.host:
         yield b"X-Forwarded-Host", head.host

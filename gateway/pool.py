@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 _AVOID: Final = 1.0  # seconds to avoid a backend after a failed connect
 _ASK: Final = 1.0  # timeout of FCGI_GET_VALUES, in seconds
 _ASK_AGAIN: Final = 5.0  # seconds between two queries to a backend that answers
-_ASK_MUTE: Final = 60.0  # to one that does not answer: each query ties up one of its workers
-_SHORT_LIVES: Final = 3  # this many connections in a row closed after one response: keeps none
+_ASK_MUTE: Final = 60.0  # the same for one that does not: each query occupies one of its workers
+_SHORT_LIVES: Final = 3  # connections in a row closed after one response: stop keeping them
 _KEEP_AGAIN: Final = 60.0  # seconds until the pool tries to keep connections again
 
 
@@ -121,9 +121,7 @@ class Pool:
         self._discovery = Discovery(upstream.addresses)
         self._addresses: tuple[Address, ...] = ()
         self._backends: list[Backend] = []
-        self._only: Backend | None = (
-            None  # the single backend, if there is just one: nothing to balance
-        )
+        self._only: Backend | None = None  # the backend, if there is just one: nothing to balance
         self._take_addresses(self._discovery.found)
 
     @property
@@ -326,8 +324,8 @@ class Question:
         if event is None:
             self._backend.ask_after = self._pool.loop.now + _ASK_MUTE
         values = event.values if isinstance(event, Values) else {}
-        said = [values[name] for name in (MAX_CONNS, MAX_REQS) if name in values]
-        self._end(min((int(v) for v in said if v.isdigit() and int(v) > 0), default=None))
+        limits = [values[name] for name in (MAX_CONNS, MAX_REQS) if name in values]
+        self._end(min((int(v) for v in limits if v.isdigit() and int(v) > 0), default=None))
 
     def on_deadline(self) -> None:
         """Give up: a backend that stays silent does not support FCGI_GET_VALUES."""

@@ -122,10 +122,9 @@ class Process:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
+        # A terminal sends these two to the whole process group; only the master acts on them.
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(
-                number, signal.SIG_IGN
-            )  # a terminal sends these to the whole group; the master acts on them
+            signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         self.loop.register(self._wakes, select.EPOLLIN, self._on_wake)
 
@@ -246,6 +245,7 @@ class Process:
             self.loop.register(door.sock, _EXCLUSIVE, door.on_event)
 
     def _pause_accepting(self) -> None:
+        # Unregister, because EPOLL_CTL_MOD fails for an EPOLLEXCLUSIVE descriptor (epoll_ctl(2)).
         self._accepting = False
         for door in self._doors:
             self.loop.unregister(door.sock)
@@ -294,7 +294,7 @@ class Process:
     def _pause(self, why: str | None) -> None:
         if self.loop.now - self._complained_at >= _QUIET:
             self._complained_at = self.loop.now
-            self.error_log.warn(f"no new clients for a moment: {why}")
+            self.error_log.warn(f"pausing accept for a moment: {why}")
         self._pause_accepting()
 
     def on_client_closed(self, client: Client) -> None:

@@ -214,7 +214,7 @@ def choose_range(
     first = int(asked[1])
     last = int(asked[2]) if asked[2] else size - 1
     if last < first and asked[2]:
-        return whole  # an invalid range is ignored
+        return whole  # ignore an invalid range (RFC 9110 section 14.2)
     return (first, min(last, size - 1) + 1) if first < size else None
 
 

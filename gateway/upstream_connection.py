@@ -268,10 +268,10 @@ class UpstreamConnection(ABC):
             self._unreachable(504, f"no connection within {self._timeouts.connect:g} s")
         elif self._out:
             self._answered = True  # the backend may have acted on a partial request: no retry
-            self.fail(504, f"takes no bytes of the request for {self._timeouts.send:g} s")
+            self.fail(504, f"accepted no bytes of the request for {self._timeouts.send:g} s")
         else:
             self._answered = True
-            self.fail(504, f"no byte of the response for {self._timeouts.read:g} s")
+            self.fail(504, f"sent no bytes of the response for {self._timeouts.read:g} s")
 
     # Sending
 

@@ -251,11 +251,11 @@ def test_logs_are_opened_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "nothing to listen on; give --config FILE or --listen ADDRESS"),
+        ([], "no address to listen on; give --config FILE or --listen ADDRESS"),
         (["--listen", "127.0.0.1:0"], "give either --fastcgi ADDRESS or --http ADDRESS"),
         (["--listen", "80", "--http", "127.0.0.1:1"], "neither HOST:PORT nor unix:PATH"),
         (["--config", "none.toml"], "none.toml: No such file or directory"),
-        (["--config", "g.toml", "--workers", "2"], "--workers beside --config"),
+        (["--config", "g.toml", "--workers", "2"], "--workers cannot be combined with --config"),
         (["--config", "g.toml"], "g.toml:2: oops: unknown field"),
         (["--config", "g.toml", "--check"], "g.toml:2: oops: unknown field"),
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--read-timeout", "0"], "--read-ti"),
@@ -286,4 +286,4 @@ def test_check_says_that_a_good_configuration_is_good(tmp_path: Path) -> None:
         [sys.executable, "-m", "gateway", "--config", str(config), "--check"],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "the configuration is good\n")
+    assert (done.returncode, done.stdout) == (0, "the configuration is valid\n")
