@@ -1,4 +1,4 @@
-"""`python -m fcgi_worker` is the same as `fcgi-worker`."""
+"""`python -m fcgi_worker`: the same as `fcgi-worker`."""
 
 from fcgi_worker.cli import main
 

@@ -46,7 +46,7 @@ log = logging.getLogger("fcgi_worker")
 EXIT_NO_APPLICATION: Final = 4
 """Exit code of a child that could not import its application, as in gunicorn."""
 
-_TICK: Final = 1.0  # seconds; how soon an idle child sees a signal or its master's death
+_TICK: Final = 1.0  # seconds until an idle child notices a signal or its master's death
 _FIRST_READ: Final = 16384  # bytes; most requests fit
 
 
@@ -58,9 +58,11 @@ def load_application(name: str) -> "WSGIApplication":
     """Import `module:callable` (dots allowed on both sides), the current folder first."""
     module_name, colon, path = name.partition(":")
     if not colon or not module_name or not path:
-        raise ApplicationError(f"{name!r} is not module:callable, as myproject.wsgi:application")
+        raise ApplicationError(
+            f"{name!r} is not module:callable, for example myproject.wsgi:application"
+        )
     folder = str(Path.cwd())
-    if sys.path[:1] != [folder]:  # before site-packages, whatever is installed there
+    if sys.path[:1] != [folder]:  # before site-packages, so that the project wins
         sys.path.insert(0, folder)
     found: object = importlib.import_module(module_name)
     for attribute in path.split("."):
@@ -110,7 +112,7 @@ class Child:
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGQUIT, self._on_quit)
         signal.signal(signal.SIGUSR1, self._on_usr1)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # blocked by the master while it forked us
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the master blocked them before the fork
         try:
             self._application = load_application(self._settings.application)
         except (Exception, SystemExit) as error:
@@ -127,7 +129,7 @@ class Child:
     def _on_term(self, _signal: int, _frame: FrameType | None) -> None:
         """Exit now, even in mid-request; first write the log lines, this request's too."""
         if not self._access_log.terminate():
-            return  # a line is being added; the signal comes again once it is there
+            return  # a line is being added; `terminate` repeats the signal afterwards
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -138,7 +140,7 @@ class Child:
         self._access_log.flush()
         logging.shutdown()
         sys.stdout.flush()
-        os._exit(code)  # the master's own exit handlers are not the child's
+        os._exit(code)  # skip exit handlers: they belong to the master
 
     # The loop
 
@@ -186,7 +188,7 @@ class Child:
         """Close connections whose request did not arrive in time."""
         now = time.monotonic()
         for descriptor in [d for d, (_, deadline) in self._partial.items() if deadline <= now]:
-            log.warning("a request's parameters did not come in time: connection closed")
+            log.warning("connection closed: the request's parameters did not arrive in time")
             del self._partial[descriptor]
             self._close(descriptor)
 
@@ -197,7 +199,7 @@ class Child:
         except BlockingIOError:
             self._idle.arm(listener.fileno())
             return
-        except OSError as error:  # out of descriptors or memory: let it rest for a tick
+        except OSError as error:  # out of descriptors or memory: pause for a tick
             log.error("accept: %s", error.strerror)
             self._listener_paused = True
             self._borrower.sweep()
@@ -217,7 +219,7 @@ class Child:
             data = os.read(descriptor, _FIRST_READ)
         except BlockingIOError:
             data = None
-        except OSError:  # reset: as good as closed
+        except OSError:  # reset: treat as closed
             data = b""
         if data == b"":
             self._close(descriptor)
@@ -271,7 +273,7 @@ class Child:
         elif self._borrower.add(descriptor):
             pass
         elif served:
-            log.warning("no room for another idle connection: closed (--connections)")
+            log.warning("connection closed: no room for another idle one; raise --connections")
             os.close(descriptor)
         else:
             self._wait_for_rest(descriptor, self._spare, 0.0)

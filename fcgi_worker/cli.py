@@ -22,53 +22,53 @@ SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
     type=AddressType(),
     required=True,
     metavar="ADDRESS",
-    help="unix:PATH or HOST:PORT to take FastCGI connections on; port 0 lets the kernel choose.",
+    help="Listen for FastCGI on unix:PATH or HOST:PORT; port 0 lets the kernel choose.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
     default=4,
     metavar="N",
-    help="Child processes; each runs one request at a time.",
+    help="Number of child processes; each runs one request at a time.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1, 65536),
     default=4096,
     metavar="N",
-    help="Kept connections at most; the limit of descriptors may lower it.",
+    help="Maximum kept connections; the descriptor limit may lower it.",
 )
 @click.option(
     "--read-timeout",
     type=SECONDS,
     default=60.0,
     metavar="SECONDS",
-    help="Longest silence of a web server in the middle of a request.",
+    help="Time a web server may stay silent in the middle of a request.",
 )
 @click.option(
     "--write-timeout",
     type=SECONDS,
     default=60.0,
     metavar="SECONDS",
-    help="Longest wait for a web server that does not take the answer.",
+    help="Time to wait for a web server that accepts no bytes of the response.",
 )
 @click.option(
     "--grace",
     type=SECONDS,
     default=30.0,
     metavar="SECONDS",
-    help="What SIGQUIT gives running requests before they are ended.",
+    help="Time running requests have to finish after SIGQUIT; then they are killed.",
 )
 @click.option(
     "--server-timing",
     is_flag=True,
-    help="Answer with Server-Timing: how long the request waited, and the application took.",
+    help="Add Server-Timing to responses: the request's wait and the application's run time.",
 )
 @click.option(
     "--access-log",
     default="off",
     metavar="FILE",
-    help='JSON lines with those times: a path, "-" for stdout, or "off".',
+    help='Log each request as a line of JSON: path, "-" for stdout, or "off".',
 )
 def main(
     application: str,
@@ -83,15 +83,15 @@ def main(
 ) -> None:
     """Serve a WSGI application over FastCGI, from N processes.
 
-    MODULE:CALLABLE names it (the current folder is importable): myproject.wsgi:application.
+    MODULE:CALLABLE is, for example, myproject.wsgi:application, importable from the current folder.
 
     \b
-    SIGUSR1  open the access log again
-    SIGTERM  finish at once
-    SIGQUIT  finish what runs, then go
-    SIGINT   as SIGQUIT; twice: as SIGTERM
+    SIGUSR1  reopen the access log
+    SIGQUIT  finish running requests, then exit; SIGHUP does the same
+    SIGTERM  exit now
+    SIGINT   like SIGQUIT; the second time, like SIGTERM
 
-    Idle kept connections hold no child: a request on any of them is taken by any idle child.
+    An idle kept connection occupies no child; any idle child takes its next request.
     """
     logging.basicConfig(
         stream=sys.stderr,

@@ -1,17 +1,17 @@
 """Shared idle connections: any child can take any of them, so no connection pins a child.
 
-In php-fpm and flup a kept connection owns the child that accepted it: 64 idle connections stop
-a pool of 64, and a request on one of them waits for its busy child while others idle. Here a
-connection between two requests belongs to no child; its next request wakes any one idle child.
+In php-fpm and flup, a kept connection occupies the child that accepted it: 64 idle connections
+block a pool of 64, and a request on a busy child's connection waits while other children idle.
+Here, a connection between two requests belongs to no child; its next request wakes one idle child.
 
 Facts (man epoll(7); fs/eventpoll.c):
-- The children inherit one epoll instance from the master. Of those that wait on it, an event
-  wakes one, and EPOLLONESHOT disarms the connection in the same step: taking it is atomic. Busy
-  children do not wait, so only idle ones are woken, the last to fall idle first (warm caches);
-  requests are taken in the order in which they came.
-- epoll knows a registration by the pair (open file, descriptor number). A child may re-arm a
-  connection that another one registered if it holds the same file at the same number.
-- A descriptor reaches another process by SCM_RIGHTS alone (pidfd_getfd needs ptrace rights).
+- The children inherit one epoll instance from the master. An event wakes one of the waiting
+  children, and EPOLLONESHOT disarms the connection in the same step: taking it is atomic. Only idle
+  children wait; the last to become idle is woken first (warm caches). Requests are taken in order
+  of arrival.
+- epoll identifies a registration by the pair (open file, descriptor number). A child can rearm a
+  connection that another child registered if it holds the same file at the same number.
+- Only SCM_RIGHTS can pass a descriptor to another process (pidfd_getfd needs ptrace rights).
 
 Decision: an idle connection has a slot, and its descriptor is `base + slot` in every process that
 holds it. The master holds every connection and passes one to a child the first time that child
@@ -19,10 +19,9 @@ takes it. Shared memory holds a generation per slot, which shows a child that it
 stale, and the owner of each taken slot, so that the master can close the connection of a killed
 child.
 
-Trade-off: one epoll_ctl per request to re-arm, and about 50 microseconds once for every pair of
-connection and child. Connections that are not kept never get a slot and pay nothing. Descriptors of
-slots start at 1024 if the limit allows, which leaves the application the numbers that select()
-can watch.
+Trade-off: one epoll_ctl per request to rearm, and about 50 microseconds once per pair of connection
+and child. Connections that are not kept never get a slot and pay nothing. Slot descriptors start at
+1024 if the limit allows, so that the application keeps the numbers that select() can watch.
 """
 
 import contextlib
@@ -42,9 +41,9 @@ _MAX_FILES: Final = 65536
 
 # Messages between child and master: one letter and a slot number.
 READY: Final = b"R"  # child: the application is imported
-KEEP: Final = b"P"  # child: here is a connection; master: its slot, or FULL
-FETCH: Final = b"F"  # child: I lack the connection in this slot; master: the descriptor, or GONE
-FREE: Final = b"C"  # child: close the connection in this slot for good
+KEEP: Final = b"P"  # child: keep this connection; master: its slot, or FULL
+FETCH: Final = b"F"  # child: send me this slot's connection; master: its descriptor, or GONE
+FREE: Final = b"C"  # child: close this slot's connection for good
 FULL: Final = b"X"
 GONE: Final = b"G"
 _MESSAGE: Final = 5
@@ -56,7 +55,7 @@ def encode_message(kind: bytes, slot: int = 0) -> bytes:
 
 
 def decode_message(message: bytes) -> tuple[bytes, int]:
-    """Return the letter and the slot number."""
+    """Return the letter and the slot number of a message."""
     return message[:1], int.from_bytes(message[1:_MESSAGE], "big")
 
 
@@ -76,19 +75,19 @@ class IdleConnections:
         # Anonymous shared memory: every process forked from here sees the same arrays.
         memory = memoryview(mmap.mmap(-1, max(self.slots, 1) * 6))
         self.generations = memory[: self.slots * 4].cast("I")
-        self.owners = memory[self.slots * 4 : self.slots * 6].cast("H")  # child's number, 0 nobody
+        self.owners = memory[self.slots * 4 : self.slots * 6].cast("H")  # child's number; 0: idle
 
     def arm(self, descriptor: int) -> None:
         """Let the next event on `descriptor` wake an idle child again."""
         self.epoll.modify(descriptor, ONE_SHOT)
 
     def stop(self) -> None:
-        """Wake every child that waits, now and later: the stop descriptor stays readable."""
+        """Wake every child, waiting now or later: the stop descriptor stays readable."""
         os.eventfd_write(self._stop, 1)
 
 
 def _raise_file_limit() -> int:
-    """Raise the soft limit of descriptors as far as it is useful; return it."""
+    """Raise the soft descriptor limit, at most to `_MAX_FILES`; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -112,9 +111,9 @@ class Keeper:
         return frozenset(self._held)
 
     def handle(self, child: int, control: socket.socket) -> bytes | None:
-        """Read one message of child number `child` and answer it.
+        """Read and answer one message of child number `child`.
 
-        Returns its letter; None when there is no message, b"" when the child has closed.
+        Returns its letter, None if there is no message, or b"" if the child has closed.
         """
         try:
             message, descriptors, _, _ = socket.recv_fds(
@@ -135,7 +134,7 @@ class Keeper:
             elif kind == FREE:
                 self._release(slot)
         except OSError:
-            pass  # the child died while we answered; its slots are freed when it is reaped
+            pass  # the child died; its slots are freed when it is reaped
         return kind
 
     def _keep(self, child: int, control: socket.socket, descriptors: list[int]) -> None:
@@ -190,7 +189,7 @@ class Keeper:
         self._idle.generations[slot] = (self._idle.generations[slot] + 1) & 0xFFFFFFFF
 
     def bury(self, child: int) -> None:
-        """Close the connections that a dead child owned, so that their peers see end of file."""
+        """Close the connections that a dead child had taken, so that their peers see EOF."""
         for slot in [slot for slot in self._held if self._idle.owners[slot] == child]:
             self._release(slot)
         # The child may have died right after an event disarmed its descriptor. Rearm the listener
@@ -217,7 +216,7 @@ class Keeper:
 
 
 def place_descriptor(descriptor: int, number: int) -> bool:
-    """Duplicate `descriptor` to exactly `number`; False when that number is taken."""
+    """Duplicate `descriptor` to exactly `number`; False if that number is in use."""
     try:
         placed = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, number)
     except OSError:
@@ -237,7 +236,7 @@ class Borrower:
         self._idle = idle
         self._child = child
         self._control = control
-        # Slot to the generation of what this process holds at the slot's number.
+        # Slot -> generation of the connection whose descriptor this process holds.
         self._held = {slot: idle.generations[slot] for slot in inherited}
 
     def add(self, descriptor: int) -> bool:
@@ -279,13 +278,13 @@ class Borrower:
         self._idle.epoll.modify(descriptor, ONE_SHOT)
 
     def close(self, descriptor: int) -> None:
-        """Close a taken connection for good, in every process."""
+        """Close a taken connection in every process."""
         slot = descriptor - self._idle.base
         self._drop(slot)
         self._control.send(encode_message(FREE, slot))
 
     def sweep(self) -> None:
-        """Close the descriptors of connections that have ended in other processes."""
+        """Close the descriptors of connections that another process has ended."""
         generations = self._idle.generations
         stale = [slot for slot, generation in self._held.items() if generation != generations[slot]]
         for slot in stale:

@@ -37,26 +37,26 @@ _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
 _TICK: Final = 1.0  # maximum seconds between checks for due work that raises no event
-_YOUNG: Final = 1.0  # a child that lived shorter counts as died at boot
+_YOUNG: Final = 1.0  # a child that lived for fewer seconds counts as failed at start-up
 _LONGEST_DELAY: Final = 30.0
-_END_GRACE: Final = 2.0  # seconds that SIGTERM gives before SIGKILL
+_END_GRACE: Final = 2.0  # seconds from SIGTERM to SIGKILL
 
 
 def respawn_delay(failures: int) -> float:
-    """Return the seconds to wait before a child is forked, after `failures` deaths at boot."""
+    """Return the seconds to wait before the next fork, after `failures` failed starts in a row."""
     if failures == 0:
         return 0.0
     return min(0.1 * 2.0 ** min(failures - 1, 10), _LONGEST_DELAY)
 
 
 class _Slot:
-    """A place for one child; its number marks the owner of a taken connection."""
+    """A place for one child; `number` identifies the owner of a taken connection."""
 
     __slots__ = ("control", "due", "number", "pid", "ready", "started")
 
     def __init__(self, number: int) -> None:
-        self.number = number  # from 1; 0 means nobody
-        self.pid = 0  # 0: none runs
+        self.number = number  # from 1; 0 means no owner
+        self.pid = 0  # 0: not running
         self.control: socket.socket | None = None
         self.started = 0.0
         self.due = 0.0  # when to fork the next one
@@ -75,12 +75,12 @@ class Master:
         self._slots = [_Slot(number + 1) for number in range(settings.workers)]
         self._poll = select.poll()
         self._wakes, self._waker = socket.socketpair()
-        self._failures = 0  # children in a row that died at boot
-        self._served = False  # some child has booted
+        self._failures = 0  # consecutive children that failed at start-up
+        self._served = False  # a child has become ready
         self._reopen = False
-        self._asked: int = 0  # the signal that asks to stop
-        self._obeyed: int = 0  # the one acted upon
-        self._deadline = 0.0  # when SIGKILL ends what is left
+        self._stop_signal: int = 0  # the stop signal received, or 0
+        self._stopping: int = 0  # the stop signal in progress, or 0
+        self._deadline = 0.0  # when to send SIGKILL; 0: not stopping
         self._exit_code = 0
 
     def run(self) -> int:
@@ -89,9 +89,9 @@ class Master:
         gc.freeze()  # keep the collector from writing to pages shared with the children
         next_tick = 0.0
         while True:
-            self._obey()
+            self._handle_signals()
             self._reap()
-            if not self._obeyed:
+            if not self._stopping:
                 self._fork_due()
             elif not any(slot.pid for slot in self._slots):
                 break
@@ -104,8 +104,8 @@ class Master:
         return self._exit_code
 
     def _wait(self) -> None:
-        """Sleep until a child or a signal calls, at most a tick; answer the children."""
-        due = [slot.due for slot in self._slots if not slot.pid] if not self._obeyed else []
+        """Wait for a child, a signal or the next due action; answer the children."""
+        due = [slot.due for slot in self._slots if not slot.pid] if not self._stopping else []
         if self._deadline:
             due.append(self._deadline)
         seconds = min([_TICK, *(max(at - time.monotonic(), 0.0) for at in due)])
@@ -122,7 +122,7 @@ class Master:
         while (kind := self._keeper.handle(slot.number, slot.control)) is not None:
             if kind == READY:
                 self._on_ready(slot)
-            elif not kind:  # it has closed: it is about to be reaped
+            elif not kind:  # the child has closed its end: it is exiting
                 self._drop_control(slot)
                 return
 
@@ -148,32 +148,32 @@ class Master:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # for its wake-up
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # only to wake the loop
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Record only; the wake-up descriptor makes the loop look."""
+        """Only record the signal; the wake-up descriptor wakes the loop."""
         if number == signal.SIGUSR1:
             self._reopen = True
             return
-        again = number == signal.SIGINT and self._asked
+        again = number == signal.SIGINT and self._stop_signal
         if number == signal.SIGTERM or again:
-            self._asked = signal.SIGTERM
-        elif not self._asked:
-            self._asked = signal.SIGQUIT
+            self._stop_signal = signal.SIGTERM
+        elif not self._stop_signal:
+            self._stop_signal = signal.SIGQUIT
 
-    def _obey(self) -> None:
+    def _handle_signals(self) -> None:
         if self._reopen:
             self._reopen = False
-            self._access_log.reopen()  # for the children to come
+            self._access_log.reopen()  # future children inherit it
             self._signal_children(signal.SIGUSR1)
-        if self._asked != self._obeyed:
-            if not self._obeyed:
+        if self._stop_signal != self._stopping:
+            if not self._stopping:
                 self._close_listener()
-            self._obeyed = self._asked
-            at_once = self._asked == signal.SIGTERM
+            self._stopping = self._stop_signal
+            at_once = self._stop_signal == signal.SIGTERM
             log.info("stopping %s", "now" if at_once else "after running requests finish")
             self._deadline = time.monotonic() + (_END_GRACE if at_once else self._settings.grace)
-            self._signal_children(self._asked)
+            self._signal_children(self._stop_signal)
             self._idle.stop()
         elif self._deadline and time.monotonic() >= self._deadline:
             log.warning("killing children that did not stop in time")
@@ -181,7 +181,7 @@ class Master:
             self._signal_children(signal.SIGKILL)
 
     def _close_listener(self) -> None:
-        """Turn new connections away at once instead of leaving them in the backlog."""
+        """Refuse new connections at once instead of leaving them in the backlog."""
         remove_socket(self._listener)
         if self._listener.family != socket.AF_UNIX:
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -200,7 +200,7 @@ class Master:
 
     def _fork(self, slot: _Slot) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Until it has its own handlers, a signal must not run ours in the child.
+        # Signals stay blocked in the child until it has installed its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
@@ -241,12 +241,12 @@ class Master:
                     self._bury(slot, os.waitstatus_to_exitcode(status))
 
     def _bury(self, slot: _Slot, code: int) -> None:
-        """Clean up after a dead child and plan the next one; a negative code is a signal."""
+        """Clean up after a dead child and schedule the next one; a negative `code` is a signal."""
         self._answer(slot)  # its last messages: connections to close
         self._drop_control(slot)
         self._keeper.bury(slot.number)
         pid, slot.pid = slot.pid, 0
-        if self._obeyed:
+        if self._stopping:
             return
         lived = time.monotonic() - slot.started
         self._failures = self._failures + 1 if not slot.ready or lived < _YOUNG else 0
@@ -256,6 +256,8 @@ class Master:
         if code == EXIT_NO_APPLICATION and not self._served:
             log.critical("stopping: %s cannot be loaded (see above)", self._settings.application)
             self._exit_code = EXIT_NO_APPLICATION
-            self._asked = signal.SIGTERM
+            self._stop_signal = signal.SIGTERM
         else:
-            log.error("child %d %s after %.1f s; the next in %.1f s", pid, how, lived, delay)
+            log.error(
+                "child %d %s after %.1f s; starting the next in %.1f s", pid, how, lived, delay
+            )

@@ -1,7 +1,7 @@
-"""One connection while a child works on it: blocking reads and writes with time limits.
+"""Blocking reads and writes on a taken connection, with timeouts.
 
-Descriptors are nonblocking, because a child may read an idle connection and find nothing; waiting
-happens here, in poll(2), with the timeouts of the settings. The code calls os.read and os.write on
+The descriptors are nonblocking, because a child may read an idle connection and find nothing. The
+functions below wait in poll(2), with the timeouts of the settings. They use os.read and os.write on
 descriptor numbers: a socket object would cost a microsecond per call and three system calls to
 create.
 """
@@ -14,26 +14,25 @@ import time
 from fcgi_worker.settings import Settings
 
 READ_SIZE = 65536
-"""Bytes of one read while a request's body comes in."""
-
+"""Maximum bytes per read of a request body."""
 
 _LINGER = 2.0
-"""Seconds in which a peer is to take an answer and close."""
+"""Seconds a peer has to receive the response and close."""
 
 
 class PeerGone(ConnectionError):
-    """The web server has closed, reset or stalled; nothing more can be sent to it."""
+    """The connection is unusable: the web server closed, reset or stalled it."""
 
 
 def wait_for(descriptor: int, event: int, seconds: float) -> bool:
-    """Wait until `event` (POLLIN or POLLOUT) comes; False when it does not come in time."""
+    """Wait for `event` (POLLIN or POLLOUT); return False on timeout."""
     poll = select.poll()
     poll.register(descriptor, event)
     return bool(poll.poll(seconds * 1000))
 
 
 def read_some(descriptor: int, settings: Settings) -> bytes:
-    """Return what there is to read, b"" at end of file; PeerGone after `read_timeout` seconds."""
+    """Return the next bytes, b"" at end of file; PeerGone after `read_timeout` seconds."""
     while True:
         try:
             return os.read(descriptor, READ_SIZE)
@@ -45,7 +44,7 @@ def read_some(descriptor: int, settings: Settings) -> bytes:
 
 
 def write_all(descriptor: int, data: bytes, settings: Settings) -> None:
-    """Write all of `data`; PeerGone when the peer closed or takes nothing for `write_timeout` s."""
+    """Write all of `data`; PeerGone if the peer closed, or accepts nothing for `write_timeout`."""
     try:
         sent = os.write(descriptor, data)
         if sent == len(data):
@@ -57,7 +56,7 @@ def write_all(descriptor: int, data: bytes, settings: Settings) -> None:
     rest = memoryview(data)[sent:]
     while rest:
         if not wait_for(descriptor, select.POLLOUT, settings.write_timeout):
-            raise PeerGone(f"nothing taken for {settings.write_timeout:g} s")
+            raise PeerGone(f"nothing accepted for {settings.write_timeout:g} s")
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
@@ -67,9 +66,9 @@ def write_all(descriptor: int, data: bytes, settings: Settings) -> None:
 
 
 def linger(descriptor: int) -> None:
-    """Discard the unread rest of a request until the peer closes, for a bounded time.
+    """Discard the unread rest of a request until the peer closes, for at most `_LINGER` seconds.
 
-    Closing with unread bytes resets the connection, and the reset can overtake the answer.
+    Closing a socket that has unread bytes sends RST, which can destroy the response in flight.
     """
     with socket.socket(fileno=os.dup(descriptor)) as connection:
         try:

@@ -12,9 +12,9 @@ class Settings:
     application: str  # "module:callable"
     bind: Address
     workers: int = 4  # children, each running one request at a time
-    connections: int = 4096  # kept connections at most; the descriptor limit may lower it
-    read_timeout: float = 60.0  # between two reads of one request
-    write_timeout: float = 60.0  # for a web server that does not take the answer
-    grace: float = 30.0  # what SIGQUIT gives running requests
-    server_timing: bool = False  # tell in each answer's head where its time went
+    connections: int = 4096  # maximum kept; the descriptor limit may lower it
+    read_timeout: float = 60.0  # between two reads of a request
+    write_timeout: float = 60.0  # while a web server accepts no bytes of the response
+    grace: float = 30.0  # for running requests after SIGQUIT; then SIGKILL
+    server_timing: bool = False  # add Server-Timing to responses
     access_log: str = "off"  # or "-" for stdout, or a path

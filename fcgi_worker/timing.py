@@ -2,15 +2,15 @@
 
     Server-Timing: worker-wait;dur=0.041, worker-app;dur=0.112
 
-worker-wait is from when the web server sent the request to when the application was called; the
-web server says when, by X-Request-Start: our gateway does, nginx with
-`fastcgi_param HTTP_X_REQUEST_START "t=${msec}"` (whole milliseconds). Without it there is no
-worker-wait: a request that waits in the kernel for a child to be free bears no time of its own.
-worker-app is from then to the moment the head leaves; in the log, to the end of the answer.
+worker-wait  from when the web server sent the request until the application is called
+worker-app   from the call until the head is sent; in the log, until the end of the response
 
-Both are milliseconds. Server-Timing stands last in the head, so that a web server which has seen
-the rest before need not read it again. All of it is off unless asked for, and then costs nothing:
-the child makes plain exchanges.
+Both are in milliseconds. The web server must send its time in X-Request-Start, as our gateway does,
+and nginx with `fastcgi_param HTTP_X_REQUEST_START "t=${msec}"` (whole milliseconds). Without that
+field there is no worker-wait: the kernel does not record when a waiting request arrived.
+
+Server-Timing is last in the head, so that a web server can cache the rest. If neither timing nor
+the log is enabled, the child uses plain exchanges, at no cost.
 """
 
 import json
@@ -37,10 +37,10 @@ if TYPE_CHECKING:  # the module is there for type checkers only
 log = logging.getLogger("fcgi_worker")
 
 _START: Final = re.compile(r"t=(?:([0-9]{16})|([0-9]{10}\.[0-9]{3}))")
-"""Microseconds as Apache and our gateway write them, or seconds as nginx does."""
+"""Microseconds, as from Apache and our gateway, or seconds, as from nginx."""
 
 _OUR_TRACEPARENT: Final = re.compile(r"00-((?!0{32})[0-9a-f]{32})-((?!0{16})[0-9a-f]{16})-0([01])")
-"""What nearly all are: read in a third of the time."""
+"""The common form; matching it takes a third of the time of parse_traceparent."""
 
 _LINE: Final = (
     '{"time": "%s", "start": %s, "id": %s, %s, "status": %d, "bytes": %d, '
@@ -57,14 +57,14 @@ class AccessLog:
         self._log = GatheredLog(target, sys.__stdout__.fileno() if sys.__stdout__ else 1)
         self._stale = False
         self.running: TimedExchange | None = None
-        """The request that has begun and has no line yet."""
-        self.adding = False  # a line is on its way: a signal waits for it
-        self.terminated = False  # by a signal that waited
+        """The running request, which has no line yet."""
+        self.adding = False  # a line is being added or written; SIGTERM waits for it
+        self.terminated = False  # SIGTERM arrived while `adding`
 
     def terminate(self) -> bool:
-        """Give the running request its line, cut, and write all; from the handler of SIGTERM.
+        """Log the running request as cut and write everything; called by the SIGTERM handler.
 
-        False while lines are being added or written: `_added` then sends the signal again.
+        Returns False while a line is being added or written; `_added` then repeats the signal.
         """
         if self.adding:
             self.terminated = True
@@ -75,13 +75,13 @@ class AccessLog:
         return True
 
     def add(self, line: str) -> None:
-        """Take a line, its newline included."""
+        """Buffer a line, which ends in a newline."""
         if self._stale:
             self.reopen()
         self._log.add(line, time.monotonic())
 
     def settle(self, exchange: "TimedExchange", *, cut: bool) -> None:
-        """Add the line of a request that has ended."""
+        """Log a finished request."""
         self.adding = True
         try:
             exchange.log(cut=cut)
@@ -107,7 +107,7 @@ class AccessLog:
             log.error("%s", error)
 
     def flush(self) -> None:
-        """Write what waits, to the reopened file if that is due."""
+        """Write the buffered lines; reopen the file first if requested."""
         self.adding = True
         try:
             if self._stale:
@@ -192,7 +192,9 @@ class TimedExchange(Exchange):
                 _local(int(self._called_wall)),
                 format_time(self._called_wall),
                 quote_id(params("HTTP_X_REQUEST_ID", "")),
-                _asked(params("REMOTE_ADDR"), params("REQUEST_METHOD"), params("REQUEST_URI")),
+                _request_members(
+                    params("REMOTE_ADDR"), params("REQUEST_METHOD"), params("REQUEST_URI")
+                ),
                 status,
                 size,
                 "null" if self._wait is None else "%.3f" % (self._wait * 1000),
@@ -205,9 +207,10 @@ class TimedExchange(Exchange):
 
 
 def read_wait(start: str | None, now: float) -> float | None:
-    """Return the seconds from `start`, an X-Request-Start, to `now`; None when it is none.
+    """Return the seconds from `start`, an X-Request-Start value, to `now`; None if invalid.
 
-    Never below 0: nginx's clock is in whole milliseconds, another machine's may be ahead.
+    Never negative, although nginx sends whole milliseconds and another machine's clock may be
+    ahead.
     """
     match = _START.fullmatch(start) if start else None
     if match is None:
@@ -218,14 +221,14 @@ def read_wait(start: str | None, now: float) -> float | None:
 
 
 @lru_cache(1024)
-def _asked(remote: str | None, method: str | None, uri: str | None) -> str:
-    """Return what a line says of the request itself."""
-    told = {"remote": remote or "", "method": method or "", "path": uri or ""}
-    return json.dumps(told)[1:-1]
+def _request_members(remote: str | None, method: str | None, uri: str | None) -> str:
+    """Return the members of a log line that describe the request."""
+    members = {"remote": remote or "", "method": method or "", "path": uri or ""}
+    return json.dumps(members)[1:-1]
 
 
 def _trace_members(traceparent: str | None) -> str:
-    """Return what a line says of the trace; nothing when there is none."""
+    """Return the members of a log line that describe the trace; empty without a valid one."""
     if traceparent is None:
         return ""
     usual = _OUR_TRACEPARENT.fullmatch(traceparent)
@@ -236,11 +239,11 @@ def _trace_members(traceparent: str | None) -> str:
         if trace is None:
             return ""
         trace_id, parent_id, sampled = trace[0].decode(), trace[1].decode(), trace[2]
-    told = "true" if sampled else "false"
-    return f', "trace": "{trace_id}", "parent": "{parent_id}", "sampled": {told}'
+    flag = "true" if sampled else "false"
+    return f', "trace": "{trace_id}", "parent": "{parent_id}", "sampled": {flag}'
 
 
 @lru_cache(4)
 def _local(second: int) -> str:
-    """Return a time as web servers log it."""
+    """Return the local time in the format of the common log format."""
     return time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(second))

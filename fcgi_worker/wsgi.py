@@ -1,13 +1,13 @@
 """One request through a WSGI application (PEP 3333), as FastCGI records.
 
-The answer leaves in as few writes as its shape allows: a list of strings goes out whole, with
-its head, its length and END_REQUEST in one system call; anything else streams, each piece as it
-is yielded, because PEP 3333 forbids to hold one back.
+The response leaves in as few writes as possible. A list of byte strings goes out with its head, its
+length and END_REQUEST in one system call. Anything else is streamed, each piece as it is yielded,
+because PEP 3333 forbids delaying a piece.
 
-If an application raises before its head is out, the client gets a 500. After that, the worker
-closes the connection without END_REQUEST, so that no web server mistakes the partial answer for a
-complete one. Either way the traceback goes to the log and, as STDERR records, to the web server's
-error log.
+If the application raises before its head is sent, the client gets a 500. After that, the worker
+closes the connection without END_REQUEST, so that no web server mistakes the partial response for a
+complete one. In both cases the traceback goes to the log and, as STDERR records, to the web
+server's error log.
 """
 
 import functools
@@ -36,7 +36,7 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 _STATUS: Final = re.compile(r"[1-9][0-9]{2}( [^\x00-\x1f\x7f]*)?")
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
-_ERRORS_HELD: Final = 8192  # bytes of wsgi.errors that may wait for a flush
+_ERRORS_HELD: Final = 8192  # maximum buffered bytes of wsgi.errors
 
 _ENVIRON: Final[dict[str, object]] = {
     "REQUEST_METHOD": "GET",
@@ -52,7 +52,7 @@ _ENVIRON: Final[dict[str, object]] = {
     "wsgi.multiprocess": True,
     "wsgi.run_once": False,
     "wsgi.file_wrapper": FileWrapper,
-    "wsgi.input_terminated": True,  # read to its end: a body may come without CONTENT_LENGTH
+    "wsgi.input_terminated": True,  # read to EOF: CONTENT_LENGTH may be missing
 }
 
 _INTERNAL_ERROR: Final = (
@@ -62,27 +62,27 @@ _INTERNAL_ERROR_BODY: Final = b"Internal Server Error\n"
 
 
 class Aborted(ConnectionError):
-    """The web server no longer wants the answer (ABORT_REQUEST)."""
+    """The web server cancelled the request (ABORT_REQUEST)."""
 
 
 class Head:
-    """The head of an answer, checked and encoded."""
+    """The head of a response, checked and encoded."""
 
     __slots__ = ("encoded", "has_body", "length", "whole")
 
     def __init__(self, encoded: bytes, length: int | None, has_body: bool) -> None:
         self.encoded = encoded  # without the blank line
         self.whole = encoded + b"\r\n"
-        self.length = length  # what Content-Length promises
+        self.length = length  # the value of Content-Length
         self.has_body = has_body  # 1xx, 204 and 304 have none
 
 
 @functools.lru_cache(256)
 def encode_head(status: str, headers: tuple[tuple[str, str], ...]) -> Head:
-    """Return the CGI head of an answer (RFC 3875 section 6.2).
+    """Return the CGI head of a response (RFC 3875 section 6.2).
 
-    Raises ValueError for what would break the framing. It is checked here, once for all answers
-    that look alike.
+    Raises ValueError for values that would break the framing. Cached, so that equal heads are
+    checked once.
     """
     if type(status) is not str or not _STATUS.fullmatch(status):
         raise ValueError(f"status {status!r} is not three digits and a reason")
@@ -92,7 +92,7 @@ def encode_head(status: str, headers: tuple[tuple[str, str], ...]) -> Head:
         if not _NAME.fullmatch(name):
             raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
         if not _VALUE.fullmatch(value):
-            raise ValueError(f"the value of header {name} holds control characters: {value!r}")
+            raise ValueError(f"the value of header {name} contains control characters: {value!r}")
         if name.lower() == "content-length":
             if not (value.isascii() and value.isdigit()):
                 raise ValueError(f"Content-Length {value!r} is not a number of bytes")
@@ -103,7 +103,7 @@ def encode_head(status: str, headers: tuple[tuple[str, str], ...]) -> Head:
 
 
 class Exchange:
-    """One request and its answer, on one connection, blocking."""
+    """One request and its response on one connection, with blocking I/O."""
 
     __slots__ = (
         "_aborted",
@@ -128,10 +128,10 @@ class Exchange:
         self._connection = connection
         self._request = request
         self._settings = settings
-        self._stdin: deque[bytes] = deque()  # pieces of the body, received and not yet read
+        self._stdin: deque[bytes] = deque()  # body pieces received but not yet read
         self.body_ended = False
         self._aborted = False
-        self._ended = False  # END_REQUEST is out
+        self._ended = False  # END_REQUEST has been sent
         self._head: Head | None = None
         self._head_sent = False
         self._sent = 0  # bytes of body
@@ -141,8 +141,8 @@ class Exchange:
     def run(self, application: "WSGIApplication") -> None:
         """Serve the request to its end.
 
-        Raises PeerGone when the connection has to be closed: the web server went away, or the
-        answer was torn.
+        Raises PeerGone if the connection must close: the web server disconnected, or the
+        application failed in the middle of the response.
         """
         try:
             result = application(self._make_environ(), self.start_response)
@@ -162,8 +162,10 @@ class Exchange:
 
     def _make_environ(self) -> "WSGIEnvironment":
         environ = {**_ENVIRON, **self._request.params}
-        environ.pop("HTTP_PROXY", None)  # it would steer the application's own requests (httpoxy)
-        if "PATH_INFO" not in environ:  # nginx's fastcgi_params: the whole path is in SCRIPT_NAME
+        environ.pop(
+            "HTTP_PROXY", None
+        )  # it would redirect the application's own requests (httpoxy)
+        if "PATH_INFO" not in environ:  # nginx's fastcgi_params put the whole path into SCRIPT_NAME
             environ["PATH_INFO"] = environ["SCRIPT_NAME"]
             environ["SCRIPT_NAME"] = ""
         if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS") in ("on", "1"):
@@ -177,7 +179,7 @@ class Exchange:
         return environ
 
     def _take_events(self) -> None:
-        """Sort what has been received: pieces of the body, its end, an abort."""
+        """Process received records: body pieces, the end of the body, an abort."""
         while not self.body_ended and not self._aborted:
             event = self._connection.next_event()
             if event is NEED_DATA:
@@ -190,7 +192,7 @@ class Exchange:
                 self.body_ended = True
 
     def read_body(self, most: int) -> bytes:
-        """Return up to `most` bytes of the body, b"" at its end; PeerGone, Aborted."""
+        """Return up to `most` bytes of the body, b"" at its end; raises PeerGone or Aborted."""
         while not self._stdin:
             if self.body_ended:
                 return b""
@@ -206,25 +208,25 @@ class Exchange:
             self._stdin.appendleft(piece[most:])
         return piece[:most]
 
-    # The answer
+    # The response
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
-        """Take the head of the answer (PEP 3333); it leaves with the first piece of the body."""
+        """Store the response head (PEP 3333); it is sent with the first piece of the body."""
         if exc_info:
             try:
                 if self._head_sent and exc_info[1] is not None:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
-                exc_info = None  # a cycle through the traceback
+                exc_info = None  # breaks the reference cycle through the traceback
         elif self._head is not None:
             raise RuntimeError("start_response was called again without exc_info")
         self._head = encode_head(status, tuple(headers))
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Send a piece of the body at once (PEP 3333's imperative way)."""
+        """Send a piece of the body now (PEP 3333's write callable)."""
         if self._head_sent:
             self._look_for_abort()
         content = self._head_due() + self._count(data)
@@ -241,25 +243,25 @@ class Exchange:
         self._finish(b"")
 
     def _finish(self, body: bytes) -> None:
-        """Send what is left of the answer, and END_REQUEST, in one write."""
+        """Send the rest of the response and END_REQUEST in one write."""
         content = self._head_due(len(body)) + self._count(body)
         self._check_length()
         self._head_sent = True
-        errors = self._take_errors()  # before the answer ends the request
+        errors = self._take_errors()  # STDERR must precede END_REQUEST
         answer = self._connection.send_answer(content)
         self._write(errors + answer if errors else answer)
         self._ended = True
 
     def _head_due(self, length: int | None = None) -> bytes:
-        """Return the head unless it is out; the `length` of a whole body is added to it."""
+        """Return the head unless already sent; add Content-Length if `length` is given."""
         if self._head_sent:
             return b""
         head = self._head
         if head is None:
-            raise RuntimeError("the application sent no head: it did not call start_response")
+            raise RuntimeError("the application did not call start_response before the body")
         if length is None or head.length is not None or not head.has_body:
             return head.whole
-        if not self._wants_body:  # an answer to HEAD: how long the body would be is not known
+        if not self._wants_body:  # HEAD: the length that GET would have is unknown
             return head.whole
         return b"%bContent-Length: %d\r\n\r\n" % (head.encoded, length)
 
@@ -269,12 +271,12 @@ class Exchange:
             return
         if head.has_body and self._wants_body:
             missing = head.length - self._sent
-            raise ValueError(f"the body ended {missing} bytes short of its Content-Length")
+            raise ValueError(f"the body is {missing} bytes shorter than its Content-Length")
 
     def _count(self, data: bytes) -> bytes:
-        """Return what may be sent of `data`; ValueError when it is more than was promised."""
+        """Return the part of `data` to send; ValueError if it exceeds Content-Length."""
         if not isinstance(data, bytes):
-            raise TypeError(f"the body is made of bytes (PEP 3333), not {type(data).__name__}")
+            raise TypeError(f"the body must consist of bytes (PEP 3333), not {type(data).__name__}")
         self._sent += len(data)
         if self._head is None or not self._head.has_body or not self._wants_body:
             return b""
@@ -283,9 +285,9 @@ class Exchange:
         return data
 
     def _look_for_abort(self) -> None:
-        """Raise Aborted when an ABORT_REQUEST is here; costs one system call for each piece."""
+        """Raise Aborted if an ABORT_REQUEST has arrived; costs one system call per piece."""
         if not self.body_ended:
-            return  # what there is to read belongs to the body
+            return  # bytes to read belong to the body
         try:
             data = os.read(self._descriptor, READ_SIZE)
         except BlockingIOError:
@@ -298,24 +300,24 @@ class Exchange:
             raise Aborted("the web server aborted the request")
 
     def _fail(self) -> None:
-        """Send a 500 after an application error, or cut off an answer already begun."""
+        """Send a 500 after an application error, or cut off a response already begun."""
         text = traceback.format_exc()
         uri = self._request.params.get("REQUEST_URI", "")
         method = self._request.params.get("REQUEST_METHOD", "")
         log.error("the application failed on %s %s\n%s", method, uri, text.rstrip())
-        if self._ended:  # it failed in close(), the answer is out and whole
+        if self._ended:  # it failed in close(), after the whole response
             return
         errors = self._take_errors() + self._connection.send_stderr(text.encode(errors="replace"))
         if self._head_sent:
             self._write(errors)
-            raise PeerGone("the application failed in the middle of its answer")
+            raise PeerGone("the application failed in the middle of its response")
         answer = self._complete_head(_INTERNAL_ERROR)
         if self._wants_body:
             answer += _INTERNAL_ERROR_BODY
         self._write(errors + self._connection.send_stdout(answer) + self._connection.end_request(1))
 
     def _complete_head(self, head: bytes) -> bytes:
-        """Return a head of our own with what a subclass adds to every head."""
+        """Complete a head made here; a subclass adds its fields."""
         return head
 
     def _write(self, data: bytes) -> None:
@@ -325,13 +327,13 @@ class Exchange:
     # wsgi.errors
 
     def add_errors(self, text: str) -> None:
-        """Gather what the application writes to wsgi.errors."""
+        """Buffer text that the application writes to wsgi.errors."""
         self._errors += text.encode(errors="backslashreplace")
         if len(self._errors) >= _ERRORS_HELD:
             self.flush_errors()
 
     def flush_errors(self) -> None:
-        """Send it to the web server's error log, and to ours."""
+        """Send the buffered text to the web server's error log and to our log."""
         if records := self._take_errors():
             self._write(records)
 
@@ -340,30 +342,30 @@ class Exchange:
             return b""
         errors, self._errors = self._errors, b""
         log.warning("wsgi.errors: %s", errors.decode(errors="replace").rstrip())
-        if self._ended:  # said in close(): there is no request any more that it could belong to
+        if self._ended:  # written in close(): the request has already ended
             return b""
         return self._connection.send_stderr(errors)
 
 
 class _Body(io.RawIOBase):
-    """The request body as a raw stream; BufferedReader makes lines of it."""
+    """The request body as a raw stream, to be wrapped in a BufferedReader."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     def readable(self) -> bool:
-        """Whether read works: always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # always a memoryview
-        """Fill `buffer` with what has come; 0 at the end of the body."""
+        """Fill `buffer` with the next bytes; return their number, 0 at the end of the body."""
         piece = self._exchange.read_body(len(buffer))
         buffer[: len(piece)] = piece
         return len(piece)
 
 
 class _Errors:
-    """wsgi.errors: a text stream whose other end is the web server's error log."""
+    """wsgi.errors: a text stream to the web server's error log."""
 
     __slots__ = ("_exchange",)
 
@@ -371,15 +373,15 @@ class _Errors:
         self._exchange = exchange
 
     def write(self, text: str) -> int:
-        """Take some text; a newline ends a line, as in any stream."""
+        """Buffer `text`."""
         self._exchange.add_errors(text)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write one after the other."""
+        """Buffer each of `lines`."""
         for line in lines:
             self._exchange.add_errors(line)
 
     def flush(self) -> None:
-        """Send what has been gathered."""
+        """Send the buffered text."""
         self._exchange.flush_errors()

@@ -84,7 +84,7 @@ class Master:
         """Serve until stopped; return the exit code."""
         self._install_signals()
         while True:
-            self._obey()
+            self._handle_signals()
             self._reap()
             if not self._stopping:
                 self._fork_due()
@@ -99,11 +99,11 @@ class Master:
         controls = {slot.control.fileno(): slot for slot in self._slots if slot.control}
         for descriptor, _ in self._poll.poll(_TICK * 1000):
             if descriptor in controls:
-                self._hear(controls[descriptor])
+                self._receive(controls[descriptor])
             else:
                 self._wakes.recv(4096)
 
-    def _hear(self, slot: _Slot) -> None:
+    def _receive(self, slot: _Slot) -> None:
         assert slot.control is not None
         try:
             message = slot.control.recv(64)
@@ -153,7 +153,7 @@ class Master:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signalled.append(number)
 
-    def _obey(self) -> None:
+    def _handle_signals(self) -> None:
         while self._signalled:
             number = self._signalled.pop(0)
             if number == signal.SIGHUP:
@@ -215,7 +215,7 @@ class Master:
         self._config = config
         self._close_listeners([a for a in self._listeners if a not in config.listen])
         self._resize(config.workers)
-        self._tell(text)
+        self._send_configuration(text)
         self._log.info(f"configuration {self._generation} read from {self._path}")
 
     def _resize(self, workers: int) -> None:
@@ -228,7 +228,7 @@ class Master:
         free = sorted(set(range(ROWS)) - {slot.row for slot in self._slots})
         self._slots += [_Slot(row) for row in free[: max(0, workers - len(kept))]]
 
-    def _tell(self, text: str) -> None:
+    def _send_configuration(self, text: str) -> None:
         """Send the configuration to every running process."""
         order = {
             "name": str(self._path),

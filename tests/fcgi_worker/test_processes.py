@@ -150,7 +150,7 @@ def test_descriptors_and_memory_stay_flat(tmp_path: Path) -> None:
         ("no_such_module:application", "No module named 'no_such_module'"),
         (f"{APPS}:nothing", "has no 'nothing'"),
         (f"{APPS}:not_callable", "is not callable: its type is int"),
-        ("application", "is not module:callable, as myproject.wsgi:application"),
+        ("application", "is not module:callable, for example myproject.wsgi"),
     ],
 )
 def test_an_application_that_cannot_be_had(tmp_path: Path, application: str, message: str) -> None:

@@ -304,7 +304,7 @@ def test_a_request_head_that_does_not_come_is_given_up(alone: tuple[Process, Add
         half.send(whole_request(1)[:30])
         assert other.request("/hello").body == b"hello\n"  # it blocks nobody meanwhile
         assert half.closed_by_peer
-    alone[0].wait_for_stderr("did not come in time")
+    alone[0].wait_for_stderr("did not arrive in time")
 
 
 def test_patience_ends_under_load_too(alone: tuple[Process, Address]) -> None:
