@@ -1,26 +1,29 @@
-"""The notes, executable: each claim about how Linux behaves is a run with a verdict.
+"""The notes as experiments: each claim about how Linux behaves is a run with a verdict.
 
-frame      what an experiment is, its findings, what it may use
-catalogue  which module shows which claim, in the order of the notes
-child      one experiment in this process, within its bounds; `python -m experiments ID --json -`
-running    the same in a process of its own, watched from outside; outcome: what comes of it
-record     a run of several; show: in the terminal; book: as a page, with all their figures
-drawing    figures: lines, bars; marks: strips, matrices, fitted lines; timeline; all have a table
-proc       what /proc says of a process or thread
-timing     the cost of a call, medians, slopes
-models     the five I/O models; reading: one read in each, seen from three sides; uring: a ring
-echo       servers that count their calls and CPU time, blocking and multiplexing
-libc       select, poll and epoll by ctypes; pollers: what one call of each costs
-sockets    real connections, idle ones by the thousand, and the certainty that data came
-tcp_states the states of both ends; lives: whole lives of connections, held in each state
-lab_process lab commands from outside; one_request: what lab trace saw of one
-ladder     a figure of what two ends go through
+frame             Experiment, Finding, Limits: what an experiment is and may use
+catalogue         which module tests which claim, in the order of the notes
+child             one experiment in this process, within limits; `python -m experiments ID --json -`
+running           the same in a child process, watched from outside
+outcome           the result of one run
+record            the results of several; show prints them, book makes an HTML page of them
+drawing           line and bar charts; symbols: strips, matrices, fitted lines; timeline; ladder
+proc              the state, CPU time and context switches of a process, from /proc
+timing            the cost of a call, medians, slopes
+models            the five I/O models
+reading           one timed read in each model; uring: a minimal io_uring
+echo              blocking and multiplexing servers that count their system calls and CPU time
+libc              select, poll and epoll through ctypes; pollers: what one call of each costs
+sockets           real connections, thousands of idle ones, and waiting until data has arrived
+tcp_states        the TCP states of both ends
+connection_lives  whole lives of connections, paused in each state
+lab_process       lab commands as subprocesses; one_request: what lab trace saw of one request
 
 k1_… to k6_…   kernel, processes, descriptors
 m0_… to m6_…   the five I/O models
 e1_… to e14_…  select, poll, epoll
 s3_…, s4_…     packets, and the life of a TCP connection
 
-An experiment measures, and returns numbers; judges the numbers, by thresholds that are named and
-reasoned beside it, not taken from a run; and draws them. The last two are pure functions.
+An experiment has three functions: `measure` returns numbers, `judge` computes verdicts from them,
+`figures` draws them. `judge` and `figures` are pure. The thresholds of `judge` are named constants
+with a reason beside them; none was fitted to a run.
 """

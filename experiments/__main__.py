@@ -1,7 +1,7 @@
-"""`python -m experiments ID --json FILE|-`: one experiment, in this process, its outcome as JSON.
+"""`python -m experiments ID --json FILE|-`: run one experiment in this process; outcome as JSON.
 
-Exit code 0: it has a verdict, or the machine lacks something; 1: it broke; 2: there is no such one.
-What it or its children say goes to stderr; stdout is the JSON's alone.
+Exit code 0: it reached a verdict, or this machine lacks something it needs; 1: it crashed; 2: no
+such experiment. What the experiment and its children print goes to stderr; stdout has only JSON.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from experiments.catalogue import UnknownClaim, choose
 
 
 def main() -> int:
-    """Run it."""
+    """Run the experiment and write its outcome."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    parser.add_argument("claim", metavar="ID", help="of a claim: K1")
-    parser.add_argument("--json", metavar="FILE", default="-", help="the outcome; - is stdout")
+    parser.add_argument("claim", metavar="ID", help="a claim, such as K1")
+    parser.add_argument("--json", metavar="FILE", default="-", help="output file; - is stdout")
     arguments = parser.parse_args()
     try:
         experiments = choose([arguments.claim])
     except UnknownClaim as error:
         parser.error(str(error))
     if len(experiments) > 1:
-        parser.error(f"{arguments.claim}: one at a time; `lab experiment` runs several")
-    out = os.dup(1)
+        parser.error(f"{arguments.claim}: give one experiment only; `lab experiment` runs several")
+    out = os.dup(1)  # keep stdout for the JSON; what the experiment prints goes to stderr
     os.dup2(2, 1)
     outcome = child.run(experiments[0])
     text = outcome.to_json() + "\n"

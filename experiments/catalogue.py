@@ -1,4 +1,4 @@
-"""Which module shows which claim, in the order of the notes; imported when asked for."""
+"""Which module tests which claim, in the order of the notes. Modules are imported on demand."""
 
 import importlib
 import re
@@ -36,20 +36,20 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "s3_tcpdump": ("S3",),
     "s4_connection_life": ("S4",),
 }
-"""By module of this room: the claims that its EXPERIMENT shows."""
+"""For each module of this package, the claims that its EXPERIMENT tests."""
 
 CLAIMS: Final = tuple(claim for claims in MODULES.values() for claim in claims)
-"""All ids, in order."""
+"""All claim ids, in order."""
 
 _GROUP = re.compile(r"([A-Z])(\d+)-(?:\1)?(\d+)")
 
 
 class UnknownClaim(Exception):
-    """An id that no experiment has; the message lists those there are."""
+    """No experiment has this id; the message lists the valid ids."""
 
 
 def find(claim: str) -> Experiment:
-    """Return the experiment that shows a claim; the id as in CLAIMS."""
+    """Return the experiment that tests a claim, an id from CLAIMS."""
     name = next(module for module, claims in MODULES.items() if claim in claims)
     found = importlib.import_module(f"experiments.{name}").EXPERIMENT
     assert isinstance(found, Experiment)
@@ -57,7 +57,7 @@ def find(claim: str) -> Experiment:
 
 
 def choose(names: Iterable[str]) -> list[Experiment]:
-    """Return the experiments named by ids, groups as E10-E13, or `all`; each once, in order."""
+    """Return experiments by id, by range (E10-E13) or `all`: each once, in the notes' order."""
     wanted: set[str] = set()
     for name in names:
         wanted |= set(_expand(name))
@@ -66,15 +66,15 @@ def choose(names: Iterable[str]) -> list[Experiment]:
 
 
 def _expand(name: str) -> list[str]:
-    shown = name.upper().replace("–", "-")
-    if shown == "ALL":
+    wanted = name.upper().replace("–", "-")
+    if wanted == "ALL":
         return list(CLAIMS)
-    if group := _GROUP.fullmatch(shown):
+    if group := _GROUP.fullmatch(wanted):
         letter, first, last = group.groups()
-        inside = [f"{letter}{number}" for number in range(int(first), int(last) + 1)]
-        found = [claim for claim in inside if claim in CLAIMS]
+        group_ids = [f"{letter}{number}" for number in range(int(first), int(last) + 1)]
+        found = [claim for claim in group_ids if claim in CLAIMS]
     else:
-        found = [claim for claim in CLAIMS if claim == shown]
+        found = [claim for claim in CLAIMS if claim == wanted]
     if not found:
-        raise UnknownClaim(f"{name}: no such experiment; there are {', '.join(CLAIMS)}, and all")
+        raise UnknownClaim(f"{name}: no such experiment; choose from {', '.join(CLAIMS)}, or all")
     return found

@@ -1,7 +1,7 @@
-"""One experiment in this process, within its bounds. The process is spoilt for anything else.
+"""Run one experiment in this process, within its limits. Do nothing else in the process afterwards.
 
-Descriptors, memory and CPU time are bounded by the kernel (setrlimit), for this process and what it
-starts. Wall time is the business of whoever started it: see running.py.
+The kernel limits descriptors, memory and CPU time (setrlimit) of this process and its children.
+The parent limits wall time: see running.py.
 """
 
 import resource
@@ -22,27 +22,29 @@ def run(experiment: Experiment) -> Outcome:
         findings = experiment.judge(numbers)
     except NotHere as lack:
         return not_here(experiment, time.monotonic() - begin, lack)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told as a finding
+    except Exception as error:  # noqa: BLE001 - any error becomes a finding
         traceback.print_exc()
         at = traceback.extract_tb(error.__traceback__)[-1]
-        why = f"the experiment broke: {type(error).__name__}: {error} (line {at.lineno}, {at.name})"
+        why = (
+            f"the experiment crashed: {type(error).__name__}: {error} (line {at.lineno}, {at.name})"
+        )
         return failure(experiment, time.monotonic() - begin, why)
     return Outcome(experiment.key, round(time.monotonic() - begin, 3), findings, numbers)
 
 
 def bind(limits: Limits) -> Limits:
-    """Bound this process; return what it was given."""
+    """Limit this process; return the limits it actually got."""
     descriptors = _set(resource.RLIMIT_NOFILE, limits.descriptors)
     memory = _set(resource.RLIMIT_AS, limits.memory)
     cpu_seconds = _set(resource.RLIMIT_CPU, limits.cpu_seconds)
-    _set(resource.RLIMIT_CORE, 0)  # some of them end a child by a fault, on purpose
+    _set(resource.RLIMIT_CORE, 0)  # some experiments crash a child on purpose
     return replace(limits, descriptors=descriptors, memory=memory, cpu_seconds=cpu_seconds)
 
 
 def _set(which: int, wanted: int) -> int:
     _, hard = resource.getrlimit(which)
     if hard != resource.RLIM_INFINITY and wanted > hard:
-        with suppress(ValueError, OSError):  # root may
+        with suppress(ValueError, OSError):  # root may raise the hard limit
             resource.setrlimit(which, (wanted, wanted))
             return wanted
         wanted = hard

@@ -1,6 +1,6 @@
-"""Figures of experiments: lines and bars, each with the same as a table.
+"""Line and bar charts of experiments, each with the same numbers as a table.
 
-Colours are those of the house (pages: --c0 … --c7), in the order in which the series are given.
+Colours are the house colours (pages: --c0 … --c7), in the order of the series.
 """
 
 import textwrap
@@ -17,11 +17,11 @@ NAMES: Final = {
     "domain": False, "ticks": False, "labelLimit": 260, "labelPadding": 8,
     "labelExpr": "split(datum.label, '\\n')",
 }  # fmt: skip
-"""An axis of names, which may have several lines: see `wrapped`."""
+"""Axis of names; a name may have several lines: see `wrapped`."""
 
 
 def wrapped(name: str) -> str:
-    """Return a name in lines that are short enough for a phone."""
+    """Break a name into lines short enough for a phone."""
     return "\n".join(textwrap.wrap(name, 22))
 
 
@@ -29,7 +29,7 @@ def lines(
     key: str, title: str, text: str, series: Mapping[str, Points], x: str, y: str,
     *, log_x: bool = False, log_y: bool = False,
 ) -> Chart:  # fmt: skip
-    """Return a line for each series of points; `x` and `y` name the axes, with their units."""
+    """Return a chart with a line per series; `x` and `y` are axis titles with units."""
     rows: list[dict[str, Any]] = [
         {"s": name, "x": float(f"{across:.5g}"), "y": float(f"{up:.5g}")}
         for name, points in series.items()
@@ -56,9 +56,9 @@ def bars(
     key: str, title: str, text: str, rows: Mapping[str, float | Mapping[str, float]], unit: str,
     more: Mapping[str, Sequence[str]] | None = None,
 ) -> Chart:  # fmt: skip
-    """Return a bar for each row, in the order given; what has parts is stacked of them.
+    """Return a chart with a bar per row, in the given order; a row with parts is stacked.
 
-    `more` are further columns of the table, a text for each row.
+    `more` are extra table columns: one text per row.
     """
     parted = {
         row: dict(value) if isinstance(value, Mapping) else {"": value}
@@ -107,7 +107,7 @@ def _bar(parted: dict[str, dict[str, float]], parts: list[str], unit: str) -> di
 
 
 def _ends(parted: dict[str, dict[str, float]], unit: str) -> dict[str, Any]:
-    """The totals, at the ends of the bars."""
+    """Label each bar's end with its total."""
     values = [
         {"r": wrapped(row), "y": sum(values.values()), "end": number(sum(values.values()))}
         for row, values in parted.items()

@@ -1,7 +1,7 @@
-"""Small servers that send back what they get, and count: blocking, select, poll, epoll.
+"""Small echo servers that count their work: blocking, select, poll, epoll.
 
-Each runs in processes of its own, and ends when its last client has gone. The blocking one has a
-process for each connection, for it can wait for one only. What they counted comes by a pipe.
+Each runs in its own processes and exits when its last client closes. The blocking server has one
+process per connection, because a process can block on only one. Counts come back through a pipe.
 """
 
 import os
@@ -23,13 +23,13 @@ Wait = Callable[[], list[int]]
 
 @dataclass(slots=True)
 class Counts:
-    """What a server did, all its processes together."""
+    """What a server did, summed over its processes."""
 
     requests: int = 0
     calls: int = 0
-    """System calls, from the first request on."""
+    """System calls since the first request."""
     cpu_ns: int = 0
-    """While it served: without start and accept."""
+    """CPU time spent serving, without startup and accept."""
     processes: int = 0
 
 
@@ -42,13 +42,13 @@ class Echo:
         self._reader = reader
 
     def connect(self, count: int) -> list[socket.socket]:
-        """Return that many connections, each served already: it was asked once, and answered."""
+        """Return `count` connections, each with one request already answered."""
         clients = [socket.create_connection(self.address, timeout=30) for _ in range(count)]
         ask(clients, 1)
         return clients
 
     def counts(self) -> Counts:
-        """Return what was counted; once its clients have gone."""
+        """Return the counts; call it after closing all clients."""
         found = Counts()
         while report := os.read(self._reader, _REPORT.size):
             requests, calls, cpu_ns, _ = _REPORT.unpack(report)
@@ -60,18 +60,18 @@ class Echo:
 
 
 def ask(clients: list[socket.socket], rounds: int) -> None:
-    """Ask on all connections at once, and take all answers; again and again."""
+    """In each round, send on all connections, then receive all answers."""
     for _ in range(rounds):
         for client in clients:
             client.send(MESSAGE)
         for client in clients:
             if len(client.recv(len(MESSAGE))) != len(MESSAGE):
-                raise ConnectionError("a server did not send back what it got")
+                raise ConnectionError("the echo server sent back something else")
 
 
 @contextmanager
 def serving(kind: str, connections: int) -> Iterator[Echo]:
-    """Start a server of a kind (KINDS) that takes `connections`, then serves them until they go."""
+    """Start a server of a kind (KINDS) that accepts `connections` and serves them until closed."""
     reader, writer = os.pipe()
     with socket.create_server(("127.0.0.1", 0), backlog=connections) as listener:
         pid = os.fork()
@@ -86,12 +86,12 @@ def serving(kind: str, connections: int) -> Iterator[Echo]:
             yield Echo(pid, listener.getsockname(), reader)
         finally:
             os.close(reader)
-            os.kill(pid, signal.SIGKILL)  # it has ended, unless something went wrong
+            os.kill(pid, signal.SIGKILL)  # normally it has already exited
             os.waitpid(pid, 0)
 
 
 def _blocking(listener: socket.socket, connections: int, writer: int) -> None:
-    """A process for each connection."""
+    """Serve each connection in its own process."""
     children = []
     for _ in range(connections):
         connection, _ = listener.accept()
@@ -126,7 +126,7 @@ def _multiplexed(
     listener: socket.socket, connections: int, writer: int,
     make_wait: Callable[[dict[int, socket.socket]], Wait],
 ) -> None:  # fmt: skip
-    """One process: it sleeps in one call for all, then serves those that are ready."""
+    """Serve all connections in one process that sleeps in one multiplexing call."""
     served = {}
     for _ in range(connections):
         connection, _ = listener.accept()
@@ -142,7 +142,7 @@ def _multiplexed(
             data = served[fd].recv(64)
             counts.calls += 1
             if not data:
-                del served[fd]  # closed: select's list has it no more, poll and epoll drop it
+                del served[fd]  # closed: select is no longer asked about it, poll and epoll drop it
                 continue
             served[fd].send(data)
             counts.calls += 1
@@ -185,4 +185,4 @@ KINDS: Final[dict[str, Callable[[socket.socket, int, int], None]]] = {
     "poll": lambda listener, count, writer: _multiplexed(listener, count, writer, _poll),
     "epoll": lambda listener, count, writer: _multiplexed(listener, count, writer, _epoll),
 }
-"""In the order of the notes."""
+"""Servers by kind, in the order of the notes."""

@@ -1,13 +1,13 @@
-"""What an experiment is: claims of the notes, a measurement, a judge and figures.
+"""An experiment: claims of the notes, a measurement, a judge and figures.
 
     EXPERIMENT = Experiment(
         claims={"K1": "A user process cannot touch the kernel's half of the address space."},
         title="…", method="…", measure=measure, judge=judge, figures=figures,
     )
 
-`measure` alone touches the machine. It runs in a process of its own, within `limits`, and returns
-what JSON can hold; keys are strings. `judge` and `figures` are pure functions of these numbers, so
-that a verdict can be tested with numbers that no machine here would give.
+Only `measure` touches the machine. It runs in its own process, within `limits`, and returns JSON
+values with string keys. `judge` and `figures` are pure functions of these numbers, so a test can
+check verdicts on numbers that this machine would never produce.
 """
 
 import importlib
@@ -28,7 +28,7 @@ Numbers = dict[str, Any]
 
 
 class NotHere(Exception):
-    """Raised by `measure`: this machine lacks something; what, and what would get it."""
+    """Raised by `measure` when this machine lacks something: the reason, and a remedy."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(reason)
@@ -38,31 +38,31 @@ class NotHere(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an experiment may use. `measure` is given what it really got, which may be less."""
+    """What an experiment may use. `measure` receives the actual limits, which may be lower."""
 
     seconds: float = 30.0
-    """Of wall time; then its process group is killed."""
+    """Wall time; then the process group is killed."""
     cpu_seconds: int = 60
-    """Of each of its processes."""
+    """CPU time of each process."""
     memory: int = 1 << 30
-    """Bytes of address space of each of its processes."""
+    """Bytes of address space of each process."""
     descriptors: int = 1024
-    """Of each of its processes; fewer where the hard limit is lower."""
+    """Open descriptors of each process; fewer if the hard limit is lower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The verdict on one claim, or on one part of it."""
+    """The verdict on a claim, or on part of one."""
 
     claim: str
-    """Its id: K1."""
+    """The claim's id, such as K1."""
     verdict: Verdict
     key: str
-    """The number that decides, in a sentence; where it was not measured: why, and the remedy."""
+    """The deciding number, in a sentence; if not measured, the reason and the remedy."""
     scope: str = ""
-    """Where the notes may have meant otherwise, or what the verdict does not cover."""
+    """What else the notes may have meant, or what the verdict does not cover."""
     part: str = ""
-    """Which part of the claim, where it is judged in parts: "the hint"."""
+    """Which part of the claim, if it is judged in parts, such as "the hint"."""
 
 
 def verdict(holds: bool) -> Verdict:
@@ -76,34 +76,34 @@ def _nothing(_numbers: Numbers) -> Sequence[Chart]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run, and what it says about a claim or a close group of claims."""
+    """One run that tests a claim or a group of related claims."""
 
     claims: Mapping[str, str]
-    """By id: what the notes say, in one sentence."""
+    """What the notes say, in one sentence, by claim id."""
     title: str
     method: str
-    """How it is measured, in one or two sentences."""
+    """How the experiment measures, in one or two sentences."""
     measure: Callable[[Limits], Numbers]
-    """Run it; NotHere when the machine cannot."""
+    """Run the experiment; raise NotHere if this machine cannot."""
     judge: Callable[[Numbers], list[Finding]]
-    """Return one finding at least for each claim."""
+    """Return at least one finding per claim."""
     figures: Callable[[Numbers], Sequence[Chart]] = _nothing
-    """Return what a picture says better; keys begin with the experiment's."""
+    """Return charts whose keys start with the experiment's key."""
     limits: Limits = field(default_factory=Limits)
 
     @property
     def key(self) -> str:
-        """The first of its ids."""
+        """The first claim id."""
         return next(iter(self.claims))
 
     @property
     def name(self) -> str:
-        """Its ids, as a reader names them: `K1`, `E3, E4, E15`."""
+        """All claim ids, for display: `K1` or `E3, E4, E15`."""
         return ", ".join(self.claims)
 
     @property
     def source(self) -> str:
-        """The path of its file in the repository."""
+        """The path of the experiment's file in the repository."""
         module = importlib.import_module(self.measure.__module__)
         path = Path(module.__file__ or "")
         return f"{path.parent.name}/{path.name}"

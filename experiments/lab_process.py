@@ -1,8 +1,8 @@
-"""`lab` commands as processes, from outside, each ended with whoever started it.
+"""Run `lab` commands as subprocesses that never outlive this process.
 
-What `lab` starts (servers, strace) lives in sessions of its own; so `lab` must be asked to end, by
-SIGTERM, and not be killed with our process group. The kernel asks it when this process dies, in
-whatever way (PR_SET_PDEATHSIG, man prctl(2)).
+What `lab` starts (servers, strace) runs in sessions of its own, so killing our process group would
+leave it behind. `lab` must get SIGTERM instead, and then stops everything itself. The kernel sends
+that signal when this process dies, however it dies (PR_SET_PDEATHSIG, man prctl(2)).
 """
 
 import ctypes
@@ -19,37 +19,40 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 
 SECONDS: Final = 90.0
-"""For one command; those used here take some seconds on an idle machine."""
+"""Time limit of a command; those used here take a few seconds on an idle machine."""
+
+_STOPPING: Final = 45.0
+"""Seconds for a command to stop the parts of its chain, each of which has its own grace."""
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
 
 
 class LabFailed(Exception):
-    """A command that did not end well: what it said last."""
+    """A command failed; the message is the last line of its stderr."""
 
 
 class LabProcess:
-    """Starts `lab` with a run folder of its own, so that a chain that is up is left alone."""
+    """Starts `lab` with a separate run folder, so that a running chain is not touched."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def run(self, *arguments: str) -> None:
-        """Run a command to its end; LabFailed when it fails or is not done in time."""
+        """Run a command to completion; LabFailed if it fails or takes more than SECONDS."""
         with self._start(*arguments) as process:
             try:
-                _, said = process.communicate(timeout=SECONDS)
+                _, stderr = process.communicate(timeout=SECONDS)
             except subprocess.TimeoutExpired:
-                raise LabFailed(f"lab {arguments[0]} was not done after {SECONDS:g} s") from None
+                raise LabFailed(f"lab {arguments[0]} not finished within {SECONDS:g} s") from None
             finally:
                 _end(process)
         if process.returncode:
-            raise LabFailed(f"lab {arguments[0]}: {_last(said)}")
+            raise LabFailed(f"lab {arguments[0]}: {_last(stderr)}")
 
     @contextmanager
     def chain(self, *options: str) -> Iterator[None]:
-        """Have `lab up` run inside the block, with a front end at a free port."""
+        """Keep `lab up` running inside the block, with the front end on a free port."""
         deadline = time.monotonic() + SECONDS
         with self._start("up", "--port", "0", *options) as process:
             try:
@@ -81,16 +84,17 @@ class LabProcess:
 
 
 def _end_with_us() -> None:
+    """Have the kernel send SIGTERM to the child when its parent dies."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """Ask it to end, and wait until it has stopped what it started."""
+    """Send SIGTERM and wait until `lab` has stopped everything it started."""
     if process.poll() is None:
         process.terminate()
         process.wait()
 
 
-def _last(said: str) -> str:
-    last = (said.strip().splitlines() or ["it said nothing"])[-1]
+def _last(stderr: str) -> str:
+    last = (stderr.strip().splitlines() or ["no error message"])[-1]
     return last.removeprefix("Error: ")

@@ -1,4 +1,4 @@
-"""A figure with a row for each step and a column for each end: which state each is in, when."""
+"""Ladder chart: a row per step, a column per end, and in each cell the end's state."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ _ROW: Final = 56  # pixels
 
 
 class Rung(NamedTuple):
-    """A step, and the state of each end after it, in the columns' order."""
+    """A step, and the state of each end after it, in column order."""
 
     what: str
     states: Sequence[str]
@@ -21,7 +21,7 @@ def ladder(
     key: str, title: str, text: str, lives: Mapping[str, Sequence[Rung]],
     columns: Sequence[str], groups: Mapping[str, str],
 ) -> Chart:  # fmt: skip
-    """Return a view for each of `lives`; `groups` says by which colour a state is shown."""
+    """Return a chart with a view per life; `groups` assigns each state a colour group."""
     kinds = list(dict.fromkeys(groups.values()))
     views = [View(name, _spec(rungs, columns, groups, kinds)) for name, rungs in lives.items()]
     body = [

@@ -1,8 +1,8 @@
-"""The C library's select, poll and epoll by ctypes: the bare call, without Python's own work.
+"""The C library's select, poll and epoll through ctypes, without the work Python adds.
 
-Python's select module builds the sets anew from lists, refuses descriptor 1024 before the kernel is
-asked, and always makes its epoll with epoll_create1. What the kernel itself does is seen from here.
-Every function raises OSError with the call's errno.
+Python's select module rebuilds the sets from lists, refuses descriptor 1024 without asking the
+kernel, and always uses epoll_create1. This module shows what the kernel itself does. Every function
+raises OSError with the call's errno.
 """
 
 import ctypes
@@ -13,14 +13,14 @@ from typing import Final
 _libc = ctypes.CDLL(None, use_errno=True)
 
 FD_SETSIZE: Final = 1024
-"""Bits of the C library's fd_set (sys/select.h); not a limit of the system call."""
+"""Bits in the C library's fd_set (sys/select.h); the system call has no such limit."""
 
 PROT_NONE: Final = 0
 PROT_READ_WRITE: Final = 3
 
 
 class Bits:
-    """A set of descriptors as select(2) takes it, of any size; by default an fd_set."""
+    """A descriptor set for select(2), of any size; by default as large as an fd_set."""
 
     def __init__(self, size: int = FD_SETSIZE) -> None:
         self.words = (ctypes.c_ulong * (size // _WORD))()
@@ -35,11 +35,11 @@ class Bits:
         return bool(self.words[fd // _WORD] >> fd % _WORD & 1)
 
     def count(self) -> int:
-        """How many are in it."""
+        """Return how many descriptors are in the set."""
         return sum(word.bit_count() for word in self.words)
 
     def copy_from(self, other: "Bits") -> None:
-        """Become a copy of a set of the same size, as a loop must before each call."""
+        """Copy a set of the same size; needed before each call: select overwrites its sets."""
         ctypes.memmove(self.words, other.words, ctypes.sizeof(self.words))
 
 
@@ -53,42 +53,42 @@ class _Timeval(ctypes.Structure):
 def select(
     count: int, reading: Bits, writing: Bits | None, urgent: Bits | None, seconds: float
 ) -> int:
-    """select(2) on descriptors below `count`; the sets are changed; returns how many are ready."""
+    """select(2) on descriptors below `count`: overwrite the sets, return how many are ready."""
     timeout = _Timeval(int(seconds), int(seconds % 1 * 1_000_000))
     sets = [ctypes.byref(each.words) if each else None for each in (reading, writing, urgent)]
     return _checked(_libc.select(count, *sets, ctypes.byref(timeout)))
 
 
 class PollFd(ctypes.Structure):
-    """struct pollfd: 8 bytes, in which there is no room for a pointer to a next one."""
+    """struct pollfd: 8 bytes, with no room for a pointer to a next entry."""
 
     _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
 
 
 def poll(address: int, count: int, milliseconds: int) -> int:
-    """poll(2) on `count` structs that lie one after the other from `address` on."""
+    """poll(2) on an array of `count` structs at `address`."""
     return _checked(_libc.poll(ctypes.c_void_p(address), ctypes.c_ulong(count), milliseconds))
 
 
 class EpollEvent(ctypes.Structure):
     """struct epoll_event."""
 
-    _pack_ = 1 if os.uname().machine == "x86_64" else 0  # as sys/epoll.h: packed there alone
+    _pack_ = 1 if os.uname().machine == "x86_64" else 0  # as in sys/epoll.h: packed on x86-64 only
     _fields_ = (("events", ctypes.c_uint32), ("data", ctypes.c_uint64))
 
 
 def epoll_create(size: int) -> int:
-    """epoll_create(2), the old call with a size; returns a descriptor, which the caller closes."""
+    """epoll_create(2), the old call with a size; the caller closes the returned descriptor."""
     return _checked(_libc.epoll_create(size))
 
 
 def epoll_wait(epoll: int, events: "ctypes.Array[EpollEvent]", most: int, milliseconds: int) -> int:
-    """epoll_wait(2) for `most` events, which is maxevents; returns how many came."""
+    """epoll_wait(2) with maxevents `most`; return the number of events."""
     return _checked(_libc.epoll_wait(epoll, events, most, milliseconds))
 
 
 def mprotect(address: int, size: int, protection: int) -> None:
-    """Change what may be done with whole pages (mprotect(2))."""
+    """mprotect(2): change the access rights of whole pages."""
     _checked(_libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), protection))
 
 

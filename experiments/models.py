@@ -1,6 +1,6 @@
-"""The five I/O models, each reading one datagram, and noting the time of what it does.
+"""The five I/O models: each reads one datagram and timestamps its steps.
 
-What all share is in `Model`; `reading` sends the datagram, and looks from outside.
+`Model` is the common interface; `reading` sends the datagram and observes from outside.
 """
 
 import os
@@ -18,26 +18,26 @@ from experiments.uring import Ring
 
 @dataclass(slots=True)
 class Marks:
-    """What the reader noted; times in ns of the monotonic clock."""
+    """What the reader recorded; times are ns of the monotonic clock."""
 
     call: int = 0
-    """It began to wait."""
+    """The wait began."""
     told: int = 0
-    """It knew that there is something: the multiplexer returned, the signal came."""
+    """The reader learned that data is ready: the multiplexer returned, the signal arrived."""
     copy: int = 0
-    """It began the call that copied; of an asynchronous read: it looked, last in vain."""
+    """The copying call began; for an asynchronous read: the last look that found it unfinished."""
     done: int = 0
-    """The data were in its memory, and it knew."""
+    """The data was in the buffer and the reader knew it."""
     calls: int = 0
     """System calls from `call` to `done`."""
     refused: int = 0
-    """Of these, answered by EAGAIN."""
+    """How many of these calls returned EAGAIN."""
     work: int = 0
-    """Turns of other work, done meanwhile."""
+    """Turns of other work done in the meantime."""
 
 
 class Model:
-    """A way to read; `read` is timed, what comes before and after it is not."""
+    """One way to read. `read` is timed; setup and close are not."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -47,14 +47,14 @@ class Model:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Put back what was changed."""
+        """Undo the setup."""
 
 
 class Blocking(Model):
-    """recv(2) sleeps until there is something, copies it, and returns."""
+    """recv(2) sleeps until data arrives, copies it and returns."""
 
     def read(self, buffer: bytearray) -> Marks:
-        """Call once."""
+        """Call recv once."""
         begin = time.monotonic_ns()
         self.sock.recv_into(buffer)
         done = time.monotonic_ns()
@@ -62,10 +62,10 @@ class Blocking(Model):
 
 
 class Nonblocking(Model):
-    """recv(2) returns an error at once as long as there is nothing; so it is asked again."""
+    """recv(2) returns EAGAIN at once while there is no data, so the reader keeps calling it."""
 
     def read(self, buffer: bytearray) -> Marks:
-        """Ask until there is an answer."""
+        """Call recv until it returns data."""
         self.sock.setblocking(False)
         receive, now = self.sock.recv_into, time.monotonic_ns
         refused = 0
@@ -82,7 +82,7 @@ class Nonblocking(Model):
 
 
 class Multiplexing(Model):
-    """epoll_wait(2) sleeps until one of all descriptors has something; then recv(2) copies it."""
+    """epoll_wait(2) sleeps until one of its descriptors has data; then recv(2) copies it."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -90,7 +90,7 @@ class Multiplexing(Model):
         self.poller.register(sock, select.EPOLLIN)
 
     def read(self, buffer: bytearray) -> Marks:
-        """Two calls."""
+        """Call epoll_wait, then recv."""
         begin = time.monotonic_ns()
         self.poller.poll()
         told = time.monotonic_ns()
@@ -104,7 +104,7 @@ class Multiplexing(Model):
 
 
 class SignalDriven(Model):
-    """The process works; SIGIO interrupts it when there is something; then recv(2) copies it."""
+    """The process works; SIGIO interrupts it when data arrives; then recv(2) copies it."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -118,7 +118,7 @@ class SignalDriven(Model):
             self.told = time.monotonic_ns()
 
     def read(self, buffer: bytearray) -> Marks:
-        """Work until told."""
+        """Work until the signal arrives, then call recv."""
         work = 0
         begin = time.monotonic_ns()
         while not self.told:
@@ -129,20 +129,20 @@ class SignalDriven(Model):
         return Marks(begin, self.told, copy, done, calls=1, work=work)
 
     def close(self) -> None:
-        """No more signals."""
+        """Turn off the signals and restore the old handler."""
         fcntl(self.sock, F_SETFL, fcntl(self.sock, F_GETFL) & ~os.O_ASYNC)
         signal.signal(signal.SIGIO, self.before)
 
 
 class Asynchronous(Model):
-    """io_uring: the read is handed over; the process works; the kernel copies, then says so."""
+    """io_uring: the process submits a read and works; the kernel copies and reports completion."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
         self.ring = Ring()
 
     def read(self, buffer: bytearray) -> Marks:
-        """Hand over, then work, and look at shared memory, until it is done."""
+        """Submit the read, then work and look at the shared ring until the read is done."""
         look, now = self.ring.look, time.monotonic_ns
         work = 0
         begin = now()
@@ -166,4 +166,4 @@ MODELS: Final[dict[str, type[Model]]] = {
     "signal-driven": SignalDriven,
     "asynchronous": Asynchronous,
 }
-"""In the order of Stevens."""
+"""Models by name, in the order of Stevens' book."""

@@ -1,8 +1,8 @@
-"""One request traced over TCP and over a unix socket, and the capture as another program reads it.
+"""Trace one request over TCP and over a unix socket; read the capture with another program.
 
-`lab trace` does it, from outside. Of its JSON (lab/trace/SCHEMA.md) is kept who sent what to whom
-in which order, and for each direction of each connection how many bytes its packets carried, and
-how many its system calls wrote.
+`lab trace` runs as a subprocess. From its JSON (lab/trace/SCHEMA.md) this module keeps who sent
+what to whom, in order, and for each direction of each connection the number of bytes that packets
+carried and that system calls wrote.
 """
 
 import json
@@ -25,16 +25,16 @@ REMEDY: Final = (
     "--user root --cap-add NET_RAW --cap-add SETUID --cap-add SETGID --entrypoint lab tests "
     "experiment s3"
 )
-"""The last two are what tcpdump wants, to become somebody who may less."""
+"""tcpdump needs SETUID and SETGID to drop its privileges."""
 
 Ways = dict[tuple[Any, Any], dict[str, Any]]
-"""By a connection's number and who sends: the two ends, and the bytes that went that way."""
+"""By connection number and sending side: both ends, and the bytes sent in that direction."""
 
-_READING: Final = 30.0  # seconds to read a file of some twenty packets
+_READING: Final = 30.0  # seconds to read a file of about twenty packets
 
 
 def take() -> Numbers:
-    """Trace the request over TCP and over a unix socket; read the capture with another program."""
+    """Trace the request over TCP and over a unix socket; read the TCP capture back."""
     with tempfile.TemporaryDirectory(prefix="chainlab-s3-") as name:
         folder = Path(name)
         lab = LabProcess(folder)
@@ -47,7 +47,7 @@ def take() -> Numbers:
 
 
 def _traced(lab: LabProcess, *arguments: str) -> Numbers:
-    """Return what a trace saw; NotHere when no packets can be captured."""
+    """Run a trace and return what it saw; NotHere if no packets can be captured."""
     path = lab.folder / "trace.json"
     path.unlink(missing_ok=True)
     try:
@@ -58,13 +58,15 @@ def _traced(lab: LabProcess, *arguments: str) -> Numbers:
     (trace,) = json.loads(path.read_text())["traces"]
     missing = trace["missing"]
     if not any(event["kind"] == "packet" for event in trace["events"]):
-        raise NotHere("; ".join(each["what"] for each in missing) or "no packets came", REMEDY)
+        raise NotHere(
+            "; ".join(each["what"] for each in missing) or "no packets were captured", REMEDY
+        )
     lacks = [f"{each['what']}; {each['remedy']}" for each in missing]
-    return {"lacks": lacks, **_told(trace)}
+    return {"lacks": lacks, **_summary(trace)}
 
 
-def _told(trace: Mapping[str, Any]) -> Numbers:
-    """Return the packets and messages in their order, and each direction's bytes by witness."""
+def _summary(trace: Mapping[str, Any]) -> Numbers:
+    """Return packets and messages in order, and each direction's bytes in packets and in calls."""
     titles = {lane["id"]: lane["title"] for lane in trace["lanes"]}
     ways: Ways = {}
     for each in trace["connections"]:
@@ -74,7 +76,7 @@ def _told(trace: Mapping[str, Any]) -> Numbers:
                 "kind": each["kind"], "from": ends[side], "to": ends[other],
                 "in_packets": 0, "in_calls": 0,
             }  # fmt: skip
-    events = [told for event in trace["events"] if (told := _witnessed(ways, event))]
+    events = [entry for event in trace["events"] if (entry := _counted(ways, event))]
     ports = [
         int(each["ends"]["server"].rpartition(":")[2])
         for each in trace["connections"]
@@ -83,8 +85,11 @@ def _told(trace: Mapping[str, Any]) -> Numbers:
     return {"events": events, "ways": list(ways.values()), "ports": ports}
 
 
-def _witnessed(ways: Ways, event: Mapping[str, Any]) -> list[Any] | None:
-    """Count an event's bytes; return from, to, what, and the length: None of a message."""
+def _counted(ways: Ways, event: Mapping[str, Any]) -> list[Any] | None:
+    """Count an event's bytes; return [from, to, what, length], or None for a system call.
+
+    The length of a message is None.
+    """
     side = event.get("sender") or event.get("side")
     way = ways.get((event.get("connection"), side))
     if way is None:
@@ -112,7 +117,7 @@ def _kind(packet: Mapping[str, Any]) -> str:
 
 
 def _read(pcap: Path, ports: Sequence[int]) -> Numbers | None:
-    """Return what tshark, else tcpdump, reads in the capture; None where there is neither."""
+    """Read the capture with tshark, else tcpdump; return None if neither is installed."""
     decode = [option for port in ports for option in ("-d", f"tcp.port=={port},fcgi")]
     fields = ["-T", "fields", "-e", "frame.number", "-e", "fcgi.type"]
     if shutil.which("tshark"):

@@ -1,4 +1,4 @@
-"""What comes of running an experiment: findings always, numbers unless it could not be run."""
+"""The result of running an experiment: findings, and numbers if it ran."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -8,24 +8,24 @@ from experiments.frame import NOT_MEASURED, Experiment, Finding, NotHere, Number
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one run."""
+    """The result of one experiment."""
 
     key: str
-    """Of the experiment."""
+    """The experiment's key."""
     seconds: float
-    """It took."""
+    """Duration of the run."""
     findings: list[Finding]
     numbers: Numbers = field(default_factory=dict)
     failed: bool = False
-    """It crashed or went past its bounds: that says nothing about the claim or the machine."""
+    """True if it crashed or exceeded a limit, which says nothing about the claim or the machine."""
 
     def to_json(self) -> str:
-        """Return it as a JSON object."""
+        """Return the outcome as a JSON object."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Outcome":
-        """Return what `to_json` wrote; ValueError, KeyError or TypeError on anything else."""
+        """Parse what `to_json` wrote; ValueError, KeyError or TypeError on anything else."""
         found = json.loads(text)
         return cls(**{**found, "findings": [Finding(**each) for each in found["findings"]]})
 
@@ -37,7 +37,7 @@ def not_here(experiment: Experiment, seconds: float, lack: NotHere) -> Outcome:
 
 
 def failure(experiment: Experiment, seconds: float, why: str) -> Outcome:
-    """Return the outcome of one that broke."""
+    """Return the outcome of an experiment that crashed or exceeded a limit."""
     return Outcome(experiment.key, seconds, _unmeasured(experiment, why), failed=True)
 
 

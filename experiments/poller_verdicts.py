@@ -1,4 +1,4 @@
-"""The verdicts and the figures of E3, E4 and E15: slopes, shares, and the order of arrivals."""
+"""The verdicts and charts of E3, E4 and E15: slopes, exponents, and the order of arrivals."""
 
 from collections.abc import Sequence
 from math import exp, log
@@ -10,53 +10,56 @@ from experiments.frame import Finding, Numbers, verdict
 from experiments.symbols import with_fits
 
 EXPONENT: Final = 0.5
-"""Of the set's size in the cost of a call, where the set outweighs the call itself: halfway between
-one that does not know the set (0) and one that asks everybody in it (1)."""
+"""Threshold for the exponent in cost ~ size ** exponent, for sizes from OUTWEIGHS on: halfway
+between a call that ignores the set's size (0) and one that checks every member (1)."""
 
 OUTWEIGHS: Final = 100
-"""Connections from which on that is so: to ask one takes tens of ns, an empty call 1 or 2 µs."""
+"""Connections from which the set costs more than the call itself: checking a descriptor takes tens
+of ns, an empty call 1 or 2 µs."""
 
 FLAT: Final = 0.1
-"""Of the cost of asking one descriptor: what a watched one may add at most, to say that it is not
-asked. Asked and not asked differ by more than an order of magnitude, or nobody would care."""
+"""The most that a watched descriptor may add to a call, as a share of the cost of checking one, to
+count as "not checked". Less than an order of magnitude would not matter in practice."""
 
 Row = dict[str, Any]
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """E3 and E4 by exponents, E4 and E15 by slopes against each other."""
+    """Judge E3 by exponents, E4 by exponent and slope, E15 by slopes and order."""
     rows = numbers["rows"]
     return [_scans(rows), _flat(rows, numbers["epoll_ctl"]), _lists(numbers)]
 
 
 def points(rows: Sequence[Row], poller: str) -> list[tuple[float, float]]:
-    """Return (idle connections, µs of a call), where the poller could be asked."""
+    """Return (idle connections, µs per call) for the sizes that the poller supports."""
     return [(row["idle"], row[poller]) for row in rows if row[poller] is not None]
 
 
 def slope(found: Sequence[tuple[float, float]]) -> float:
-    """Return ns for each one more."""
+    """Return the ns that each additional connection adds."""
     return timing.fit(found)[0] * 1000
 
 
 def power(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return exponent and factor of the power of the size that the cost follows (log-log fit)."""
+    """Fit cost = factor * size ** exponent (log-log); return exponent and factor."""
     outweighing = [(log(size), log(cost)) for size, cost in found if size >= OUTWEIGHS]
     exponent, intercept = timing.fit(outweighing)
     return exponent, exp(intercept)
 
 
 def _scans(rows: Sequence[Row]) -> Finding:
-    said = []
+    parts = []
     for poller in ("select", "poll"):
         found = points(rows, poller)
-        said.append(
-            f"{poller} {slope(found):,.0f} ns more for each idle connection (the cost follows "
-            f"their number to the power of {power(found)[0]:.2f})"
+        parts.append(
+            f"{poller} costs {slope(found):,.0f} ns more per idle connection (cost grows as "
+            f"n^{power(found)[0]:.2f})"
         )
     holds = all(power(points(rows, poller))[0] >= EXPONENT for poller in ("select", "poll"))
     last = rows[-1]
-    key = f"{', '.join(said)}; {last['poll']:,.0f} µs of poll to find one among {last['idle']:,}"
+    key = (
+        f"{', '.join(parts)}; poll takes {last['poll']:,.0f} µs to find one among {last['idle']:,}"
+    )
     return Finding("E3", verdict(holds), key)
 
 
@@ -64,18 +67,18 @@ def _flat(rows: Sequence[Row], control: dict[str, float]) -> Finding:
     epoll, poll = (slope(points(rows, poller)) for poller in ("epoll", "poll"))
     last = rows[-1]
     key = (
-        f"epoll {_few(epoll)} ns more for each idle connection, poll {poll:,.0f}; at "
-        f"{last['idle']:,}: {last['epoll']:.1f} µs against {last['poll']:,.0f}"
+        f"each idle connection adds {_few(epoll)} ns to epoll, {poll:,.0f} ns to poll; with "
+        f"{last['idle']:,}, a call takes {last['epoll']:.1f} µs and {last['poll']:,.0f} µs"
     )
-    spared = last["poll"] - last["epoll"]
+    saved = last["poll"] - last["epoll"]
     scope = (
-        f"Telling the kernel costs a call of epoll_ctl for each connection: {last['add']:.1f} µs "
-        f"to add one at {last['idle']:,}, {control['modify']:.1f} to change, "
-        f"{control['delete']:.1f} to remove."
+        f"Each connection costs epoll_ctl calls: {last['add']:.1f} µs to add one at "
+        f"{last['idle']:,}, {control['modify']:.1f} µs to change, {control['delete']:.1f} µs to "
+        "remove."
     )
-    if spared > 0:
-        calls = last["add"] * last["idle"] / spared
-        scope += f" After {calls:.0f} waits the adding is paid for."
+    if saved > 0:
+        calls = last["add"] * last["idle"] / saved
+        scope += f" The adding pays off after {calls:.0f} waits."
     flat = power(points(rows, "epoll"))[0] < EXPONENT and epoll <= FLAT * poll
     return Finding("E4", verdict(flat), key, scope)
 
@@ -90,10 +93,10 @@ def _lists(numbers: Numbers) -> Finding:
     )  # fmt: skip
     last = rows[-1]
     key = (
-        f"{last['watched']:,} watched, {last['handed_out']} on the list; one more watched costs "
-        f"epoll_wait {_few(watched)} ns, one more ready {ready:.0f}; data came in the order "
-        f"{_listed(order['arrived'])}, epoll said {_listed(order['epoll'])}, poll "
-        f"{_listed(order['poll'])}"
+        f"{last['watched']:,} watched, {last['handed_out']} on the ready list; each watched "
+        f"descriptor adds {_few(watched)} ns to epoll_wait, each ready one {ready:.0f} ns; data "
+        f"arrived in the order {_listed(order['arrived'])}, epoll returned "
+        f"{_listed(order['epoll'])}, poll {_listed(order['poll'])}"
     )
     return Finding("E15", verdict(by_arrival and exact and watched <= FLAT * ready), key)
 
@@ -103,20 +106,20 @@ def _listed(places: Sequence[int]) -> str:
 
 
 def figures(numbers: Numbers) -> list[Chart]:
-    """Draw the three curves with their fitted lines, and epoll's two costs."""
+    """Draw the cost curves with fitted lines, and epoll's cost by watched and by ready."""
     rows = numbers["rows"]
     by_poller = {poller: points(rows, poller) for poller in ("select", "poll", "epoll")}
     series = {
-        f"{poller}: {_few(slope(found))} ns for each": found for poller, found in by_poller.items()
+        f"{poller}: {_few(slope(found))} ns each": found for poller, found in by_poller.items()
     }
     fits = {name: _fitted(found) for name, found in series.items()}
     powers = ", ".join(f"{name} {power(found)[0]:.2f}" for name, found in by_poller.items())
     text = (
-        "One ready connection among idle ones: µs for one call, both axes logarithmic. Dashed: the "
-        f"power of their number that the cost follows, by least squares: {powers}. select ends "
-        "where its set does."
+        "µs per call with one ready connection among idle ones; both axes are logarithmic. Dashed: "
+        f"least-squares fits of cost = c·n^p, with p: {powers}. select stops "
+        "at the size of its set."
     )
-    across, up = "idle connections watched", "µs for a call"
+    across, up = "idle connections watched", "µs per call"
     curves = drawing.lines(
         "e3-cost", "What an idle connection costs", text, series, across, up,
         log_x=True, log_y=True,
@@ -127,9 +130,9 @@ def figures(numbers: Numbers) -> list[Chart]:
         f"more ready, {numbers['beside']} idle": by_ready,
     }
     follows = drawing.lines(
-        "e3-follows", "epoll follows the ready ones", "epoll_wait with a growing set, and with a "
-        "growing list of ready ones. Both axes are logarithmic.", ready, "connections", up,
-        log_x=True, log_y=True,
+        "e3-follows", "epoll's cost follows the ready connections", "epoll_wait with more and more "
+        "watched connections, and with more and more ready ones. Both axes are logarithmic.",
+        ready, "connections", up, log_x=True, log_y=True,
     )  # fmt: skip
     return [with_fits(curves, fits), follows]
 

@@ -1,4 +1,4 @@
-"""What /proc says of a process or a thread (man proc(5)): state, CPU ticks, switches."""
+"""State, CPU time and context switches of a process or thread, from /proc (man proc(5))."""
 
 import os
 from dataclasses import dataclass
@@ -6,25 +6,25 @@ from pathlib import Path
 from typing import Final
 
 TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
-"""Seconds of a tick, the unit of CPU time in /proc/PID/stat."""
+"""Seconds per tick, the unit of CPU time in /proc/PID/stat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A thread as the kernel saw it at one moment."""
+    """A snapshot of a thread."""
 
     state: str
     """R running or waiting for a CPU, S sleeping, D, T, Z."""
     cpu_seconds: float
-    """User and system time so far; counted in ticks."""
+    """User and system time so far, with the resolution of a tick."""
     voluntary: int
-    """Switches away because it had to wait."""
+    """Context switches because the thread had to wait."""
     involuntary: int
-    """Switches away because another one was let run."""
+    """Context switches because the scheduler ran another thread."""
 
 
 def task(pid: int | str = "self", tid: int | None = None) -> Task:
-    """Return the thread `tid` of a process, by default its first; ProcessLookupError: gone."""
+    """Return thread `tid` of a process, by default the main one; ProcessLookupError if gone."""
     folder = Path(f"/proc/{pid}") / (f"task/{tid or pid}" if pid != "self" else "")
     try:
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
@@ -42,14 +42,16 @@ def task(pid: int | str = "self", tid: int | None = None) -> Task:
 
 
 def where(pid: int) -> str:
-    """Return the kernel's function that a process sleeps in; "" where the kernel does not say."""
+    """Return the kernel function a process sleeps in; "" if the kernel does not tell."""
     try:
         found = Path(f"/proc/{pid}/wchan").read_text()
     except OSError:
         return ""
-    return "" if found == "0" else found.partition(".")[0]  # without the compiler's suffix
+    return (
+        "" if found == "0" else found.partition(".")[0]
+    )  # drop the compiler's suffix, such as .isra.0
 
 
 def count(pid: int | str, folder: str) -> int:
-    """Return how many entries a folder of the process has: `fd`, `task`."""
+    """Count the entries of a process's /proc folder: `fd` or `task`."""
     return sum(1 for _ in Path(f"/proc/{pid}/{folder}").iterdir())

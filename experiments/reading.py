@@ -1,8 +1,8 @@
-"""One read of one datagram, by one of the five models, seen from three sides.
+"""One read of one datagram by one of the five models, observed from three sides.
 
-The reader notes the time around its calls (`models`). Another process sends the datagram after a
-while, and until then looks at the reader's state in /proc. When it arrived in the socket is the
-kernel's own word (SIOCGSTAMPNS, man socket(7)). All times are nanoseconds of the monotonic clock.
+The reader timestamps its calls (`models`). Another process sends the datagram after a delay and
+until then samples the reader's state in /proc. The kernel supplies the arrival time
+(SIOCGSTAMPNS, man socket(7)). All times are nanoseconds of the monotonic clock.
 """
 
 import json
@@ -22,24 +22,24 @@ from experiments.frame import Numbers
 from experiments.models import MODELS
 
 SIZE: Final = 60_000
-"""Bytes of the datagram: much to copy, and on the loopback still one packet."""
+"""Bytes of the datagram: large enough to take time to copy, and still one loopback packet."""
 
 _SIOCGSTAMPNS: Final = 0x8907
 _TIMESPEC: Final = struct.Struct("@ll")
-_LOOK: Final = 0.0005  # seconds between two looks at the reader's state
+_LOOK: Final = 0.0005  # seconds between two samples of the reader's state
 _DATA: Final = bytes(range(250)) * (SIZE // 250)
 
 
 def read_once(model: str, delay: float) -> Numbers:
-    """Read one datagram that is sent after `delay` seconds; return marks, states and costs.
+    """Read one datagram sent after `delay` seconds; return timestamps, states and costs.
 
-    NotHere when this machine does not have the model.
+    NotHere if this machine does not support the model.
     """
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        _arrival(sock)  # from now on the kernel notes it
+        _arrival(sock)  # the first request turns on timestamps for this socket
         reader = MODELS[model](sock)
-        child, go, said = _start_sender(sock, delay)
+        child, go, report = _start_sender(sock, delay)
         buffer = bytearray(SIZE)
         try:
             before, cpu = resource.getrusage(resource.RUSAGE_SELF), time.process_time_ns()
@@ -51,8 +51,8 @@ def read_once(model: str, delay: float) -> Numbers:
         finally:
             reader.close()
             os.close(go)
-        sender = json.loads(os.read(said, 4096))
-        os.close(said)
+        sender = json.loads(os.read(report, 4096))
+        os.close(report)
         os.waitpid(child, 0)
     return {
         **asdict(marks),
@@ -66,17 +66,17 @@ def read_once(model: str, delay: float) -> Numbers:
 
 
 def read_often(model: str, delay: float, times: int) -> Numbers:
-    """Return the read of several that others disturbed least: its data came to hand first."""
+    """Repeat the read; return the one with the least time from arrival to done: least disturbed."""
     found = [read_once(model, delay) for _ in range(times)]
     return min(found, key=lambda each: each["done"] - each["arrived"])
 
 
 def _arrival(sock: socket.socket) -> int:
-    """When the datagram that was read last had come, on the monotonic clock."""
+    """Return when the last datagram read had arrived, on the monotonic clock."""
     answer = bytearray(_TIMESPEC.size)
     try:
         ioctl(sock, _SIOCGSTAMPNS, answer)
-    except FileNotFoundError:  # none was read yet
+    except FileNotFoundError:  # ENOENT: nothing read yet
         return 0
     seconds, nanoseconds = _TIMESPEC.unpack(answer)
     found: int = seconds * 1_000_000_000 + nanoseconds - (time.time_ns() - time.monotonic_ns())
@@ -84,15 +84,15 @@ def _arrival(sock: socket.socket) -> int:
 
 
 def _start_sender(sock: socket.socket, delay: float) -> tuple[int, int, int]:
-    """Return its pid, the pipe at which it waits, and the pipe on which it tells what it noted."""
+    """Return its pid, the pipe that starts it, and the pipe that carries its report."""
     gate, go = os.pipe()
-    said, tell = os.pipe()
+    report, tell = os.pipe()
     reader, address = os.getpid(), sock.getsockname()
     child = os.fork()
     if child:
         os.close(gate)
         os.close(tell)
-        return child, go, said
+        return child, go, report
     try:
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         os.read(gate, 1)
@@ -102,7 +102,7 @@ def _start_sender(sock: socket.socket, delay: float) -> tuple[int, int, int]:
 
 
 def _send(reader: int, address: Any, delay: float) -> Numbers:
-    """Look at the reader until the time has come, then send."""
+    """Sample the reader's state until the delay is over, then send."""
     states: Counter[str] = Counter()
     until = time.monotonic() + delay
     with socket.socket(type=socket.SOCK_DGRAM) as out:

@@ -1,4 +1,4 @@
-"""A run of several experiments: what was asked, where it ran, what came of each."""
+"""A run of several experiments: when and where it ran, and the outcome of each."""
 
 import json
 from collections.abc import Sequence
@@ -12,26 +12,26 @@ from experiments.outcome import Outcome
 from loadtest import manifest
 
 VERSION: Final = 1
-"""Of the JSON: raised when a field changes its meaning."""
+"""Version of the JSON; incremented when a field changes its meaning."""
 
 ROOT: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An experiment and what came of it."""
+    """An experiment and its outcome."""
 
     experiment: Experiment
     outcome: Outcome
 
     @property
     def command(self) -> str:
-        """What runs it again."""
+        """The command that repeats the experiment."""
         return f"lab experiment {self.experiment.key.lower()}"
 
     @property
     def source(self) -> str:
-        """The text of its file."""
+        """The source text of the experiment."""
         return (ROOT / self.experiment.source).read_text(encoding="utf-8")
 
 
@@ -45,16 +45,16 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """What the experiments took."""
+        """Total duration of the experiments."""
         return sum(entry.outcome.seconds for entry in self.entries)
 
     def count(self, verdict: str) -> int:
-        """Return how many findings have a verdict."""
+        """Return how many findings have this verdict."""
         findings = (each for entry in self.entries for each in entry.outcome.findings)
         return sum(each.verdict == verdict for each in findings)
 
     def to_json(self) -> str:
-        """Return it for programs."""
+        """Return the record as JSON, for programs."""
         whole = {
             "version": VERSION,
             "started": self.started.isoformat(timespec="seconds"),
@@ -65,12 +65,12 @@ class Record:
 
 
 def begin() -> datetime:
-    """Return the time at which a run starts."""
+    """Return the start time of a run: now."""
     return datetime.now(UTC)
 
 
 def machine() -> dict[str, str]:
-    """Return what the numbers depend on."""
+    """Return the hardware and software that the numbers depend on."""
     found = {
         "processor": f"{len(manifest.cores())} cores of {manifest.cpu_model()}",
         "kernel": manifest.kernel(),

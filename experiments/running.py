@@ -1,8 +1,8 @@
-"""An experiment in a process of its own, watched from outside.
+"""Run an experiment in its own process and watch it from outside.
 
-It leads a process group: at the end, in time or not, whatever is left of the group is killed, so
-that an experiment that hangs or dies leaves nothing behind. What it changes in its process (limits,
-signals, descriptors, CPU affinity) goes with it.
+The process leads a process group, which is killed at the end in every case, so an experiment that
+hangs or crashes leaves nothing behind. Changes to the process (limits, signals, descriptors, CPU
+affinity) end with it.
 """
 
 import contextlib
@@ -22,38 +22,38 @@ from loadtest.interrupts import interrupts_later
 
 
 def run(experiment: Experiment) -> Outcome:
-    """Run it and return what came of it; a crash is an outcome too."""
+    """Run the experiment and return its outcome; a crash is an outcome too."""
     command = [sys.executable, "-m", "experiments", experiment.key, "--json", "-"]
     return watch(experiment, command)
 
 
 def watch(experiment: Experiment, command: Sequence[str]) -> Outcome:
-    """Return the outcome that a command writes to its stdout, or how it failed to."""
+    """Run a command and return the outcome it writes to stdout, or a failure."""
     begin = time.monotonic()
-    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as wrote:
-        code = _wait(command, experiment.limits.seconds, wrote, said)
+    with tempfile.TemporaryFile("w+") as stderr, tempfile.TemporaryFile("w+") as stdout:
+        code = _wait(command, experiment.limits.seconds, stdout, stderr)
         seconds = round(time.monotonic() - begin, 3)
         if code is None:
             limit = experiment.limits.seconds
-            return failure(experiment, seconds, f"stopped: not done after {limit:g} s")
-        wrote.seek(0)
+            return failure(experiment, seconds, f"stopped: not finished within {limit:g} s")
+        stdout.seek(0)
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            return Outcome.from_json(wrote.read())
-        said.seek(0)
-        return failure(experiment, seconds, _told(code, said.read()))
+            return Outcome.from_json(stdout.read())
+        stderr.seek(0)
+        return failure(experiment, seconds, _crash(code, stderr.read()))
 
 
-def _wait(command: Sequence[str], seconds: float, wrote: IO[str], said: IO[str]) -> int | None:
-    """Return the exit code; None: its time was over."""
+def _wait(command: Sequence[str], seconds: float, stdout: IO[str], stderr: IO[str]) -> int | None:
+    """Return the exit code, or None after a timeout."""
     process = None
     try:
-        with interrupts_later():
+        with interrupts_later():  # an interrupt in Popen would leave the process unkilled
             process = subprocess.Popen(
                 command,
                 cwd=Path(__file__).parents[1],
                 stdin=subprocess.DEVNULL,
-                stdout=wrote,
-                stderr=said,
+                stdout=stdout,
+                stderr=stderr,
                 start_new_session=True,
             )
         return process.wait(seconds)
@@ -66,7 +66,7 @@ def _wait(command: Sequence[str], seconds: float, wrote: IO[str], said: IO[str])
             process.wait()
 
 
-def _told(code: int, said: str) -> str:
-    last = said.strip().splitlines()[-1:] or ["it said nothing"]
+def _crash(code: int, stderr: str) -> str:
+    last = stderr.strip().splitlines()[-1:] or ["no error message"]
     ended = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-    return f"the experiment broke: {ended}: {last[0]}"
+    return f"the experiment crashed: {ended}: {last[0]}"

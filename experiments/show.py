@@ -1,4 +1,4 @@
-"""Experiments in the terminal: each verdict as it comes, with the number that decides it."""
+"""Print each verdict in the terminal as it arrives, with its deciding number."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -17,7 +17,7 @@ _STYLES: Final = {CONFIRMED: "green", REFUTED: "bold red", NOT_MEASURED: "yellow
 
 
 def run(console: Console, experiments: Sequence[Experiment]) -> tuple[Record, bool]:
-    """Run them in turn and print their findings; Ctrl-C keeps what is done, and says False."""
+    """Run experiments in turn and print findings; after Ctrl-C return those done, and False."""
     started, found = begin(), machine()
     where = f"{found['processor']}, Linux {found['kernel']}, Python {found['python']}"
     console.print(f"[bold]chainlab experiments[/] on {where}\n", highlight=False)
@@ -33,7 +33,7 @@ def run(console: Console, experiments: Sequence[Experiment]) -> tuple[Record, bo
                 break
             console.print(_findings(entries[-1].outcome.findings))
     record = Record(started, found, entries)
-    console.print(_summed(record), highlight=False)
+    console.print(_summary(record), highlight=False)
     return record, complete
 
 
@@ -51,8 +51,8 @@ def _findings(findings: Iterable[Finding]) -> Table:
     return table
 
 
-def _summed(record: Record) -> str:
+def _summary(record: Record) -> str:
     counted = ", ".join(f"{record.count(verdict)} {verdict}" for verdict in MARKS)
-    broken = sum(entry.outcome.failed for entry in record.entries)
-    also = f"; [red]{broken} broke[/]" if broken else ""
+    crashed = sum(entry.outcome.failed for entry in record.entries)
+    also = f"; [red]{crashed} crashed[/]" if crashed else ""
     return f"\n{counted}{also}, in {record.seconds:.0f} s"

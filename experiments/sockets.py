@@ -1,6 +1,6 @@
-"""Real TCP connections over the loopback for the experiments, and the certainty that data came.
+"""Real TCP connections over the loopback for the experiments, and waiting for data to arrive.
 
-No experiment sleeps until something has surely arrived: it waits until the kernel says so.
+No experiment sleeps for a guessed time until data has arrived: it waits until the kernel says so.
 """
 
 import array
@@ -17,25 +17,25 @@ from pathlib import Path
 from typing import Final
 
 PATIENCE: Final = 10.0
-"""Seconds after which what the loopback was given has not come, and will not."""
+"""Seconds after which data sent over the loopback counts as lost."""
 
-_AT_HANGUP: Final = """
+_IDLE_CLIENTS: Final = """
 import select, socket, sys
 address, count = (sys.argv[1], int(sys.argv[2])), int(sys.argv[3])
 held = []
 for number in range(count):
     client = socket.socket()
-    client.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT: ports are per address
+    client.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT: port chosen at connect
     client.bind((f"127.0.0.{1 + number % 4}", 0))
     client.connect(address)
     held.append(client)
-sys.stdin.read()  # until the experiment lets go, or is gone
+sys.stdin.read()  # until the experiment closes the pipe or dies
 """
 
 
 @contextmanager
 def pairs(count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
-    """Yield (server's end, client's end) of connections; both in this process, both blocking."""
+    """Yield (server's end, client's end) of each connection; both are blocking, in this process."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=count))
         made = []
@@ -56,9 +56,9 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Idle:
-    """Connections on which nothing comes: `accept` takes more, up to `most`.
+    """Silent connections; `accept` takes more, up to `most`.
 
-    Their clients live in a process of their own, so that each costs one descriptor here.
+    The clients live in another process, so that each connection costs one descriptor here.
     """
 
     def __init__(self, listener: socket.socket, clients: "subprocess.Popen[bytes]") -> None:
@@ -67,11 +67,13 @@ class Idle:
         self.connections: list[socket.socket] = []
 
     def accept(self, count: int) -> list[socket.socket]:
-        """Accept until there are `count` in all; return those that are new."""
+        """Accept until there are `count` in total; return the new ones."""
         fresh: list[socket.socket] = []
         while len(self.connections) + len(fresh) < count:
             if not select.select([self._listener], [], [], PATIENCE)[0]:
-                raise TimeoutError(f"no client came; exit code {self._clients.poll()}")
+                raise TimeoutError(
+                    f"no client connected; exit code of the clients: {self._clients.poll()}"
+                )
             fresh.append(self._listener.accept()[0])
         self.connections += fresh
         return fresh
@@ -79,10 +81,10 @@ class Idle:
 
 @contextmanager
 def idle(most: int) -> Iterator[Idle]:
-    """Yield connections that stay silent; at the end all are reset, so that no TIME_WAIT stays."""
+    """Yield silent connections; reset them all at the end, so that none stays in TIME_WAIT."""
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         host, port = listener.getsockname()
-        command = [sys.executable, "-Sc", _AT_HANGUP, host, str(port), str(most)]
+        command = [sys.executable, "-Sc", _IDLE_CLIENTS, host, str(port), str(most)]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as clients:
             found = Idle(listener, clients)
             try:
@@ -94,27 +96,27 @@ def idle(most: int) -> Iterator[Idle]:
 
 
 def reset(sock: socket.socket) -> None:
-    """Close a connection at once, by a reset: the peer sees ECONNRESET, nothing lingers."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    """Close a connection with a reset: the peer sees ECONNRESET, no TIME_WAIT remains."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # on, 0 s
     sock.close()
 
 
 def unread(sock: socket.socket) -> int:
-    """Return how many bytes lie in the kernel, ready to be read (FIONREAD)."""
+    """Return how many bytes are ready to be read (FIONREAD)."""
     count = array.array("i", [0])
     fcntl.ioctl(sock, termios.FIONREAD, count)
     return count[0]
 
 
 def await_bytes(sock: socket.socket, count: int, patience: float = PATIENCE) -> None:
-    """Return when `count` bytes lie ready; TimeoutError after `patience` seconds."""
+    """Wait until `count` bytes are ready; TimeoutError after `patience` seconds."""
     deadline = time.monotonic() + patience
     while (there := unread(sock)) < count:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{there} of {count} bytes came")
+            raise TimeoutError(f"only {there} of {count} bytes arrived within {patience:g} s")
         time.sleep(0.0005)
 
 
 def used_descriptors() -> int:
-    """Return how many descriptors this process has open, the one used for looking not counted."""
+    """Return how many descriptors are open, without the one used for counting."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir()) - 1

@@ -1,4 +1,4 @@
-"""Figures beside lines and bars: fitted lines, strips of what happened, matrices of dots."""
+"""More charts: fitted lines, strips of events, matrices of dots."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from experiments.drawing import NAMES, wrapped
 
 
 def with_fits(chart: Chart, fits: Mapping[str, Sequence[tuple[float, float]]]) -> Chart:
-    """Add to drawn lines the fitted ones, dashed: points for each, by its name."""
+    """Add dashed fitted lines to a line chart: points by name."""
     fitted = [
         {"s": name, "x": float(f"{x:.5g}"), "y": float(f"{y:.5g}")}
         for name, points in fits.items()
@@ -28,7 +28,7 @@ def with_fits(chart: Chart, fits: Mapping[str, Sequence[tuple[float, float]]]) -
 def strip(
     key: str, title: str, text: str, rows: Mapping[str, Mapping[str, Sequence[float]]], x: str
 ) -> Chart:
-    """Return a strip for each row: where along `x` each kind of thing happened."""
+    """Return a chart with a strip per row: ticks along `x` for each kind of event."""
     kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row))
     values: list[dict[str, Any]] = [
         {"r": wrapped(name), "s": kind, "x": place}
@@ -52,7 +52,7 @@ def strip(
             },
             "yOffset": {"field": "s", "type": "nominal", "sort": kinds},
             "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None},
-            "tooltip": tooltip(("r", "who"), ("s", "what"), ("x", x)),
+            "tooltip": tooltip(("r", "row"), ("s", "event"), ("x", x)),
         },
     )
     table = Table(
@@ -66,7 +66,7 @@ def strip(
 def matrix(
     key: str, title: str, text: str, rows: Mapping[str, Mapping[str, str]], columns: Sequence[str]
 ) -> Chart:
-    """Return a dot where a row has a column; the mapping says of which kind it is."""
+    """Return a chart with a dot for each row and column in the mapping, whose value is its kind."""
     kinds = list(dict.fromkeys(kind for row in rows.values() for kind in row.values()))
     values: list[dict[str, Any]] = [
         {"r": wrapped(name), "c": column, "s": kind}
@@ -85,7 +85,7 @@ def matrix(
             "y": {"field": "r", **names, "sort": [wrapped(name) for name in rows],
                   "axis": {**NAMES, "grid": True}},
             "color": {"field": "s", "type": "nominal", "scale": scale, "legend": None},
-            "tooltip": tooltip(("r", "when"), ("c", "what"), ("s", "how")),
+            "tooltip": tooltip(("r", "row"), ("c", "column"), ("s", "kind")),
         },
     )  # fmt: skip
     table = Table(

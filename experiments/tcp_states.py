@@ -1,7 +1,7 @@
-"""The states of TCP sockets, by both of the kernel's words.
+"""The states of TCP sockets, from two sources.
 
-/proc/net/tcp (man proc_net(5)) has every socket of this network namespace, those too that no
-process holds any more; TCP_INFO (man tcp(7)) is what a socket that is held says of itself.
+/proc/net/tcp (man proc_net(5)) lists every socket of this network namespace, including those that
+no process holds any more, such as TIME_WAIT. TCP_INFO (man tcp(7)) asks a socket we hold.
 """
 
 import os
@@ -16,7 +16,7 @@ STATES: Final = {
     1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2",
     6: "TIME_WAIT", 7: "CLOSED", 8: "CLOSE_WAIT", 9: "LAST_ACK", 10: "LISTEN", 11: "CLOSING",
 }  # fmt: skip
-"""The kernel's numbers (include/net/tcp_states.h); it calls CLOSED CLOSE."""
+"""The kernel's numbers (include/net/tcp_states.h); its name for CLOSED is CLOSE."""
 
 _TABLE: Final = Path("/proc/net/tcp")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -29,18 +29,20 @@ class Row(NamedTuple):
 
     state: str
     seconds: float | None
-    """Until TIME_WAIT ends; None: another timer, or none."""
+    """Seconds until TIME_WAIT ends; None if another timer runs, or none."""
 
 
 def rows() -> dict[tuple[int, int], Row]:
-    """Return the table, by local and remote port; a listener's remote port is 0.
+    """Return the table by (local port, remote port); a listener's remote port is 0.
 
-    NotHere when there is none.
+    NotHere if the table cannot be read.
     """
     try:
         lines = _TABLE.read_text().splitlines()[1:]
     except OSError as error:
-        raise NotHere(f"{_TABLE} cannot be read: {error.strerror}", "a Linux with /proc") from None
+        raise NotHere(
+            f"{_TABLE} cannot be read: {error.strerror}", "use a Linux with /proc mounted"
+        ) from None
     found = {}
     for line in lines:
         fields = line.split()
@@ -51,8 +53,8 @@ def rows() -> dict[tuple[int, int], Row]:
     return found
 
 
-def told(sock: socket.socket | None) -> str:
-    """Return the state that a socket says it is in; "" when the process holds none."""
+def socket_state(sock: socket.socket | None) -> str:
+    """Return a socket's state by TCP_INFO; "" if it is None or closed."""
     if sock is None or sock.fileno() < 0:
         return ""
     state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[0]
@@ -60,8 +62,7 @@ def told(sock: socket.socket | None) -> str:
 
 
 def queued(listener: socket.socket) -> int:
-    """Return how many connections wait to be accepted: what a listener says as tcpi_unacked."""
-    told: int = _UNACKED.unpack_from(listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))[
-        0
-    ]
-    return told
+    """Return how many connections wait to be accepted: a listener's tcpi_unacked."""
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    waiting: int = _UNACKED.unpack_from(info)[0]
+    return waiting

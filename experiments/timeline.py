@@ -1,4 +1,4 @@
-"""A figure with a lane for each row and time to the right: what each did, when."""
+"""Timeline chart: a lane per row, time to the right, a coloured bar per activity."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -11,7 +11,7 @@ _LANE: Final = 46  # pixels
 
 
 class Span(NamedTuple):
-    """A piece of a lane."""
+    """One activity in a lane."""
 
     lane: str
     kind: str
@@ -20,13 +20,13 @@ class Span(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A view: what part of the time is shown, and in which unit."""
+    """A view: which part of the time it shows, and in which unit."""
 
     label: str
     begin: float
     end: float
     scale: float
-    """Of the spans' unit, one of the window's has so many."""
+    """How many units of the spans make one unit of the window."""
     axis: str
 
 
@@ -34,9 +34,9 @@ def timeline(
     key: str, title: str, text: str, spans: Sequence[Span], kinds: Mapping[str, str],
     windows: Sequence[Window], phases: tuple[str, str], table: Table,
 ) -> Chart:  # fmt: skip
-    """Return the figure; `kinds` are names and CSS colours.
+    """Return the chart; `kinds` maps names to CSS colours.
 
-    A rule at 0 parts two phases, whose names stand beside it.
+    A dashed line at 0 separates two phases, labelled on either side.
     """
     views = [View(each.label, _spec(spans, kinds, each, phases)) for each in windows]
     legend = [(colour, kind) for kind, colour in kinds.items()]
@@ -87,7 +87,7 @@ def _spec(
 
 
 def _word(text: str, align: str, window: Window) -> dict[str, Any]:
-    """What the time on one side of the rule is called, above the lanes."""
+    """Label the phase on one side of the line, above the lanes."""
     return {
         "data": {"values": [{"x": 0}]},
         "mark": {"type": "text", "text": text, "align": align, "dx": -6 if align == "right" else 6,

@@ -1,4 +1,4 @@
-"""The cost of a call and how it grows: medians of rounds, slopes fitted by least squares."""
+"""Measure the cost of a call (median of rounds) and fit lines by least squares."""
 
 import statistics
 import time
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 ROUNDS: Final = 7
-"""Of which the median counts: a round that was disturbed does not."""
+"""Rounds; the median is used, so a disturbed round does not count."""
 
 
 def cost(call: Callable[[], object], calls: int, rounds: int = ROUNDS) -> float:
-    """Return nanoseconds of CPU for one call, the loop's included: the median of rounds.
+    """Return the CPU nanoseconds per call, loop included: the median of rounds.
 
-    The thread's own clock: on a busy machine others' turns are not in it. Nothing may sleep.
+    The thread's CPU clock excludes other processes on a busy machine; the call must not sleep.
     """
     found = []
     for _ in range(rounds):

@@ -1,6 +1,6 @@
-"""The least of io_uring (man io_uring(7)): hand over reads, look at what is done without a call.
+"""A minimal io_uring (man io_uring(7)): submit reads, and see completions without a system call.
 
-Raw system calls by ctypes, two rings of memory shared with the kernel. One process, one thread.
+Raw system calls through ctypes, and two rings in memory shared with the kernel. For one thread.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Ring:
-    """Rings of `entries`; NotHere when the kernel has none, or does not let us."""
+    """Rings of `entries`; NotHere if the kernel lacks or forbids io_uring."""
 
     def __init__(self, entries: int = 8) -> None:
         params = ctypes.create_string_buffer(_PARAMS.size)
@@ -43,7 +43,7 @@ class Ring:
             self._words[array // 4 + number] = number
 
     def receive(self, fd: int, buffer: bytearray) -> None:
-        """Have the kernel receive into `buffer`, which must live until it is done: one call."""
+        """Submit a receive with one system call; `buffer` must live until it completes."""
         tail = self._words[self._tail]
         address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
         _SQE.pack_into(
@@ -54,7 +54,7 @@ class Ring:
         _call(_ENTER, self._fd, 1, 0, 0, None, 0)
 
     def look(self) -> int | None:
-        """Return what became of a read, as recv(2) would; None: not done. No system call."""
+        """Return the result of a completed read, as recv(2) would, else None; no system call."""
         head = self._words[self._head]
         if head == self._words[self._done]:
             return None
@@ -64,7 +64,7 @@ class Ring:
         return result
 
     def close(self) -> None:
-        """Free it."""
+        """Free the rings."""
         self._words.release()
         self._sqes.close()
         self._rings.close()
@@ -72,7 +72,7 @@ class Ring:
 
 
 def _call(number: int, *arguments: object) -> int:
-    # Variadic: an int would be passed in 32 bits, with whatever stands in the other half.
+    # syscall(2) is variadic: ctypes would pass an int in 32 bits, leaving the upper half undefined.
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments)]
     result: int = _libc.syscall(*words)
     if result < 0:
@@ -83,7 +83,7 @@ def _call(number: int, *arguments: object) -> int:
 
 def _lack(error: OSError) -> tuple[str, str]:
     if error.errno == errno.ENOSYS:
-        return "this kernel has no io_uring", "Linux 5.6 or newer has"
+        return "this kernel has no io_uring", "use Linux 5.6 or newer"
     if error.errno == errno.EPERM:
         return (
             "io_uring is forbidden here (EPERM)",

@@ -1,9 +1,9 @@
-"""The book: all experiments of a run as one HTML page, in the order of the notes.
+"""The book: one HTML page with all experiments of a run, in the order of the notes.
 
     write(record, Path("book.html"))
 
-Under each claim stand its verdict and key number, the figures, what runs it again, all its numbers,
-and the source, whole: the page opens offline and needs nothing else.
+Each claim has its verdict and key number, figures, the command that repeats it, all numbers and the
+full source. The page is self-contained: it opens offline.
 """
 
 import json
@@ -22,13 +22,13 @@ PARTS: Final = {
     "E": "select, poll, epoll",
     "S": "The stages",
 }
-"""By the first letter of an id: the parts of the notes."""
+"""The parts of the notes, by the first letter of a claim's id."""
 
 CLASSES: Final = {CONFIRMED: "confirmed", REFUTED: "refuted", NOT_MEASURED: "absent-here"}
 
 
 def render(record: Record) -> str:
-    """Return the page's text."""
+    """Return the HTML."""
     parts = [
         (PARTS[letter], letter.lower(), list(entries))
         for letter, entries in groupby(record.entries, lambda entry: entry.experiment.key[0])

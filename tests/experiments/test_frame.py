@@ -80,7 +80,7 @@ def test_one_that_hangs_is_stopped_with_all_it_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     outcome = run("hang", str(pid_file), seconds=10)
     assert outcome.failed
-    assert "not done after 10 s" in told(outcome)
+    assert "not finished within 10 s" in told(outcome)
     pid = int(pid_file.read_text())
     wait_until(lambda: not is_alive(pid), "the child of the one that hung is gone")
 

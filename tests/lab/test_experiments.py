@@ -49,7 +49,7 @@ def test_ctrl_c_keeps_what_is_done_and_leaves_nothing_behind(tmp_path: Path) -> 
 def test_an_unknown_id_is_refused_with_the_list() -> None:
     done = lab("k1", "q7")
     assert done.returncode == 1
-    assert "q7: no such experiment; there are K1, K2" in done.stderr
+    assert "q7: no such experiment; choose from K1, K2" in done.stderr
     assert "SIGSEGV" not in done.stdout
 
 
