@@ -11,21 +11,24 @@ import click
 @click.option(
     "--endpoint",
     metavar="URL",
-    help="The collector's OTLP/HTTP, as http://127.0.0.1:4318; else OTEL_EXPORTER_OTLP_ENDPOINT.",
+    help="OTLP/HTTP collector, e.g. http://127.0.0.1:4318; else OTEL_EXPORTER_OTLP_ENDPOINT.",
 )
-@click.option("--from-start", is_flag=True, help="Send what the logs hold already, too.")
+@click.option(
+    "--from-start", is_flag=True, help="Also send the requests that are already in the logs."
+)
 def main(logs: tuple[Path, ...], endpoint: str | None, from_start: bool) -> None:
     """Send the requests in access logs to an OpenTelemetry collector, as spans.
 
-    LOG is what `chain-gateway --traceparent --log-format json --access-log LOG` writes, and
-    `fcgi-worker --access-log LOG`. Rotation is followed; a collector that is away is waited for.
-    OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES and their like hold.
+    LOG is written by `chain-gateway --traceparent --log-format json --access-log LOG` or by
+    `fcgi-worker --access-log LOG`. chain-otlp follows log rotation, and retries while the collector
+    is unavailable. OpenTelemetry's variables apply, such as OTEL_EXPORTER_OTLP_HEADERS and
+    OTEL_RESOURCE_ATTRIBUTES.
 
     \b
-    SIGTERM, SIGINT  send what has come, then go
+    SIGTERM, SIGINT  send what the logs have so far, then exit
     """
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-        raise click.BadParameter(f"{endpoint!r} is no URL; write http://HOST:PORT",
+        raise click.BadParameter(f"{endpoint!r} is not a URL; use http://HOST:PORT",
                                  param_hint="--endpoint")  # fmt: skip
     try:
         from chainlab.otlp.export import Export

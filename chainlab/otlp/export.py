@@ -1,9 +1,9 @@
-"""Reading logs and sending their spans, a batch at a time, until a signal says to stop.
+"""Read logs and send their spans in batches, until a signal.
 
-A batch that the collector does not take is offered again, at growing intervals, and nothing is
-read meanwhile: the log holds what has come since, so memory stays bounded and a collector that is
-away for an hour gets that hour afterwards. A batch that is refused for long may be the cause
-itself, so it is given up in the end.
+If the collector does not accept a batch, the batch is retried at growing intervals, and nothing is
+read meanwhile. The logs hold what arrives in the meantime, so memory stays bounded, and a collector
+that is down for an hour gets that hour's spans afterwards. A batch that keeps failing may itself be
+the cause, so it is dropped after 15 minutes.
 """
 
 import logging
@@ -22,21 +22,21 @@ from chainlab.otlp.follow import Follower
 from chainlab.otlp.spans import read_span
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_BATCH: Final = 512  # lines; OpenTelemetry's own default for spans
-_LOOK: Final = 0.5  # seconds between two looks at logs that do not grow
-_TIMEOUT: Final = 5.0  # seconds for the collector to take a batch
-_FIRST_DELAY: Final = 0.5  # seconds until a batch is offered again
+_BATCH: Final = 512  # lines per log; OpenTelemetry's default batch size for spans
+_LOOK: Final = 0.5  # seconds between reads of logs that do not grow
+_TIMEOUT: Final = 5.0  # seconds for the collector to accept a batch
+_FIRST_DELAY: Final = 0.5  # seconds until the first retry of a batch
 _LONGEST_DELAY: Final = 30.0
-_LAST: Final = 5.0  # seconds to send what has come, when told to stop
-_PATIENCE: Final = 900.0  # seconds that a batch is offered before it is given up
+_LAST: Final = 5.0  # seconds to send what is left after a stop signal
+_PATIENCE: Final = 900.0  # seconds after which a failing batch is dropped
 
 
 class Export:
-    """What goes from some logs to one collector. `endpoint`: its base URL; None: OTEL_… says."""
+    """Sends logs to a collector. `endpoint` is its base URL; None: use OTEL_… variables."""
 
     def __init__(self, logs: Sequence[Path], endpoint: str | None, *, from_start: bool) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # taken where we sleep
-        # What it says of each attempt would be said again and again; we say it once.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # _sleep() waits for them
+        # OpenTelemetry logs every failed attempt; we report an outage once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         url = f"{endpoint.rstrip('/')}/v1/traces" if endpoint else None
         self._exporter = OTLPSpanExporter(endpoint=url, timeout=_TIMEOUT)
@@ -45,7 +45,7 @@ class Export:
         self._complained = False
 
     def run(self) -> None:
-        """Follow and send until SIGTERM or SIGINT; what has come by then is offered once."""
+        """Follow and send until SIGTERM or SIGINT; then send what is left, without retries."""
         _say("following " + ", ".join(str(follower.path) for follower in self._followers))
         while not self._stopping:
             if not self._send_what_came():
@@ -56,7 +56,7 @@ class Export:
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
 
     def _send_what_came(self) -> bool:
-        """Send a batch; False when there was none, or it was not taken and we are stopping."""
+        """Send a batch; False if there were no new lines, or if it was dropped."""
         lines = [line for follower in self._followers for line in follower.read(_BATCH)]
         spans = [span for span in map(read_span, lines) if span is not None]
         return self._send(spans) if spans else bool(lines)
@@ -65,16 +65,16 @@ class Export:
         delay, give_up_at = _FIRST_DELAY, time.monotonic() + _PATIENCE
         while self._exporter.export(spans) is not SpanExportResult.SUCCESS:
             if self._stopping or time.monotonic() >= give_up_at:
-                _say(f"{len(spans)} spans given up: the collector does not take them")
+                _say(f"spans dropped: {len(spans)} (the collector does not accept them)")
                 return False
             if not self._complained:
                 self._complained = True
-                _say("the collector does not take spans; trying on, the logs keep what comes")
+                _say("the collector does not accept spans; retrying, new lines wait in the logs")
             self._sleep(delay)
             delay = min(delay * 2, _LONGEST_DELAY)
         if self._complained:
             self._complained = False
-            _say("the collector takes spans again")
+            _say("the collector accepts spans again")
         return True
 
     def _sleep(self, seconds: float) -> None:

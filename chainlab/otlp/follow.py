@@ -1,4 +1,4 @@
-"""Follow a growing log: whole lines only, through rotations, never more than requested.
+"""Follow a growing log through rotations, in whole lines.
 
 Rotation renames a log; its writers keep writing to the old file until SIGUSR1 makes them reopen
 the path, each in its own time. So the old file is read until no data has arrived for some seconds
@@ -12,29 +12,29 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
-_LATE: Final = 5.0  # seconds that the old file of a rotation may still be written to
-_BLOCK: Final = 65536  # bytes of one read
-_LONGEST: Final = 1 << 20  # bytes of a line; beyond, it is no access log
+_LATE: Final = 5.0  # seconds without data after which a rotated file is finished
+_BLOCK: Final = 65536  # bytes per read
+_LONGEST: Final = 1 << 20  # bytes per line; anything longer is not an access log
 
 
 class Follower:
-    """One log. It need not be there yet.
+    """One log, which need not exist yet.
 
-    `from_start`: what it holds now is read too; else only what comes from now on.
+    With `from_start`, read it from the beginning; else only what is appended from now on.
     """
 
     def __init__(self, path: Path, *, from_start: bool) -> None:
         self.path = path
         self._file: BufferedReader | None = None
-        self._rest = b""  # a line whose end has not come
-        self._lines: list[str] = []  # read and not yet taken
+        self._rest = b""  # an incomplete last line
+        self._lines: list[str] = []  # read from the file, not yet returned
         self._grew_at = 0.0
         self._open()
         if self._file is not None and not from_start:
             self._file.seek(0, os.SEEK_END)
 
     def read(self, most: int) -> list[str]:
-        """Return up to `most` lines that have come, without their ends; none, when none has."""
+        """Return up to `most` new lines, without line ends; an empty list if there are none."""
         if self._file is None:
             self._open()
         while self._file is not None and len(self._lines) < most and self._read_on(self._file):
@@ -57,7 +57,7 @@ class Follower:
         self._grew_at = time.monotonic()
 
     def _read_on(self, file: BufferedReader) -> bool:
-        """Read a block, or go on to the next file; False when there is nothing for now."""
+        """Read a block, or move on to the next file; False if there is nothing to read now."""
         data = file.read1(_BLOCK)
         if data:
             self._grew_at = time.monotonic()
@@ -67,7 +67,7 @@ class Follower:
                 self._rest = b""
             return True
         here = os.fstat(file.fileno())
-        if here.st_size < file.tell():
+        if here.st_size < file.tell():  # truncated in place (copytruncate)
             file.seek(0)
             self._rest = b""
             return True

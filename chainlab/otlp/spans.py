@@ -21,51 +21,51 @@ _IDS: Final = RandomIdGenerator()
 
 
 def read_span(line: str) -> ReadableSpan | None:
-    """Return the span that `line` tells of; None when it tells of none, or it is not sampled."""
+    """Convert a log line to a span; None if it is not an access log line, or not sampled."""
     try:
-        told = json.loads(line)
-        if not told.get("sampled"):
+        entry = json.loads(line)
+        if not entry.get("sampled"):
             return None
-        return _of_gateway(told) if "span" in told else _of_worker(told)
+        return _of_gateway(entry) if "span" in entry else _of_worker(entry)
     except (ValueError, TypeError, KeyError, AttributeError):
-        return None  # not a line of ours
+        return None  # not a line of gateway or worker
 
 
-def _of_gateway(told: dict[str, Any]) -> ReadableSpan:
-    method, target, version = told["request"].split(" ")
+def _of_gateway(entry: dict[str, Any]) -> ReadableSpan:
+    method, target, version = entry["request"].split(" ")
     attributes = {
-        **_attributes(told, method, target),
+        **_attributes(entry, method, target),
         "network.protocol.version": version.removeprefix("HTTP/"),
-        "user_agent.original": told["agent"],
-        "chainlab.upstream": told["upstream"],
+        "user_agent.original": entry["agent"],
+        "chainlab.upstream": entry["upstream"],
     }
-    return _make("chain-gateway", told, method, told["span"], told["parent"], attributes)
+    return _make("chain-gateway", entry, method, entry["span"], entry["parent"], attributes)
 
 
-def _of_worker(told: dict[str, Any]) -> ReadableSpan:
+def _of_worker(entry: dict[str, Any]) -> ReadableSpan:
     attributes = {
-        **_attributes(told, told["method"], told["path"]),
-        "process.pid": told["pid"],
+        **_attributes(entry, entry["method"], entry["path"]),
+        "process.pid": entry["pid"],
     }
     own = f"{_IDS.generate_span_id():016x}"
-    return _make("fcgi-worker", told, told["method"], own, told["parent"], attributes)
+    return _make("fcgi-worker", entry, entry["method"], own, entry["parent"], attributes)
 
 
-def _attributes(told: dict[str, Any], method: str, target: str) -> dict[str, Any]:
+def _attributes(entry: dict[str, Any], method: str, target: str) -> dict[str, Any]:
     path, _, query = target.partition("?")
     found: dict[str, Any] = {
         "http.request.method": method,
         "url.scheme": "http",
         "url.path": path,
-        "http.response.status_code": told["status"],
-        "http.response.body.size": told["bytes"],
-        "client.address": told["remote"],
-        "http.request.header.x-request-id": [told["id"]],
-        "chainlab.cut": told["cut"],
+        "http.response.status_code": entry["status"],
+        "http.response.body.size": entry["bytes"],
+        "client.address": entry["remote"],
+        "http.request.header.x-request-id": [entry["id"]],
+        "chainlab.cut": entry["cut"],
     }
     if query:
         found["url.query"] = query
-    for part, spent in told["milliseconds"].items():
+    for part, spent in entry["milliseconds"].items():
         if spent is not None:
             found[f"chainlab.{part}_ms"] = spent
     return found
@@ -73,18 +73,18 @@ def _attributes(told: dict[str, Any], method: str, target: str) -> dict[str, Any
 
 def _make(
     service: str,
-    told: dict[str, Any],
+    entry: dict[str, Any],
     method: str,
     span_id: str,
     parent_id: str | None,
     attributes: dict[str, Any],
 ) -> ReadableSpan:
-    trace_id = int(told["trace"], 16)
+    trace_id = int(entry["trace"], 16)
     flags = TraceFlags(TraceFlags.SAMPLED)
-    start = round(told["start"] * 1e6) * 1000
-    spent = told["milliseconds"]
+    start = round(entry["start"] * 1e6) * 1000
+    spent = entry["milliseconds"]
     end = start + round(spent.get("total", spent.get("application")) * 1e6)
-    failed = told["status"] >= 500 or told["cut"]
+    failed = entry["status"] >= 500 or entry["cut"]
     return ReadableSpan(
         name=method,
         context=SpanContext(trace_id, int(span_id, 16), is_remote=False, trace_flags=flags),
@@ -103,5 +103,5 @@ def _make(
 
 @cache
 def _resource(service: str) -> Resource:
-    """Return who tells it, with what OTEL_RESOURCE_ATTRIBUTES adds."""
+    """Return the service as a resource, with the attributes of OTEL_RESOURCE_ATTRIBUTES."""
     return Resource.create({"service.name": service})

@@ -1,23 +1,23 @@
-"""What self-contained HTML pages share: each opens offline and loads nothing.
+"""Shared parts of self-contained HTML pages, which work offline and load nothing.
 
     environment("lab.compare.report", "page").get_template("page.html").render(…)
 
-charts     what a figure is: views of which the reader picks one, and the same as a table
-vega       what drawings share: colours, axes, scales
-parts/     base.html: what every page begins and ends with; base.css: colours, light and dark, type,
-           tables, print; figures.html: the macros `figure` and `table`; charts.html: Vega and
-           figures.js, which draws the figures and sorts the tables
+charts     data types of a figure: selectable views, and a table with the same numbers
+vega       pieces of Vega-Lite specifications: colours, axes, scales
+parts/     base.html: head and tail of every page; base.css: light and dark colours, type, tables,
+           print; figures.html: the macros `figure` and `table`; charts.html: Vega and figures.js,
+           which draws the figures and sorts the tables
 
-A page's template extends base.html and fills its blocks title, style, body and script; one with
-figures includes charts.html in the last and calls drawAll().
+A page's template extends base.html and fills its blocks title, style, body and script. A page with
+figures includes charts.html in the block script, then calls drawAll().
 
-The charts are Vega-Lite's. Its JavaScript comes out of the vl-convert-python package and goes into
-the page whole, 0.9 MB: the reader's browser draws, so that a chart has the width of its screen, its
-colours follow the reader's scheme, and lines can be picked. Taking it out costs some three seconds.
+The charts use Vega-Lite. Its JavaScript, 0.9 MB, comes from the package vl-convert-python and is
+embedded in the page. The reader's browser draws, so charts fit its width, follow its colour scheme,
+and let the reader select lines. Extracting the JavaScript takes about three seconds.
 
-It and what the figures draw are packed, for a page of many figures is to stay small: gzip, in
-base64, a fifth to a half of the text; figures.js unpacks them (DecompressionStream, in browsers
-since 2023). Tables and sentences are text, to be read by whatever reads a page.
+To keep pages small, the JavaScript and the figures' data are packed: gzip in base64, a fifth to a
+half of the text's size. figures.js unpacks them with DecompressionStream (in browsers since 2023).
+Tables and sentences stay text, readable without JavaScript.
 """
 
 import gzip
@@ -35,12 +35,12 @@ LICENCE: Final = "Vega, Vega-Lite, Vega-Embed: BSD 3-Clause, University of Washi
 
 
 def environment(package: str, folder: str) -> Environment:
-    """Return the templates of a package's folder, beside the parts that all pages share.
+    """Return a Jinja environment with a package's folder of templates, and the shared parts.
 
-    A template has `vega()`, a script with Vega's JavaScript, its `vega_config` and `vega_licence`,
-    and the filter `packed`, which makes packed JSON of a value.
+    Templates can use `vega()` (a statement with Vega's JavaScript), `vega_config`, `vega_licence`,
+    and the filter `packed`, which turns a value into packed JSON.
     """
-    made = Environment(
+    result = Environment(
         loader=ChoiceLoader(
             [PackageLoader(package, folder), PackageLoader("chainlab.pages", "parts")]
         ),
@@ -49,17 +49,17 @@ def environment(package: str, folder: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(packed=lambda value: pack(json.dumps(value, separators=(",", ":"))))
-    made.globals.update(vega=_vega, vega_config=CONFIG, vega_licence=LICENCE)
-    return made
+    result.filters.update(packed=lambda value: pack(json.dumps(value, separators=(",", ":"))))
+    result.globals.update(vega=_vega, vega_config=CONFIG, vega_licence=LICENCE)
+    return result
 
 
 def pack(text: str) -> str:
-    """Return a text as figures.js unpacks it: gzip, in base64; the same text gives the same."""
+    """Pack a text for figures.js: gzip in base64, deterministic (no time stamp)."""
     return b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
 
 
 @cache
 def _vega() -> str:
-    """Return a statement that has Vega's JavaScript, packed, for figures.js."""
+    """Return a JavaScript statement that defines VEGA, the packed library, for figures.js."""
     return f'const VEGA = "{pack(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))}";'

@@ -1,4 +1,4 @@
-"""What a figure is: one or more views, of which the reader picks one, and the same as a table."""
+"""Data types of a figure: one or more selectable views, and a table with the same numbers."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One of a chart's pictures, and its name in the list to pick from."""
+    """One drawing of a chart, and its label in the selection list."""
 
     label: str
     spec: dict[str, Any]
@@ -14,7 +14,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A chart's figures; the first column is a heading."""
+    """A chart's numbers; the first column has the row headings."""
 
     head: list[str]
     rows: list[list[str]]
@@ -22,18 +22,18 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure."""
+    """A figure on a page."""
 
     key: str
-    """Its id in the page."""
+    """Its HTML id on the page."""
     title: str
     text: str
-    """What there is to see and how to read it."""
+    """What it shows and how to read it."""
     views: list[View]
     table: Table
     first: int = 0
-    """The view that is shown at first."""
+    """Index of the view shown initially."""
     picked: bool = False
-    """Whether its colours are those of what the reader picked; the page's script then has them."""
+    """Whether its colours mark the reader's selection; if so, the page's script sets them."""
     legend: list[tuple[str, str]] = field(default_factory=list)
-    """CSS colour and name of what is stacked."""
+    """CSS colour and name of each stacked part."""

@@ -1,10 +1,10 @@
-"""Numbers, lists and durations as a reader wants them."""
+"""Format numbers, lists and durations for readers."""
 
 from collections.abc import Sequence
 
 
 def number(value: float | None) -> str:
-    """Return three digits of it (it is not negative), with commas: 75,100, 3.21, 0.042."""
+    """Format a non-negative number with up to three significant digits: 75,100, 3.21, 0.042."""
     if value is None:
         return "–"
     if 0 < value < 0.001:
@@ -15,19 +15,19 @@ def number(value: float | None) -> str:
 
 
 def joined(names: Sequence[str], last: str = "and") -> str:
-    """Return `a, b and c`."""
+    """Join names: `a, b and c`."""
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def plural(count: int, one: str) -> str:
-    """Return `1 round`, `2 rounds`."""
+    """Format a count with its noun: `1 round`, `2 rounds`."""
     return f"{count:,} {one}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Return `45 s`, `12 min 5 s`, `2 h 3 min`."""
+    """Format a duration: `45 s`, `12 min 5 s`, `2 h 3 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

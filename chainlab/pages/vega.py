@@ -1,6 +1,7 @@
-"""Pieces of Vega-Lite specifications that figures share.
+"""Shared pieces of Vega-Lite specifications.
 
-Colours are CSS variables (base.css has them for light and dark): --c0 … --c7 are Okabe and Ito's.
+Colours are CSS variables, which base.css defines for light and dark. --c0 … --c7 are the Okabe-Ito
+palette.
 """
 
 from collections.abc import Sequence
@@ -8,18 +9,18 @@ from math import ceil, floor, log10
 from typing import Any, Final
 
 COLOURS: Final = [f"var(--c{slot})" for slot in range(8)]
-"""As many as there are that all readers can tell apart."""
+"""All colours of the palette: as many as colour-blind readers can tell apart."""
 
 SHAPES: Final = [
     "circle", "square", "triangle-up", "diamond",
     "triangle-down", "triangle-right", "triangle-left", "stroke",
 ]  # fmt: skip
-"""Markers of lines, in the order of COLOURS."""
+"""Line markers, in the order of COLOURS."""
 
 CONFIG: Final[dict[str, Any]] = {
     "background": "transparent",
-    "font": "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif",  # as base.css
-    "aria": False,  # the figure has a label and a table: not every mark needs one
+    "font": "system-ui, -apple-system, Segoe UI, Roboto, DejaVu Sans, sans-serif",  # as in base.css
+    "aria": False,  # the figure has a label and a table; labels for each mark are noise
     "view": {"stroke": None},
     "axis": {
         "domainColor": "var(--rule)",
@@ -36,7 +37,7 @@ CONFIG: Final[dict[str, Any]] = {
 
 
 def spec(rows: Sequence[dict[str, Any]], height: Any, **parts: Any) -> dict[str, Any]:
-    """Return a Vega-Lite specification as wide as its place."""
+    """Return a Vega-Lite specification that fills its container's width."""
     return {
         "width": "container",
         "height": height,
@@ -52,16 +53,16 @@ def axis(name: str, title: str, **more: Any) -> dict[str, Any]:
 
 
 def from_zero(values: Sequence[float]) -> dict[str, Any]:
-    """Return a linear scale with all the values on it.
+    """Return a linear scale from 0 that covers all values.
 
-    Scales are told their ends, here and elsewhere: Vega warns where a layer has no rows to find
-    them in, as that of the valid ones where nothing is valid.
+    This and other scales have an explicit domain because Vega warns if it must infer one from a
+    layer without rows (the layer of valid cells, if none is valid).
     """
     return {"domain": [0, max(values, default=0) or 1], "nice": True}
 
 
 def log_axis(name: str, title: str, values: Sequence[float]) -> dict[str, Any]:
-    """Return a logarithmic axis that ends where the values do, with lines at 1, 2, 5 or at 1."""
+    """Return a logarithmic axis that fits the values, with ticks at 1, 2, 5 (long axes: 1 only)."""
     low, high = min(values, default=1), max(values, default=1)
     steps = (1, 2, 5) if high / low < 1000 else (1,)
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
@@ -72,5 +73,5 @@ def log_axis(name: str, title: str, values: Sequence[float]) -> dict[str, Any]:
 
 
 def tooltip(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
-    """Return what a pointer shows: (field, title)."""
+    """Return a tooltip specification from (field, title) pairs."""
     return [{"field": name, "type": "nominal", "title": title} for name, title in pairs]

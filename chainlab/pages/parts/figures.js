@@ -1,10 +1,10 @@
 // Draws a page's figures and sorts its tables. A page calls drawAll() once, at its end.
 "use strict";
 
-const shown = new Map(); // by figure: the chart that is drawn
-let dressed = (rows) => rows; // a page may have the rows dressed for what its reader picked
+const shown = new Map(); // figure → its current Vega chart
+let dressed = (rows) => rows; // a page may replace it, to adapt the rows to the reader's selection
 
-// What pages.pack() packed: gzip, in base64.
+// The inverse of pages.pack(): gzip in base64.
 async function unpack(packed) {
   const bytes = Uint8Array.from(atob(packed), (each) => each.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -14,7 +14,7 @@ async function unpack(packed) {
 const ready = unpack(VEGA).then((text) => {
   const script = document.createElement("script");
   script.textContent = text;
-  document.head.append(script); // runs at once, and has made vegaEmbed
+  document.head.append(script); // runs synchronously and defines window.vegaEmbed
 });
 
 async function draw(figure) {
@@ -39,7 +39,7 @@ function sort(event) {
   const value = (row) => row.cells[head.cellIndex].dataset.key;
   const compare = (one, other) => {
     const [a, b] = [value(one), value(other)];
-    if (a === "" || b === "") return (a === "") - (b === ""); // what was not measured goes last
+    if (a === "" || b === "") return (a === "") - (b === ""); // cells without a value go last
     return (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b) * (rising ? 1 : -1);
   };
   body.append(...[...body.rows].sort(compare));

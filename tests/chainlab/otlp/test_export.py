@@ -106,12 +106,12 @@ def test_a_collector_that_is_away_gets_everything_once_it_is_back(tmp_path: Path
     with Collector() as collector, exporting(str(log), "--endpoint", collector.url) as exporter:
         collector.status = 503
         append(log, 1)
-        exporter.wait_for_stderr("the collector does not take spans; trying on")
+        exporter.wait_for_stderr("the collector does not accept spans; retrying")
         append(log, *range(2, 1500))
         collector.status = 200
         wait_until(lambda: len(collector.spans) == 1499, "all have come", seconds=60)
-        assert exporter.stderr.count("does not take") == 1
-        exporter.wait_for_stderr("the collector takes spans again")
+        assert exporter.stderr.count("does not accept") == 1
+        exporter.wait_for_stderr("the collector accepts spans again")
     assert paths(collector) == [f"/{number}" for number in range(1, 1500)]  # 0 was there before
 
 
@@ -120,10 +120,10 @@ def test_nobody_listens_and_it_stops_all_the_same(tmp_path: Path) -> None:
     append(log, 1)
     endpoint = ("--endpoint", "http://127.0.0.1:1", "--from-start")
     with exporting(str(log), *endpoint) as exporter:
-        exporter.wait_for_stderr("the collector does not take spans")
+        exporter.wait_for_stderr("the collector does not accept spans")
         exporter.signal(signal.SIGINT)
         assert exporter.wait() == 0
-        assert "1 spans given up" in exporter.stderr
+        assert "spans dropped: 1 " in exporter.stderr
 
 
 def test_rotation_and_lines_of_others(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_follower_reads_whole_lines_and_what_was_emptied(tmp_path: Path) -> No
     ("arguments", "message"),
     [
         ([], "Missing argument 'LOG...'"),
-        (["log", "--endpoint", "127.0.0.1:4318"], "is no URL; write http://HOST:PORT"),
+        (["log", "--endpoint", "127.0.0.1:4318"], "is not a URL; use http://HOST:PORT"),
         (["."], "Is a directory"),
     ],
 )
