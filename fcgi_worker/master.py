@@ -80,7 +80,7 @@ class Master:
         self._reopen = False
         self._stop_signal: int = 0  # the stop signal received, or 0
         self._stopping: int = 0  # the stop signal in progress, or 0
-        self._deadline = 0.0  # when to send SIGKILL; 0: not stopping
+        self._deadline = 0.0  # when to send SIGKILL; 0: never
         self._exit_code = 0
 
     def run(self) -> int:
