@@ -1,11 +1,8 @@
 """`lab`: start the chain, swap its parts, put load on it, see what it costs."""
 
 import json
-import os
 import signal
 import sys
-import time
-from dataclasses import asdict
 from types import FrameType
 from typing import Any, Final
 
@@ -15,16 +12,9 @@ from rich.table import Table
 
 from lab import explain as explain_module
 from lab import listing
-from lab.chain import demo as demo_module
 from lab.chain.backends import BACKENDS, find_backend
-from lab.chain.display import draw_chain, draw_next
-from lab.chain.fronts import gateway_status
-from lab.chain.lifecycle import require_state, start_chain, stop_chain, swap_backend
-from lab.chain.load import ROUTES, SHAPES, locust_command, run_load
-from lab.chain.processes import family_of, resident_bytes
-from lab.chain.rundir import LabError, RunDir, State
-from lab.chain.verify import Verifier, choose
-from lab.chain.verify_table import result_row, watch
+from lab.chain.commands import COMMANDS as CHAIN_COMMANDS
+from lab.chain.rundir import LabError
 from lab.claims import claims
 from lab.compare import bench as bench_module
 from lab.compare.commands import compare, diff
@@ -33,12 +23,9 @@ from lab.doctor import examine
 from lab.experiments import experiment
 from lab.tour.command import tour
 from lab.trace.commands import trace
-from loadtest.curves import CROWD
-from loadtest.interrupts import INTERRUPTS, ignore_interrupts
+from loadtest.interrupts import INTERRUPTS
 
 console = Console()
-
-in_containers = click.option("--docker", is_flag=True, help="In containers: docker-compose.yml.")
 
 
 SECTIONS: Final = {
@@ -73,7 +60,10 @@ class LabGroup(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-@click.group(cls=LabGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LabGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="chainlab", prog_name="lab")
 def main() -> None:
     """A lab of network server architectures: client → gateway → FastCGI → worker → app.
@@ -104,88 +94,6 @@ def list_parts(as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--front", default="gateway", metavar="NAME", show_default=True, help="lab list.")
-@click.option(
-    "--backend", default="fcgi-worker", metavar="NAME", show_default=True, help="lab list."
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-              help="On 127.0.0.1; 0: any that is free.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1, 256), default=4, show_default=True,
-              help="Requests that a back end with a fixed number runs at once.")  # fmt: skip
-@click.option("--detach", is_flag=True, help="Leave it running; `lab down` stops it.")
-@in_containers
-def up(front: str, backend: str, port: int, workers: int, detach: bool, docker: bool) -> None:
-    """Start the chain and draw it. Ctrl-C stops it."""
-    if docker:
-        from lab.chain.containers import commands as docker_commands
-
-        sys.exit(docker_commands.up(console, front, backend, port, workers, detach))
-    run_dir = RunDir()
-    with run_dir.locked():
-        state = start_chain(run_dir, front, backend, port, workers, timed=True)
-    try:
-        draw_chain(console, state)
-        draw_next(console, state)
-        if not detach:
-            console.print("\nCtrl-C stops the chain.", style="dim")
-            sys.exit(_stay(run_dir, state))
-    except KeyboardInterrupt:
-        ignore_interrupts()
-        console.print("stopping")
-        stop_chain(run_dir)
-
-
-def _stay(run_dir: RunDir, state: State) -> int:
-    """Wait until Ctrl-C, until `lab down` elsewhere, or until a part dies; return the exit code."""
-    while True:
-        time.sleep(0.5)
-        now = run_dir.load()
-        if now is None or now.front != state.front:
-            return 0  # `lab down` has been here
-        dead = [part for part in (now.front, now.backend) if part.process is None]
-        if dead and _stop_the_rest(run_dir, now):
-            return 1
-
-
-def _stop_the_rest(run_dir: RunDir, state: State) -> bool:
-    """Stop what a part that died has left; False: another command is at work, or was."""
-    try:
-        with run_dir.locked():
-            if run_dir.load() != state:
-                return False
-            dead = next(part for part in (state.front, state.backend) if part.process is None)
-            told = f"{dead.name} (pid {dead.pid}) ended; stopping the rest"
-            console.print(told, style="red")
-            stop_chain(run_dir)
-            return True
-    except LabError:  # the lock is `lab down`'s, or `lab swap`'s
-        return False
-
-
-@main.command()
-@click.argument("name", metavar="ID|all")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@in_containers
-def verify(name: str, as_json: bool, docker: bool) -> None:
-    """Check back ends against the application's contract, directly and through the gateway.
-
-    Exit code 1: one of them breaks it. What cannot run here is listed, not counted.
-    """
-    if docker:
-        from lab.chain.containers import commands as docker_commands
-
-        backends = list(BACKENDS.values()) if name == "all" else [find_backend(name)]
-        sys.exit(docker_commands.verify(console, backends, as_json=as_json))
-    verifier = Verifier(choose(name))
-    if as_json:
-        verifier.run(lambda: None)
-        click.echo(json.dumps([result_row(result) for result in verifier.results], indent=2))
-    else:
-        watch(console, verifier)
-    sys.exit(any(result.problems for result in verifier.results))
-
-
-@main.command()
 @click.argument("name", metavar="ID")
 def explain(name: str) -> None:
     """Explain an architecture (its model and the system calls it makes) or a claim (E10)."""
@@ -199,75 +107,6 @@ def explain(name: str) -> None:
             f"{name!r} is neither an architecture nor a claim; `lab list` shows the architectures,"
             f" the claims are {', '.join(claims())}"
         )
-
-
-@main.command()
-@click.argument("backend", metavar="BACKEND")
-@in_containers
-def swap(backend: str, docker: bool) -> None:
-    """Replace the back end of the running chain; no request fails."""
-    if docker:
-        from lab.chain.containers import commands as docker_commands
-
-        docker_commands.swap(console, backend)
-        return
-    run_dir = RunDir()
-    with run_dir.locked(), console.status("") as status:
-        state = swap_backend(run_dir, backend, lambda step: status.update(step))
-    draw_chain(console, state)
-
-
-@main.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-@in_containers
-def status(as_json: bool, docker: bool) -> None:
-    """Show the running chain; exit code 1 if there is none."""
-    if docker:
-        from lab.chain.containers import commands as docker_commands
-
-        docker_commands.status(console, as_json=as_json)
-        return
-    state = require_state(RunDir())
-    parts = {
-        place: {
-            **asdict(part),
-            "processes": [process.pid for process in family_of(part)],
-            "resident_bytes": resident_bytes(part),
-        }
-        for place, part in (("front", state.front), ("backend", state.backend))
-    }
-    board = gateway_status(state.front) if state.front.name == "gateway" else None
-    if as_json:
-        whole = {"url": state.url, "workers": state.workers, **parts, "gateway": board}
-        click.echo(json.dumps(whole, indent=2))
-        return
-    draw_chain(console, state)
-    table = Table("part", "pids", "memory", box=None, pad_edge=False)
-    for part in parts.values():
-        pids = " ".join(map(str, part["processes"]))
-        table.add_row(part["name"], pids, f"{part['resident_bytes'] / 2**20:.0f} MiB")
-    console.print(table)
-    if board:
-        done = sum(process["requests"] for process in board["processes"])
-        open_now = sum(process["connections"] for process in board["processes"])
-        console.print(f"{done} requests so far, {open_now} connections now")
-
-
-@main.command()
-@in_containers
-def down(docker: bool) -> None:
-    """Stop the chain after its running requests have finished."""
-    if docker:
-        from lab.chain.containers import commands as docker_commands
-
-        docker_commands.down()
-        return
-    run_dir = RunDir()
-    with run_dir.locked():
-        state = stop_chain(run_dir)
-    click.echo(
-        f"stopped {state.front.name} and {state.backend.name}" if state else "nothing was up"
-    )
 
 
 @main.command()
@@ -285,53 +124,6 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--users", type=click.IntRange(1, 100_000), default=20, show_default=True,
-              help="Clients at once.")  # fmt: skip
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=20, show_default=True,
-              help="Clients started per second.")  # fmt: skip
-@click.option("--duration", type=click.IntRange(1, 86400), default=10, show_default=True,
-              metavar="SECONDS", help="How long.")  # fmt: skip
-@click.option("--route", "routes", type=click.Choice(ROUTES), multiple=True,
-              help="Only this one; may be repeated. Default: all.")  # fmt: skip
-@click.option("--shape", type=click.Choice(SHAPES),
-              help="How the number of clients changes. Default: it does not.")  # fmt: skip
-@click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="Of locust, which the clients are shared out among.")  # fmt: skip
-def load(
-    users: int, rate: float, duration: int, routes: tuple[str, ...], shape: str | None,
-    processes: int,
-) -> None:  # fmt: skip
-    """Load the running chain with locust, which verifies every answer. Exit code 1: some failed.
-
-    \b
-    steady  all clients at once
-    steps   a fifth of them more in each fifth of the time
-    spike   a tenth of them, all in the middle fifth, a tenth again
-    soak    slowly up, long there, slowly down
-    crowd   nine in ten hold a connection and ask seldom, the others without pause
-    """
-    if processes > users:
-        raise LabError(f"--processes {processes} for --users {users}: each needs a client at least")
-    if shape == "crowd" and users < CROWD:
-        raise LabError(
-            f"--shape crowd: one client in {CROWD} is active; give --users {CROWD} at least"
-        )
-    url = require_state(RunDir()).url
-    command = locust_command(
-        url, users=users, rate=rate, seconds=duration, routes=routes, shape=shape,
-        processes=processes,
-    )  # fmt: skip
-    sys.exit(run_load(command))
-
-
-@main.command()
-def demo() -> None:
-    """Start the chain, show one request, then load it while every back end is swapped in."""
-    os.environ.pop("CHAINLAB_RUN", None)  # it has a folder of its own
-    sys.exit(demo_module.run(console))
-
-
-@main.command()
 @click.option("--seconds", type=click.FloatRange(0.5, 600), default=2, show_default=True,
               help="Of load, in each round of each side of a ratio.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True,
@@ -341,9 +133,5 @@ def bench(seconds: float, rounds: int) -> None:
     sys.exit(bench_module.run(console, seconds, rounds))
 
 
-main.add_command(compare)
-main.add_command(diff)
-main.add_command(standings)
-main.add_command(experiment)
-main.add_command(tour)
-main.add_command(trace)
+for each in (*CHAIN_COMMANDS, compare, diff, standings, experiment, tour, trace):
+    main.add_command(each)

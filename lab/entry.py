@@ -1,4 +1,4 @@
-"""Entry point of `lab`; if a package is missing, says how to install it."""
+"""The command `lab`: names the package to install where one of the lab's is missing."""
 
 import sys
 from typing import Final
@@ -10,9 +10,10 @@ def main() -> None:
     """Run `lab`; if a package of the extra `lab` is missing, say so in one line and exit 1."""
     try:
         from lab.cli import main as command
+
+        command(prog_name="lab")  # some commands import more: `--docker` needs docker
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in _OURS:
             raise
         sys.exit(f"lab needs the package {missing}: run pip install 'chainlab[lab]'")
-    command(prog_name="lab")

@@ -71,11 +71,13 @@ def show(console: Console, listed: Iterable[Row]) -> None:
         table.add_row(Text("front" if number < 0 else _FAMILIES[number], style="bold"))
         for row in members:
             table.add_row(_name(row), _what(row))
-    console.print(table, width=min(console.width, WIDTH))
+    width = min(console.width, WIDTH)
+    console.print(table, width=width)
     for row in listed:
         if row["unavailable"]:
-            console.print(Text.assemble((f"– {row['name']}", "yellow"), f": {row['unavailable']}"))
-    console.print(_LEGEND, style="dim", highlight=False)
+            reason = Text.assemble((f"– {row['name']}", "yellow"), f": {row['unavailable']}")
+            console.print(reason, width=width)
+    console.print(_LEGEND, style="dim", highlight=False, width=width)
 
 
 def _group(row: Row) -> int:

@@ -1,8 +1,8 @@
-"""`make demo`: the chain on real traffic, back ends of each kind, swapped while it serves.
+"""`make demo`: the chain under load while back ends of every kind are swapped in.
 
-One locust run goes on through all swaps and records every request, so a request that failed in a
-swap would stand in the table. Each back end's figures come from a window of a few seconds after
-its swap; CPU is what its processes used in that window, divided by the requests in it.
+One locust run spans all swaps and records every request, so a request that fails during a swap
+shows up in the table. Each back end's figures come from a window of a few seconds after its swap;
+CPU is the time its processes used in that window, divided by the requests in it.
 """
 
 import csv
@@ -24,7 +24,7 @@ from lab.chain.backends import BACKENDS
 from lab.chain.display import draw_chain, machine
 from lab.chain.lifecycle import start_chain, stop_chain, swap_backend
 from lab.chain.load import locust_command
-from lab.chain.processes import cpu_seconds
+from lab.chain.processes import cpu_seconds, terminate
 from lab.chain.rundir import LabError, RunDir, State
 
 USERS = 16
@@ -33,11 +33,11 @@ SHOWN = (
     "fcgi-worker", "php-fpm", "prefork", "thread", "epoll-lt", "io-uring", "coroutine",
     "c-extension", "go",
 )  # fmt: skip
-"""One back end of each kind; `lab list` has all, `make bench` measures all."""
+"""One back end of each kind; `lab list` shows all, `make bench` measures all."""
 
-WARM_UP = 1.0  # seconds after a swap that count for failures only
+WARM_UP = 1.0  # seconds after a swap whose requests count only if they fail
 WINDOW = 4.0  # seconds that are measured
-_LONGEST = 150.0  # seconds of load, if something hangs
+_LONGEST = 150.0  # seconds until locust ends by itself, should the demo hang
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +75,17 @@ def run(console: Console) -> int:
             stop_chain(run_dir)
     failed = show_table(console, phases, requests)
     console.print(
-        "\nGo on:\n"
-        "  [bold].venv/bin/lab up[/]              the chain at http://127.0.0.1:8080, to stay\n"
-        "  [bold].venv/bin/lab swap flup-fork[/]  another back end, from another terminal\n"
+        "\nNext:\n"
+        "  [bold].venv/bin/lab up[/]              keep the chain running at http://127.0.0.1:8080\n"
+        "  [bold].venv/bin/lab swap flup-fork[/]  swap the back end, from another terminal\n"
         "  [bold].venv/bin/lab load[/]            locust on every route\n"
-        "  [bold].venv/bin/lab list[/]            what there is to swap"
+        "  [bold].venv/bin/lab list[/]            everything you can swap in"
     )
     return 1 if failed else 0
 
 
 def show_request(console: Console, state: State) -> None:
-    """Show one request with the headers that prove its way."""
+    """Show one request, with the headers that show which parts it passed."""
     console.print(f"\n[bold]$ curl -i {state.url}/whoami[/]")
     with urllib.request.urlopen(f"{state.url}/whoami", timeout=10) as answer:
         console.print(f"HTTP/1.1 {answer.status} {answer.reason}", highlight=False)
@@ -97,7 +97,7 @@ def show_request(console: Console, state: State) -> None:
 def load_each_kind(
     console: Console, run_dir: RunDir, state: State
 ) -> tuple[list[Phase], list[Request]]:
-    """Put locust on the chain and swap through what is SHOWN and this machine has."""
+    """Load the chain with locust and swap in each back end of SHOWN that this machine can run."""
     names = [name for name in SHOWN if not BACKENDS[name].unavailable()]
     for name in set(SHOWN) - set(names):
         console.print(f"without {name}: {BACKENDS[name].unavailable()}", style="yellow")
@@ -122,8 +122,7 @@ def load_each_kind(
                 phases.append(measure(state))
                 bar.advance(task)
         finally:
-            load.terminate()
-            load.wait(15)
+            terminate(load)
     return phases, read_requests(record)
 
 
@@ -138,7 +137,7 @@ def wait_for_requests(load: subprocess.Popen[bytes], record: Path, log_path: Pat
 
 
 def measure(state: State) -> Phase:
-    """Let the load run on one back end and take what its window cost."""
+    """Measure one back end under the running load."""
     time.sleep(WARM_UP)
     begin, front, backend = time.time(), cpu_seconds(state.front), cpu_seconds(state.backend)
     time.sleep(WINDOW)
@@ -158,7 +157,7 @@ def read_requests(record: Path) -> list[Request]:
 
 
 def show_table(console: Console, phases: list[Phase], requests: list[Request]) -> int:
-    """Print a row for each back end; return how many requests failed, in swaps too."""
+    """Print a row for each back end; return how many requests failed, during swaps included."""
     title = (
         f"GET /hello, {USERS} locust users, {WORKERS} workers; times in ms; CPU in µs per request"
     )

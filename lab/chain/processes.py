@@ -1,7 +1,7 @@
-"""Starting and stopping the parts of a chain, and what they cost.
+"""Starts and stops the parts of a chain, and measures their CPU time and memory.
 
-Each part leads a session of its own, so that Ctrl-C in the terminal reaches the lab alone, which
-then stops the parts in order; what a part writes goes to a log file in the run folder.
+Each part leads a session of its own, so Ctrl-C in the terminal reaches only the lab, which then
+stops the parts in order. Each part's output goes to a log file in the run folder.
 """
 
 import contextlib
@@ -26,6 +26,9 @@ PATIENCE = 15.0
 GRACE = 10.0
 """Seconds for a part to finish what runs."""
 
+_KILLED: Final = 3.0
+"""Seconds for the output of a killed program to end."""
+
 _PRIVILEGED: Final = 1024
 """Ports below it belong to root."""
 
@@ -33,7 +36,7 @@ _ATTEMPTS: Final = 1000
 """Ports tried, before none is free."""
 
 _READINGS: Final = 50
-"""How often a family's CPU time is read again because one of it has just ended."""
+"""How often a family's CPU time is read again because a process ended meanwhile."""
 
 _started: list[subprocess.Popen[bytes]] = []
 _claims: list[socket.socket] = []
@@ -47,11 +50,11 @@ def start_part(
     environment: Mapping[str, str] | None = None,
     bound: socket.socket | None = None,
 ) -> Part:
-    """Start `command` and return it once `address` takes connections; LabError when it does not.
+    """Start `command`; return once `address` accepts connections, or raise LabError.
 
-    `bound` is a listener at that address already, which the command inherits.
+    `bound` is a listener already bound to that address, which the command inherits.
     """
-    if bound is None and not address.path:  # else a stranger's listener would pass for this part
+    if bound is None and not address.path:  # another program's listener could pass for this part
         try:
             bind_listener(address).close()
         except ListenError as error:
@@ -72,7 +75,7 @@ def start_part(
     try:
         if not _wait_until_accepting(address, popen):
             said = log_path.read_bytes()[begin:].decode(errors="replace").strip()
-            last = said.splitlines()[-1] if said else "it said nothing"
+            last = said.splitlines()[-1] if said else "it printed nothing"
             raise LabError(f"{name} did not start: {last} (more in {log_path})")
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
@@ -93,26 +96,26 @@ def _wait_until_accepting(address: Address, popen: subprocess.Popen[bytes]) -> b
 
 
 def accepts(address: Address) -> bool:
-    """Tell whether somebody accepts connections at `address`."""
+    """Return True if a server accepts connections at `address`."""
     with socket.socket(address.family) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex(address.sockaddr) == 0
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has now, below those that the kernel gives to clients.
+    """Return a free port of 127.0.0.1, below the kernel's range of ephemeral ports.
 
-    One of the kernel's choice may be a client's by the time that a server binds it, under load; and
-    of two labs that choose at once the second would take the first one's server for its own. So a
-    port is claimed, by a name among abstract unix sockets, until this process ends (man unix(7)).
+    An ephemeral port may belong to some client by the time a server binds it. And if two labs
+    picked the same port, the second would take the first one's server for its own. So each port
+    is claimed with an abstract unix socket until this process ends (man unix(7)).
     """
     span = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     lowest = int(span[0])
-    chance = random.SystemRandom()  # a seeded one, as in a test, gives everybody the same ports
+    chance = random.SystemRandom()  # tests seed the default one: all would draw the same ports
     for _ in range(_ATTEMPTS):
         port = chance.randrange(lowest // 2, lowest) if lowest > _PRIVILEGED * 2 else 0
         if port and not _claim(port):
-            continue  # not even probed: binding it would refuse whoever has claimed it
+            continue  # do not probe it: that would keep its claimant from binding it
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             if port:
@@ -141,22 +144,42 @@ def end(process: "subprocess.Popen[AnyStr]", patience: float = 5.0) -> tuple[Any
     ignored, so SIGINT is sent twice, then SIGTERM, then SIGKILL. `patience` (seconds) is how long
     the program may take to write its results.
     """
-    for number, seconds in (
-        (signal.SIGINT, min(1.0, patience)),
-        (signal.SIGINT, patience),
-        (signal.SIGTERM, 3.0),
-    ):
+    first = min(1.0, patience)
+    return _end(process, ((signal.SIGINT, first), (signal.SIGINT, patience), (signal.SIGTERM, 3.0)))
+
+
+def terminate(process: "subprocess.Popen[AnyStr]", patience: float = GRACE) -> None:
+    """End a program that cleans up at SIGTERM; after `patience` seconds kill it."""
+    if process.poll() is None:
+        _end(process, ((signal.SIGTERM, patience),))
+
+
+def _end(
+    process: "subprocess.Popen[AnyStr]", signals: Sequence[tuple[signal.Signals, float]]
+) -> tuple[AnyStr, AnyStr]:
+    for number, seconds in signals:
         process.send_signal(number)
         try:
             return process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             continue
     process.kill()
-    return process.communicate()
+    try:
+        return process.communicate(timeout=_KILLED)
+    except subprocess.TimeoutExpired:  # a child of its own still has the pipes open
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+        raise LabError(
+            f"process {process.pid} was killed, but a process it started holds its output open"
+        ) from None
 
 
 def stop_part(part: Part, grace: float = GRACE) -> None:
-    """Let `part` finish what runs (SIGQUIT), then insist; nothing of it is left afterwards."""
+    """Stop `part` and all it started: SIGQUIT, which finishes running requests, then harder.
+
+    SIGTERM follows after `grace` seconds, SIGKILL three seconds later.
+    """
     process = part.process
     if process is None:
         return
@@ -176,17 +199,17 @@ def stop_part(part: Part, grace: float = GRACE) -> None:
 
 
 def _wait(family: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait until all are gone (a zombie is); return those that are not."""
+    """Wait until all have ended (zombies count as ended); return those still running."""
     deadline = time.monotonic() + seconds
     while True:
-        left = [process for process in family if _lives(process)]
+        left = [process for process in family if _is_running(process)]
         if not left or time.monotonic() >= deadline:
             return left
         _reap_ours()
         time.sleep(0.02)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -194,13 +217,13 @@ def _lives(process: psutil.Process) -> bool:
 
 
 def _reap_ours() -> None:
-    """Collect what this very command started, so that it is not left as a zombie."""
+    """Reap the processes that this command started, so that none is left a zombie."""
     for popen in _started:
         popen.poll()
 
 
 def family_of(part: Part) -> list[psutil.Process]:
-    """Return the leading process and all that descend from it; empty when it is gone."""
+    """Return the leader and all its descendants; an empty list if it has ended."""
     process = part.process
     if process is None:
         return []
@@ -212,9 +235,9 @@ def family_of(part: Part) -> list[psutil.Process]:
 def cpu_times(part: Part) -> tuple[float, float]:
     """Return the CPU seconds, user and kernel, that `part` has used in all its processes.
 
-    Children that have ended and were waited for are in their parent's account (proc_pid_stat(5):
-    cutime, cstime), so a family is added up only when none of it went meanwhile: else a child
-    would count twice, or not at all.
+    A reaped child's time moves to its parent (proc_pid_stat(5): cutime, cstime). If a process ends
+    while the family is being added up, its time could count twice or not at all, so the sum is
+    taken again.
     """
     user = kernel = 0.0
     for _ in range(_READINGS):

@@ -1,4 +1,4 @@
-"""What a stage starts: servers and chains in a folder of its own; all stopped at its end."""
+"""The servers and chains of one stage, in a temporary folder; all stop when the stage ends."""
 
 import atexit
 import contextlib
@@ -18,18 +18,18 @@ import psutil
 from chainlab.transport import Address, parse_address
 from lab.chain.backends import find_backend
 from lab.chain.fronts import find_front
-from lab.chain.processes import family_of, free_port, stop_part
+from lab.chain.processes import family_of, free_port, stop_part, terminate
 from lab.chain.rundir import LabError, Part, RunDir
 from loadtest.interrupts import interrupts_later
 
 PATIENCE: Final = 20.0
-"""Seconds until what must come counts as never."""
+"""Seconds to wait for a condition before giving up."""
 
-_GRACE: Final = 1.0  # seconds to stop: nobody waits for what a finished step started
+_GRACE: Final = 1.0  # seconds to stop: no request of a finished step matters any more
 
 
 class Sandbox:
-    """A folder, and the parts started in it."""
+    """A temporary folder and the parts started in it."""
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -41,24 +41,24 @@ class Sandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with interrupts_later():  # a closed terminal says so twice
+        with interrupts_later():  # a closing terminal sends SIGHUP and ends the input
             self._stack.close()
         atexit.unregister(self._stack.close)
 
     def server(self, name: str, workers: int = 4) -> Part:
-        """Return an architecture that speaks HTTP, listening on 127.0.0.1; the same each time."""
+        """Return an HTTP server of this architecture on 127.0.0.1, started at the first call."""
         running = self._servers.get(name)
         if running is None or running.process is None:
             listen = Address("127.0.0.1", free_port())
             backend = find_backend(name)
             self._number += 1
-            with interrupts_later():  # started and not yet kept, a server would be left behind
+            with interrupts_later():  # an interrupt before _keep would leave the server behind
                 running = backend.start(self.run_dir, workers, self._number, address=listen)
                 self._servers[name] = self._keep(running)
         return running
 
     def chain(self, front: str, backend: str, workers: int) -> tuple[Part, Part]:
-        """Start a back end on a unix socket and a front before it; return the front first."""
+        """Start a back end on a unix socket and a front for it; return (front, back end)."""
         described = find_backend(backend)
         self._number += 1
         with interrupts_later():
@@ -74,7 +74,7 @@ class Sandbox:
         return part
 
     def run(self, arguments: Sequence[str]) -> str:
-        """Run a lab command; return what it printed. Whatever ends us ends it, as Ctrl-C would."""
+        """Run a lab command and return its output; an interrupt ends the command too."""
         command = [sys.executable, "-m", "lab", *arguments]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -83,8 +83,7 @@ class Sandbox:
             try:
                 said, _ = process.communicate()
             except BaseException:
-                process.terminate()
-                process.communicate()
+                terminate(process)
                 raise
         if process.returncode:
             raise LabError(f"lab {' '.join(arguments)}: {said.strip().splitlines()[-1]}")
@@ -92,22 +91,22 @@ class Sandbox:
 
 
 def children(part: Part) -> list[psutil.Process]:
-    """Return the living processes that a part's leader has started."""
+    """Return the running processes that a part's leader started."""
     return family_of(part)[1:]
 
 
 def has_client(process: psutil.Process, part: Part) -> bool:
-    """Return whether a process of a part holds a connection that was made to its address."""
+    """Return True if this process of a part holds an accepted connection."""
     address = parse_address(part.address)
     if not address.path:
         found = process.net_connections("tcp")
         return any(each.status == psutil.CONN_ESTABLISHED for each in found)
     sockets = [each for each in process.net_connections("unix") if each.laddr == address.path]
-    return len(sockets) > 1  # one listens
+    return len(sockets) > 1  # one of them is the listener
 
 
 def threads(part: Part) -> int:
-    """Return how many threads a part has, in all its processes."""
+    """Return the number of threads of a part, over all its processes."""
     total = 0
     for process in family_of(part):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -117,7 +116,7 @@ def threads(part: Part) -> int:
 
 @contextlib.contextmanager
 def stopped(part: Part) -> Iterator[None]:
-    """Hold a part's leader (SIGSTOP): it is there and does nothing, in none of its threads."""
+    """Stop a part's leader (SIGSTOP), all its threads, while the block runs."""
     os.kill(part.pid, signal.SIGSTOP)
     try:
         wait_until(lambda: _states(part.pid) == {"T"}, f"{part.name} has stopped")
@@ -133,9 +132,9 @@ def _states(pid: int) -> set[str]:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Return as soon as it holds; LabError naming `what` when it never does."""
+    """Return once the condition holds; LabError naming `what` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise LabError(f"waited {seconds:g} s in vain until {what}")
+            raise LabError(f"waited {seconds:g} s, but never saw that {what}")
         time.sleep(0.01)

@@ -55,11 +55,16 @@ def test_an_unknown_name_is_refused_with_both_remedies() -> None:
     assert "E10" in done.output
 
 
-@pytest.mark.parametrize("package", ["rich", "psutil"])
-def test_without_the_extra_it_says_in_one_line_what_to_install(package: str) -> None:
+@pytest.mark.parametrize(
+    ("package", "arguments"), [("rich", ""), ("psutil", ""), ("docker", "status --docker")]
+)
+def test_without_the_extra_it_says_in_one_line_what_to_install(
+    package: str, arguments: str
+) -> None:
     program = f"import sys; sys.modules[{package!r}] = None\nfrom lab.entry import main\nmain()"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", program, *arguments.split()],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == f"lab needs the package {package}: run pip install 'chainlab[lab]'\n"

@@ -114,7 +114,7 @@ def load(url: str, connections: int, seconds: float) -> int:
     """Return how many requests wrk got answered; LabError when an answer was wrong."""
     # wrk takes whole seconds; timeout ends it cleanly (SIGINT) at a fraction.
     command = ["wrk", "-t1", f"-c{connections}", "-d60", "--timeout", "10", f"{url}/hello"]
-    limit = ["timeout", "--signal=INT", f"{seconds:g}"]
+    limit = ["timeout", "--signal=INT", "--kill-after=5", f"{seconds:g}"]
     out = subprocess.run(limit + command, capture_output=True, text=True, check=False).stdout
     found = re.search(r"(\d+) requests in", out)
     wrong = re.search(r"Non-2xx.*|Socket errors:.*", out)

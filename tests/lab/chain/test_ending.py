@@ -1,5 +1,6 @@
-"""What the lab starts is ended for certain, even where SIGINT does nothing."""
+"""The lab ends every program it starts, even one that ignores SIGINT or SIGTERM."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import time
 
 import pytest
 
-from lab.chain.processes import end
+from lab.chain.processes import end, terminate
+from lab.chain.rundir import LabError
 
 STUBBORN = """
 import signal, sys, time
@@ -37,6 +39,35 @@ def test_a_program_is_ended_whatever_it_ignores(
         end(process, patience=0.5)
         assert time.monotonic() - begin < 60
         assert process.returncode == -ended_by
+
+
+@pytest.mark.parametrize(
+    ("ignored", "ended_by"), [([], signal.SIGTERM), (["SIGTERM"], signal.SIGKILL)]
+)
+def test_a_program_is_terminated_whatever_it_ignores(
+    ignored: list[str], ended_by: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", STUBBORN, *ignored]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        terminate(process, patience=0.5)
+        assert process.returncode == -ended_by
+
+
+def test_output_that_a_grandchild_holds_open_does_not_block_the_lab() -> None:
+    child = "import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True)\n"
+    script = STUBBORN.replace("time.sleep", f"{child}time.sleep")
+    with subprocess.Popen([sys.executable, "-c", script, "SIGTERM"], stdout=subprocess.PIPE) as p:
+        assert p.stdout is not None
+        assert p.stdout.readline() == b"ready\n"
+        grandchild = int(p.stdout.readline())
+        try:
+            with pytest.raises(LabError, match="holds its output open"):
+                terminate(p, patience=0.2)
+            assert p.wait(10) == -signal.SIGKILL
+        finally:
+            os.kill(grandchild, signal.SIGKILL)
 
 
 def test_a_lab_in_the_background_starts_programs_that_can_be_interrupted() -> None:
