@@ -41,6 +41,7 @@ def understand(lane: LaneId, raw: Iterable[RawCall | RawNote]) -> tuple[list[Cal
 def _call(lane: LaneId, raw: RawCall) -> Call:
     arguments = split(raw.arguments)
     role = _ROLE_OF.get(raw.name, "other")
+    # splice(in, in_offset, out, …): the socket written to is the third argument
     at = 1 if raw.name == "splice" and len(arguments) > 2 else 0
     named = arguments[2 * at] if len(arguments) > 2 * at else ""
     found = descriptor(raw.result if role == "accept" else named) or Descriptor(-1, "")

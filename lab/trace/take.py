@@ -39,8 +39,8 @@ def take(
     processes = [replace(lane, processes=main.processes.get(lane.id, ())) for lane in later_lanes]
     trace = Trace(
         asked, whole.origin, whole.end, processes, whole.connections, whole.events, whole.spans,
-        whole.skews, [answer_of(said) for said in alone.answers],
-        [answer_of(said) for said in traced.answers] if traced.calls else (),
+        whole.skews, [answer_of(reported) for reported in alone.answers],
+        [answer_of(reported) for reported in traced.answers] if traced.calls else (),
         whole.kernel_states, list(dict.fromkeys([*alone.missing, *traced.missing])),
     )  # fmt: skip
     return trace, main.captured

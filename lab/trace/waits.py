@@ -84,7 +84,7 @@ def _ready(call: Call, moments: _Moments, streams: Streams) -> int | None:
     if call.end is None or call.failed:
         return None
     if call.role == "wait":
-        # 0: a timeout (epoll_wait), or woken by something that is no arrival (futex)
+        # 0: a timeout (epoll_wait), or woken by something else than an arrival (futex)
         return None if call.result.startswith("0") else moments.woke(call)
     if call.connection is None or call.side is None:
         return None

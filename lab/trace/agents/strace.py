@@ -60,7 +60,7 @@ class Strace:
         )  # fmt: skip
         self._waiting = set(pids)
         self._attached = threading.Event()
-        self.said: list[str] = []
+        self.messages: list[str] = []
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -73,7 +73,7 @@ class Strace:
             if named:
                 self._waiting.discard(int(named[1] or named[2]))
             elif "attach" in line:
-                self.said.append(line.strip())
+                self.messages.append(line.strip())
             if not self._waiting:
                 self._attached.set()
         self._attached.set()
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
         strace = Strace(program, list(processes), output)
         if not strace.attached():
             strace.stop()
-            return fail(*_not_attached(strace.said))
+            return fail(*_not_attached(strace.messages))
         say(ready=True, processes=[[pid, *entry] for pid, entry in processes.items()])
         wait_for_the_end()
         strace.stop()
@@ -125,8 +125,8 @@ def refusal() -> tuple[str, str] | None:
     )
 
 
-def _not_attached(said: list[str]) -> tuple[str, str]:
-    reason = (said or ["strace: no message"])[-1].partition("strace: ")[2]
+def _not_attached(messages: list[str]) -> tuple[str, str]:
+    reason = (messages or ["strace: no message"])[-1].partition("strace: ")[2]
     return refusal() or (
         f"strace cannot attach to the parts ({reason})",
         "run it as root, or as the parts' user (in a container: with --cap-add=SYS_PTRACE)",
