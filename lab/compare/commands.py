@@ -1,4 +1,4 @@
-"""`lab compare` and `lab diff`, as the command line has them."""
+"""The command lines of `lab compare` and `lab diff`."""
 
 import random
 import shlex
@@ -37,28 +37,28 @@ _file = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("names", metavar="[ID…|all]", nargs=-1)
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="A question of the notes.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="A comparison from the notes.")
 @click.option("--front", type=click.Choice([*FRONTS, STRAIGHT]), default=STRAIGHT,
               show_default=True, help="Proxy in front of every server. With none, HTTP servers are "
               "reached directly and FastCGI servers through our gateway.")  # fmt: skip
-@click.option("--route", metavar="LIST", help=f"Of {', '.join(ROUTES)}. [default: hello]")
+@click.option("--route", metavar="LIST", help=f"From {', '.join(ROUTES)}. [default: hello]")
 @click.option("--connections", metavar="LIST",
-              help="[default: 1,8,64,512, or fewer where time does not suffice]")  # fmt: skip
+              help="[default: 1,8,64,512, or fewer if time is short]")  # fmt: skip
 @click.option("--mode", type=click.Choice(["closed", "open"]), default="closed",
-              show_default=True, help="Open: at intended times; see above.")  # fmt: skip
-@click.option("--rate", metavar="LIST", help="Requests per second of the open loop, for all.")
+              show_default=True, help="Open: requests at intended times; see above.")  # fmt: skip
+@click.option("--rate", metavar="LIST", help="Open loop: requests per second, equal for all.")
 @click.option("--duration", type=click.FloatRange(0.1, 3600), metavar="S",
-              help="Seconds of a turn. [default: what fits into 20 minutes]")  # fmt: skip
+              help="Seconds per trial. [default: as 20 minutes allow]")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 1000), metavar="N", help="[default: 5]")
 @click.option(
     "--quick",
     is_flag=True,
-    help="Under 3 minutes; no system calls, no idle memory, by openloop only.",
+    help="Under 3 minutes: openloop only, no system calls, no idle memory.",
 )
 @click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
-@click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report, a page.")
-@click.option("--docker", is_flag=True, help="Servers in containers: docker-compose.yml.")
-@click.option("--from", "from_file", type=_file, metavar="FILE", help="Draw a result again.")
+@click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report as a page.")
+@click.option("--docker", is_flag=True, help="Run the servers in containers.")
+@click.option("--from", "from_file", type=_file, metavar="FILE", help="Show a stored result.")
 def compare(
     names: tuple[str, ...],
     preset: str | None,
@@ -77,27 +77,27 @@ def compare(
 ) -> None:
     """Compare architectures: interleaved rounds, verified answers, tie groups, verdicts.
 
-    --mode open finds each one's peak in a closed loop first, then drives it at 50, 75 and 90 % of
-    that, and all at one equal rate: half of the slowest one's peak. With --rate, at these rates
-    only; give it where lab diff is to compare two files at equal rates.
+    --mode open first finds each architecture's peak in a closed loop. Then it drives each at 50,
+    75 and 90 % of its peak, and all at one equal rate: half of the lowest peak. With --rate, it
+    uses these rates only; give --rate if lab diff is to compare two files at equal rates.
 
-    Ctrl-C keeps what is done, and reports it.
+    Ctrl-C stops early and reports what has been measured.
     """
     for file in (json_file, html_file):
-        if file and not file.parent.is_dir():  # said now, not after twenty minutes
+        if file and not file.parent.is_dir():  # fail now, not after twenty minutes
             raise LabError(f"{file}: there is no folder {file.parent}; create it first")
     if from_file:
         if names or preset:
-            raise click.UsageError("--from draws a file again; leave IDs and --preset out")
+            raise click.UsageError("--from shows a stored result; leave out IDs and --preset")
         deliver(read_result(from_file), json_file, html_file)
         return
     if rate is not None and mode != "open":
-        raise click.UsageError("--rate is the open loop's; add --mode open")
+        raise click.UsageError("--rate needs an open loop; add --mode open")
     rates = settings.find_rates(rate) if rate is not None else ()
     kind: Mode = "open" if mode == "open" else "closed"
     with _place(front, docker=docker) as where:
         chosen, given = _choose(names, preset, front, route, connections, where)
-        able = [one for one in chosen if not one.described.unavailable]
+        able = [target for target in chosen if not target.described.unavailable]
         numbers, rounds, seconds, expected = settings.decide(
             len(able) + 1, given[0], given[1], rounds, duration, quick=quick,
             mode=kind, rates=rates, start=where.seconds_to_start,
@@ -122,18 +122,18 @@ def compare(
 
 @contextmanager
 def _place(front: str, *, docker: bool) -> Iterator[Where]:
-    """Lend the place where the servers run."""
+    """Yield where the servers run: this machine or containers."""
     if not docker:
         yield targets.HERE
         return
-    from lab.compare.drive.containers import Containers  # who has no Docker has no need of its SDK
+    from lab.compare.drive.containers import Containers  # needs Docker's SDK
 
     with Containers(front) as containers:
         yield containers
 
 
 def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> None:
-    """Write what was asked for, the figures first, and print the tables."""
+    """Write the requested files and print the tables; the JSON file comes first."""
     if json_file:
         json_file.write_text(to_json(result))
     show_result(console, result)
@@ -144,7 +144,7 @@ def deliver(result: Result, json_file: Path | None, html_file: Path | None) -> N
             report.write(result, html_file)
         except report.TooLarge as error:
             file = json_file or html_file.with_suffix(".json")
-            file.write_text(to_json(result))  # what took twenty minutes is not lost
+            file.write_text(to_json(result))  # do not lose twenty minutes of measuring
             raise LabError(f"{html_file}: {error}; the whole result is in {file}") from None
 
 
@@ -156,14 +156,16 @@ def _choose(
     numbers: str | None,
     where: Where,
 ) -> tuple[list[Target], tuple[tuple[str, ...], tuple[int, ...] | None]]:
-    """Return who takes part, the routes, and the numbers of connections where they are given."""
+    """Return the targets, the routes, and the numbers of connections if given."""
     routes: tuple[str, ...] = ("hello",)
     connections = None
     if preset:
         known = PRESETS[preset]
         names, routes, connections = names or known.names, known.routes, known.connections
     if not names:
-        raise click.UsageError("name architectures (lab list), or all, or give --preset or --from")
+        raise click.UsageError(
+            "name architectures (see lab list) or all, or give --preset or --from"
+        )
     routes = settings.find_routes(route) if route else routes
     connections = settings.find_connections(numbers) if numbers else connections
     return targets.choose(list(names), BACKENDS, front, where), (routes, connections)
@@ -172,10 +174,10 @@ def _choose(
 def run(
     console: Console, plan: Settings, chosen: list[Target], where: Where = targets.HERE
 ) -> Result:
-    """Carry out a comparison under a progress display; Ctrl-C ends it with what is done."""
-    with console.status("getting ready: images that changed are built, at first for minutes"):
+    """Run a comparison with a progress display; Ctrl-C ends it early and keeps the rounds done."""
+    with console.status("getting ready: building changed images; the first build takes minutes"):
         where.prepare(chosen)
-    console.print(_told(plan, chosen), highlight=False)
+    console.print(_announcement(plan, chosen), highlight=False)
     started, begin = time.time(), time.monotonic()
     complete = True
     columns = (BarColumn(20), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(),
@@ -201,21 +203,21 @@ def run(
     return replace(found, manifest=where.describe(found.manifest))
 
 
-def _told(plan: Settings, chosen: list[Target]) -> str:
-    able = sum(not one.described.unavailable for one in chosen)
+def _announcement(plan: Settings, chosen: list[Target]) -> str:
+    able = sum(not target.described.unavailable for target in chosen)
     numbers = ", ".join(map(str, plan.connections))
     loads = f" × {_loads(plan)}" if plan.mode == "open" else ""
     limit = FULL if plan.deep else QUICK
-    over = f", more than {_minutes(limit)}: fewer architectures take less"
+    over = f", more than {_minutes(limit)}: name fewer architectures to save time"
     return (
         f"{able} architectures × {', '.join(plan.routes)} × {numbers} connections{loads}, "
         f"{plan.rounds} rounds of {plan.duration:g} s: about {_minutes(plan.expected)}"
-        f"{over if plan.expected > limit else ''}; Ctrl-C keeps what is done"
+        f"{over if plan.expected > limit else ''}; Ctrl-C keeps the rounds done"
     )
 
 
 def _loads(plan: Settings) -> str:
-    """Return what the open loop's loads are; the closed one that finds the peaks is among them."""
+    """Return the open loop's loads in words, with the closed loop that finds the peaks."""
     if not plan.finds_peaks:
         return ", ".join(map(str, plan.levels))
     shares = ", ".join(f"{share:.0%}".rstrip("%") for share in SHARES)
@@ -227,7 +229,7 @@ def _minutes(seconds: float) -> str:
 
 
 def read_result(path: Path) -> Result:
-    """Return the result in a file; LabError when there is none."""
+    """Read a result file; LabError if it cannot be read."""
     try:
         return from_json(path.read_text())
     except (OSError, ValueError) as error:
@@ -238,13 +240,13 @@ def read_result(path: Path) -> Result:
 @click.argument("old", metavar="A", type=_file)
 @click.argument("new", metavar="B", type=_file)
 def diff(old: Path, new: Path) -> None:
-    """Say what changed from A to B beyond the noise. Exit code 1: something got worse."""
+    """Show what changed from A to B beyond the noise. Exit code 1: something got worse."""
     before, after = read_result(old), read_result(new)
     for text in differences.other_circumstances(before, after):
-        console.print(f"not the same: {text}", style="yellow", highlight=False)
+        console.print(f"conditions differ: {text}", style="yellow", highlight=False)
     cells = differences.shared(before, after)
     if not cells:
         raise LabError("the two files have no cell in common")
     found = differences.changes(before, after)
     show_changes(console, found, cells)
-    sys.exit(any(one.worse for one in found))
+    sys.exit(any(change.worse for change in found))

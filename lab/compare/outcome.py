@@ -1,4 +1,4 @@
-"""What a session has taken, as a result: judged, placed, and with its manifest."""
+"""Turns a session's measurements into a result: judged, ranked, and with its manifest."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,14 +15,14 @@ from lab.compare.settings import Settings
 from loadtest import manifest
 
 PACKAGES: Final = ["chainlab", "bjoern", "flup", "gevent", "gunicorn", "pyuwsgi", "uvloop"]
-"""Whose versions matter."""
+"""Packages whose versions go into the manifest."""
 _ROOT: Final = Path(next(iter(lab.__path__))).parent
 
 
 def make_result(
     session: Session,
     settings: Settings,
-    contestants: list[Target],
+    targets: list[Target],
     *,
     started: float,
     seconds: float,
@@ -32,7 +32,7 @@ def make_result(
     cells = session.cells()
     return Result(
         manifest=make_manifest(session, settings, started, seconds, complete=complete),
-        architectures=[_described(each, cells, session) for each in contestants],
+        architectures=[_describe(target, cells, session) for target in targets],
         ceilings=session.ceilings(),
         cells=cells,
         standings=standings(cells),
@@ -40,22 +40,20 @@ def make_result(
     )
 
 
-def _described(contestant: Target, cells: list[Cell], session: Session) -> Architecture:
-    """Return a contestant's description, with why it has no round at all, if it has none."""
-    own = [cell for cell in cells if cell.architecture == contestant.name]
-    why = contestant.described.unavailable
+def _describe(target: Target, cells: list[Cell], session: Session) -> Architecture:
+    """Return a target's description; `unavailable` says why it has no round at all."""
+    own = [cell for cell in cells if cell.architecture == target.name]
+    why = target.described.unavailable
     if not why and own and not any(cell.rounds for cell in own):
         why = next((note for cell in own for note in cell.notes), "")
-    idle, missing = session.idle_of(contestant.name)
-    return replace(
-        contestant.described, unavailable=why, idle_bytes=idle, idle_missing=why or missing
-    )
+    idle, missing = session.idle_of(target.name)
+    return replace(target.described, unavailable=why, idle_bytes=idle, idle_missing=why or missing)
 
 
 def make_manifest(
     session: Session, settings: Settings, started: float, seconds: float, *, complete: bool
 ) -> Manifest:
-    """Return where, when and how."""
+    """Return when, where and how the session ran."""
     programs = {"wrk": ["wrk", "--version"], "perf": ["perf", "--version"]}
     programs |= {"go": ["go", "version"], "php": ["php", "--version"]}
     if nginx := find_nginx():

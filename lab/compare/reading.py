@@ -1,10 +1,10 @@
-"""JSON values into frozen dataclasses, by their annotations.
+"""Turns JSON values into frozen dataclasses by their annotations.
 
     read(Result, json.loads(text))
 
-Knows what the result's fields are made of: dataclasses, list, dict with text keys, X | None,
-Literal, and float, int, bool, str. A field too many is wrong like one too few, unless it has a
-default: a file that does not fit is refused where it does not fit, never half read.
+Supports what the result's fields use: dataclasses, list, dict with text keys, X | None, Literal,
+float, int, bool and str. An unknown field is an error, and so is a missing one without a default:
+a file that does not fit is rejected, never half read.
 """
 
 import types
@@ -17,7 +17,7 @@ class Unfit(ValueError):
 
 
 def read(wanted: Any, value: Any, path: str = "") -> Any:
-    """Return `value` as a `wanted`; Unfit names the field that does not fit."""
+    """Return `value` as an instance of `wanted`; Unfit names the field that does not fit."""
     origin = get_origin(wanted)
     if is_dataclass(wanted):
         return _dataclass(wanted, value, path)
@@ -69,4 +69,4 @@ def _check(holds: bool, path: str, wanted: str, value: Any) -> None:
     if not holds:
         shown = repr(value)
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        raise Unfit(f"{path or 'the file'}: {wanted} is wanted, {shown} is there")
+        raise Unfit(f"{path or 'the file'}: expected {wanted}, found {shown}")

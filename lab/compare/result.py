@@ -1,12 +1,12 @@
-"""What a comparison found: one file, whose schema is versioned and described in SCHEMA.md.
+"""The result of a comparison: one file, with a versioned schema described in SCHEMA.md.
 
     text = to_json(result)
-    result = from_json(text)        # ValueError: names the field, and the version
+    result = from_json(text)        # ValueError names the field and the schema version
 
-Plain frozen data: numbers with their unit in the name, nothing computed on the way in or out, so
-that a report drawn from the file is the one that was drawn after the run. Rates are per second,
-`_us` is microseconds, `_ms` milliseconds, whatever is "per request" was divided by the answers of
-the same round. What was not measured is None, or an empty dict; it is never zero.
+Plain frozen data; reading and writing compute nothing, so a report made from the file equals the
+report made after the run. Rates are per second, `_us` is microseconds, `_ms` milliseconds. Values
+per request are divided by the answers of the same round. What was not measured is None or an empty
+dict, never zero.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from lab.compare.reading import Unfit, read
 
 SCHEMA: Final = 1
-"""Raised when a field changes its meaning or goes; a new field with a default leaves it."""
+"""Raised when a field is removed or changes its meaning; not for a new field with a default."""
 
 Verdict = Literal["valid", "generator-bound", "wrong-answers", "noisy", "errors", "unavailable"]
 Mode = Literal["closed", "open"]
@@ -26,7 +26,7 @@ Reached = Literal["loopback", "container-address", "published-port"]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The median of the rounds, and the bounds of its 95 % interval (bootstrap)."""
+    """The median of the rounds and the bounds of its 95 % bootstrap interval."""
 
     median: float
     low: float
@@ -35,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles in ms; closed loop: from sending, open loop: from the intended time."""
+    """Percentiles in ms, from sending (closed loop) or from the intended time (open loop)."""
 
     p50_ms: float
     p90_ms: float
@@ -46,41 +46,41 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one part of the chain cost in one round; memory and counts at its end."""
+    """The cost of one part of the chain in one round; memory and counts are those at its end."""
 
     user_us: float
     """CPU in user mode, µs per request."""
     kernel_us: float
     """CPU in the kernel, µs per request."""
     switches: float | None = None
-    """Context switches per request, of all its threads that lived through the round."""
+    """Context switches per request, of the threads that lived through the whole round."""
     resident_bytes: int | None = None
-    """Of all its processes; what they share counts for each."""
+    """Summed over its processes; shared pages count once for each."""
     threads: int | None = None
     descriptors: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One turn of one architecture."""
+    """The figures of one trial: one target in one round."""
 
     driver: str
-    """"openloop" or "wrk"."""
+    """"openloop", "wrk" or "locust"."""
     seconds: float
     answered: int
-    """Requests, rightly or wrongly."""
+    """Requests answered, correctly or not."""
     rate: float
     """Answers per second."""
     latency: Latency
-    """Failures and timeouts are in it, with the time after which they were given up."""
+    """Includes failures and timeouts, with the time after which the driver gave up."""
     asked: int
     """Connections wanted."""
     established: int
-    """Connections there were before the start."""
+    """Connections established before the start."""
     least: int | None
-    """Answers on the connection that got the fewest; wrk does not say."""
+    """Answers on the connection that got the fewest; None: wrk and locust do not report it."""
     mean: float | None
-    """Answers for each connection."""
+    """Answers per connection; None: as for `least`."""
     errors: dict[str, int]
     """Requests without an answer, by kind: timeout, closed, reset, refused, ..."""
     wrong: dict[str, int]
@@ -88,29 +88,29 @@ class Round:
     evidence: list[str]
     """The first wrong answers."""
     generator_busy: float
-    """Of the busiest generator process: CPU seconds per second; 1 is a whole core."""
+    """CPU seconds per second of the busiest generator process; 1 is a whole core."""
     cost: dict[str, Cost]
-    """By part: "front" (where there is one), "back", "generator"."""
+    """By part: "front" (if there is one), "back", "generator"."""
     settled: bool = True
-    """Whether the server had taken the connected clients when the load began, or waiting ended."""
+    """Whether the server had accepted the clients before the load began."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What counts: medians of the rounds with their intervals."""
+    """The figures to compare: medians of the rounds with their intervals."""
 
     driver: str
-    """Whose rounds these are."""
+    """The driver of these rounds."""
     throughput: Interval
     """Answers per second."""
     cpu_us: Interval
-    """CPU µs per request of front and back end together, user and kernel."""
+    """CPU µs per request, user and kernel, of front and back end together."""
     p99_ms: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A rule, whether it holds for a cell, and what it was decided by."""
+    """A rule, whether it holds for a cell, and why."""
 
     name: str
     holds: bool
@@ -123,41 +123,41 @@ class Check:
 class Cell:
     """One architecture on one route with one number of connections, under one load.
 
-    At a share of its own peak: that of the cell with mode "closed" beside it, which is what the
-    peak rests on, round by round.
+    The peak that `of_peak` refers to is the throughput of the cell with mode "closed" and the same
+    architecture, route and connections.
     """
 
     architecture: str
     front: str
-    """"gateway", "nginx", or "none": asked straight."""
+    """"gateway", "nginx", or "none" for direct access."""
     route: str
-    """The first part of the path: hello, wait, cpu, ...; the whole is in the manifest."""
+    """The first part of the path: hello, wait, cpu, ...; the manifest has the whole path."""
     connections: int
     mode: Mode
     rate: float | None
-    """Open loop: intended requests per second; None at a share of a peak that was not found."""
+    """Open loop: intended requests per second; None if the peak was not found."""
     of_peak: float | None
-    """Open loop: the share of its own peak that `rate` is; None: the rate is the same for all."""
+    """Open loop: `rate` as a share of its own peak; None: the rate is the same for all."""
     workers: int
-    """What it was started with; who has no workers takes no notice."""
+    """The number it was started with; architectures without workers ignore it."""
     rounds: list[Round]
     histogram: str
-    """Latency of all openloop rounds in µs: HdrHistogram V2, base64; "" where there is none."""
+    """Latency of all openloop rounds in µs: HdrHistogram V2, base64; "" if there is none."""
     summary: Summary | None
-    """None: no round was completed."""
+    """None: no round was completed with the server's cost."""
     verdict: Verdict
     notes: list[str]
-    """What else must be known to read the figures: starved clients, behind its rate, ..."""
+    """What qualifies the figures: starved clients, behind its rate, ..."""
     checks: list[Check]
     system_calls: dict[str, dict[str, float]]
-    """Calls per request by name, by part; counted in a turn of its own, {} where it was not."""
+    """Calls per request by part and name, counted in a separate trial; {} if not counted."""
     calls_missing: str = ""
-    """Why they, or those of a part, were not counted."""
+    """Why system calls, or those of one part, were not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A contestant, as its Spec describes it."""
+    """A target, as its Spec describes it."""
 
     name: str
     title: str
@@ -165,22 +165,22 @@ class Architecture:
     protocol: str
     """"http" or "fastcgi"."""
     front: str
-    """As in its cells."""
+    """As in `Cell`."""
     keep_alive: bool
-    """Whether a connection carries more than one request; False: each cost a handshake too."""
+    """Whether a connection carries more than one request; False: each also costs a handshake."""
     note: str
-    """What differs by its model, in words; "" for nothing."""
+    """How its model differs, in words; "" if it does not."""
     unavailable: str
-    """Why it could not run here, or not be measured; "": it was."""
+    """Why it could not run here or be measured; "" if it was measured."""
     idle_bytes: dict[str, float]
-    """Memory per idle connection by part, and of the "kernel"; {} where it was not measured."""
+    """Memory per idle connection by part, and of the "kernel"; {} if not measured."""
     idle_missing: str = ""
-    """Why it, or that of a part, was not measured."""
+    """Why idle memory, or that of one part, was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """What the generator gets from a null server (C, epoll, a fixed answer), asked straight."""
+    """The generator's throughput on a null server (C, epoll, a fixed answer) without a front."""
 
     driver: str
     connections: int
@@ -190,12 +190,12 @@ class Ceiling:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A tie group: nobody in it is apart from its neighbour by more than the noise."""
+    """A tie group: each member differs from its neighbour by no more than the noise."""
 
     place: int
-    """1 is the best; after a group of two comes the third place."""
+    """1 is the best; a group of two at place 1 is followed by place 3."""
     architectures: list[str]
-    """The better median first, which within a group means nothing."""
+    """Sorted by median, best first; within a group this order means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +205,19 @@ class Standing:
     route: str
     connections: int
     rate: float | None
-    """Open loop: intended requests per second, the same for all; None at a share of each one's."""
+    """Open loop: intended requests per second, the same for all; None at a share of a peak."""
     of_peak: float | None
-    """Open loop: the share of each one's own peak."""
+    """Open loop: the share of each architecture's own peak."""
     metric: Metric
-    """throughput: more is better; cpu, p99: less is."""
+    """throughput: more is better; cpu, p99: less is better."""
     places: list[Place]
     unplaced: dict[str, str]
-    """Who has no place, and the verdict that says why."""
+    """Architectures without a place, and the verdict that is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """Two curves that cross beyond the noise."""
+    """Two throughput curves that cross beyond the noise."""
 
     route: str
     first: str
@@ -227,47 +227,47 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Where, when and how; what it takes to repeat it."""
+    """When, where and how it was measured: enough to repeat it."""
 
     started: str
     """ISO 8601, UTC."""
     seconds: float
-    """How long it took."""
+    """How long the comparison took."""
     complete: bool
-    """False: it was interrupted; cells have fewer rounds than wanted."""
+    """False: interrupted; cells may have fewer rounds than wanted."""
     command: str
     commit: str
-    """With "+" when files were changed since; "" outside a repository."""
+    """With "+" if files had uncommitted changes; "" outside a repository."""
     seed: int
-    """Of the order of turns."""
+    """Of the random order of trials."""
     rounds: int
-    """Wanted for each cell."""
+    """Wanted per cell."""
     duration: float
-    """Seconds of a turn."""
+    """Seconds per trial."""
     paths: dict[str, str]
-    """The path asked for, by route."""
+    """The requested path by route."""
     kernel: str
     cpu_model: str
     cores: int
     cpus: str
-    """Which cores the generator and the servers had, in words."""
+    """Which cores the generator and the servers used, in words."""
     governor: str
-    """Of the CPU's frequency; "unknown" where the machine does not say."""
+    """CPU frequency governor; "unknown" if the machine does not report it."""
     congestion: str
     """TCP congestion control."""
     limits: dict[str, str]
     """descriptors, somaxconn, ports, ..."""
     versions: dict[str, str]
-    """Of what took part: python, nginx, wrk, ...; of containers with "in containers" after it."""
+    """Of python, nginx, wrk, ...; names of versions inside containers end in " in containers"."""
     reached: Reached = "loopback"
-    """How the generator, which is on the machine, gets to the servers."""
+    """How the generator, which runs on the host, reaches the servers."""
     images: dict[str, str] = field(default_factory=dict)
-    """Digest by image name, where servers ran in containers; of one built here, its id."""
+    """With servers in containers: digest by image name, or the id of an image built here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Everything."""
+    """The whole result."""
 
     manifest: Manifest
     architectures: list[Architecture]
@@ -278,20 +278,20 @@ class Result:
 
 
 def to_json(result: Result) -> str:
-    """Return the file's text."""
+    """Return the result as a file's text."""
     values: dict[str, Any] = {"schema": SCHEMA, **asdict(result)}
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Result:
-    """Read a file's text; ValueError says which field does not fit, and which schema is known."""
+    """Read a file's text; ValueError names the field that does not fit and the known schema."""
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"no comparison's result: no JSON ({error})") from None
+        raise ValueError(f"not a comparison's result: no JSON ({error})") from None
     found = values.pop("schema", None) if isinstance(values, dict) else None
     if found != SCHEMA:
-        raise ValueError(f"schema: {found!r} is not {SCHEMA}, which is all that this version reads")
+        raise ValueError(f"schema: {found!r} is not {SCHEMA}, the only one that this version reads")
     try:
         result: Result = read(Result, values)
     except Unfit as error:

@@ -1,4 +1,4 @@
-"""What is compared: routes and the answers they must give, presets, and how long it may take."""
+"""What to compare: routes with their expected answers, presets, and how long it may take."""
 
 import hashlib
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from lab.compare.result import Mode
 CONNECTIONS: Final = (1, 8, 64, 512)
 _FEWER: Final = (CONNECTIONS, (1, 64), (64,))
 _QUICKLY: Final = (CONNECTIONS, (8, 64), (8,))
-"""What is tried in turn where nobody says how many, and the time does not suffice for all; for a
-quick look with few workers, for each of the many that are started is a process."""
+"""Defaults, tried in order until one fits the time. --quick soon takes few connections, because
+each may need a worker process."""
 MOST_USERS: Final = 64
-"""Of one locust process; the more there are, the more they wait for each other."""
+"""Per locust process: more users wait for each other."""
 WORKERS: Final = 64
-"""At most; below it there is one for each connection, for all that have a number of workers."""
+"""At most. With fewer connections, an architecture with workers gets one per connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is asked, and the only right answer."""
+    """What to request, and the only correct answer."""
 
     path: str
     body: bytes
@@ -48,7 +48,7 @@ ROUTES: Final[dict[str, Route]] = {
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A question of the notes, ready made."""
+    """A ready-made comparison for a question of the notes."""
 
     names: tuple[str, ...]
     routes: tuple[str, ...]
@@ -72,48 +72,48 @@ PRESETS: Final[dict[str, Preset]] = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A comparison, decided."""
+    """The settings of one comparison."""
 
     routes: dict[str, Route]
     connections: tuple[int, ...]
     rounds: int
     duration: float
-    """Seconds of a turn."""
+    """Seconds per trial."""
     expected: float
-    """Seconds that all of it takes."""
+    """Seconds that the whole comparison should take."""
     allowed: float = FULL
-    """Seconds after which what is left out is wrk, system calls and idle memory, not rounds."""
+    """Seconds after which wrk, locust, system calls and idle memory are skipped; rounds never."""
     mode: Mode = "closed"
     rates: tuple[float, ...] = ()
-    """Of the open loop, the same for all; none: shares of each one's own peak, and one for all."""
+    """Open loop: equal rates for all. Empty: shares of each target's peak, and one equal rate."""
     seed: int = 0
     command: str = ""
     deep: bool = True
-    """Whether system calls and idle connections are measured too, and wrk and locust are asked."""
+    """Whether to measure system calls and idle connections, and to run wrk and locust too."""
 
     @property
     def finds_peaks(self) -> bool:
-        """Whether the loads of the open loop follow from what the closed one gets."""
+        """Whether the open loop's rates follow from the closed loop's peaks."""
         return self.mode == "open" and not self.rates
 
     @property
     def for_wrk(self) -> bool:
-        """Whether wrk drives, too, where openloop is at its end."""
+        """Whether wrk also drives the cells where openloop is the bottleneck."""
         return self.mode == "closed" and self.deep
 
     @property
     def for_locust(self) -> int | None:
-        """At how many connections locust drives, too: the most that one process of it serves."""
+        """The connections at which locust drives too: the most that one locust process handles."""
         return _for_locust(self.connections, self.mode, deep=self.deep)
 
     @property
     def levels(self) -> list[Level]:
-        """The loads that are known beforehand; where peaks decide, what finds them."""
+        """The loads known beforehand; if peaks decide, the closed loop that finds them."""
         return [Level(rate=rate) for rate in self.rates] or [CLOSED]
 
     @property
     def loads(self) -> int:
-        """How many loads each is put under."""
+        """The number of loads per target."""
         return count_loads(self.mode, self.rates)
 
 
@@ -124,12 +124,12 @@ def _for_locust(connections: tuple[int, ...], mode: Mode, *, deep: bool) -> int 
 
 
 def count_loads(mode: str, rates: tuple[float, ...]) -> int:
-    """Return how many loads each is put under: with the peaks, and with the equal rate."""
+    """Return the number of loads per target, including the closed loop and the equal rate."""
     return len(rates) or (1 if mode == "closed" else 1 + len(SHARES) + 1)
 
 
 def decide(
-    contestants: int,
+    targets: int,
     routes: tuple[str, ...],
     connections: tuple[int, ...] | None,
     rounds: int | None,
@@ -140,14 +140,17 @@ def decide(
     rates: tuple[float, ...] = (),
     start: float = START,
 ) -> tuple[tuple[int, ...], int, float, float]:
-    """Return connections, rounds, seconds of a turn, and seconds of all, that fit into the time."""
+    """Return connections, rounds, seconds per trial, and total seconds, to fit the time allowed.
+
+    `targets` includes the null server. What the caller gives is kept, even if it does not fit.
+    """
     allowed = QUICK if quick else FULL
     rounds = rounds or ROUNDS
     fewer = _QUICKLY if quick else _FEWER
     choices = (connections,) if connections else fewer
     for chosen in choices:
         budget = Budget(
-            contestants,
+            targets,
             len(routes),
             chosen,
             rounds,
@@ -163,31 +166,31 @@ def decide(
 
 
 def find_routes(names: str) -> tuple[str, ...]:
-    """Return the routes of a list with commas; LabError with those there are."""
+    """Parse a comma-separated list of routes; LabError lists the known ones."""
     chosen = tuple(name.strip() for name in names.split(","))
     for name in chosen:
         if name not in ROUTES:
-            raise LabError(f"no route {name!r}; choose from: {', '.join(ROUTES)}")
+            raise LabError(f"--route: {name!r} is unknown; choose from: {', '.join(ROUTES)}")
     return tuple(dict.fromkeys(chosen))
 
 
 def find_connections(text: str) -> tuple[int, ...]:
-    """Return the numbers of a list with commas; LabError when one is none."""
+    """Parse a comma-separated list of connection counts; LabError if it is not one."""
     try:
         found = tuple(sorted({int(number) for number in text.split(",")}))
     except ValueError:
-        raise LabError(f"--connections: {text!r} is no list of numbers; write 1,8,64") from None
+        raise LabError(f"--connections: {text!r} is not a list of numbers; write 1,8,64") from None
     if found[0] < 1 or found[-1] > 20_000:
         raise LabError(f"--connections: {text!r}: give numbers from 1 to 20000")
     return found
 
 
 def find_rates(text: str) -> tuple[float, ...]:
-    """Return the rates of a list with commas; LabError when one is none."""
+    """Parse a comma-separated list of rates; LabError if it is not one."""
     try:
         found = tuple(sorted({float(number) for number in text.split(",")}))
     except ValueError:
-        raise LabError(f"--rate: {text!r} is no list of numbers; write 500,2000") from None
+        raise LabError(f"--rate: {text!r} is not a list of numbers; write 500,2000") from None
     if not all(0 < rate <= 1e6 for rate in found):
         raise LabError(f"--rate: {text!r}: give requests per second, above 0 and up to 1000000")
     return found

@@ -1,1 +1,1 @@
-"""Start the targets and put load on them, round by round."""
+"""Starts the targets and puts load on them, round by round."""

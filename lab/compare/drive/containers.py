@@ -1,15 +1,14 @@
-"""Contestants in containers: what `lab compare --docker` compares.
+"""Targets in containers, for `lab compare --docker`.
 
-Every part is a container of docker-compose.yml, as `lab up --docker` has it, in a compose project
-of the comparison's own: one network, one volume, no port published. The generator stays on this
-machine and connects to a container's own address, over the bridge of that network; where that is
-not reached (an engine without root has it elsewhere) to a published port, and the result says so.
-The null server is a container, too: it is the generator's ceiling on the same path.
+Every part is a container from docker-compose.yml, as in `lab up --docker`, in a separate compose
+project: one network, one volume, no published port. The generator stays on the host and connects
+to a container's own address over the bridge of that network. If that address cannot be reached (a
+rootless engine has its bridge elsewhere), it connects to a published port, and the result says so.
+The null server is a container too, so that it shows the generator's ceiling on the same path.
 
-Four things differ from docker-compose.yml, for they would be measured in place of a server: no
-health check runs meanwhile; nobody tells where its time went; what a container may hold is what a
-process of this machine may; and it runs on the servers' cores, where the generator has some of its
-own.
+Four settings differ from docker-compose.yml, because they would distort the measurement: health
+checks and timing headers are off, containers have the descriptor limits of a process on this host,
+and they run on the servers' cores if the generator has cores of its own.
 """
 
 import json
@@ -45,27 +44,27 @@ from lab.compare.result import Manifest, Reached
 from loadtest.interrupts import interrupts_later
 
 _FRONT: Final = "gateway"
-"""The service in the front's place, whoever stands there."""
+"""The service name of the front; FRONT decides which proxy it runs."""
 _GENERATOR: Final = ("python", "chainlab", "wrk", "perf")
-"""What of this machine takes part all the same."""
+"""Programs that run on the host even with --docker."""
 _NEVER: Final = "24h"
 _ENTRYPOINT: Final = ("python", "-m", "lab.chain.containers.entrypoint")
 
 
 class Containers:
-    """Where contestants run; when the block ends, nothing of it is left, whatever happened.
+    """Runs targets in containers; removes all of them when the block ends, in any case.
 
-    LabError when there is no engine.
+    LabError if there is no container engine.
     """
 
-    seconds_to_start: float = 3.0  # two containers, each asked whether it is well
+    seconds_to_start: float = 3.0  # two containers, with a readiness check each
 
     def __init__(self, front: str) -> None:
         self._project = Project(f"{default_name()}-compare-{uuid.uuid4().hex[:8]}")
         self._front = "gateway" if front == STRAIGHT else front
         self.reached: Reached = "container-address"
         self._images: dict[str, str] = {}
-        self._told: dict[str, Any] = {}  # what the last new image says of itself
+        self._image_facts: dict[str, Any] = {}  # as reported by the last new image
         self._versions: dict[str, str] = {}
         self._stack = ExitStack()
         config = self._compose("--profile", "all", "--profile", "compare", "config",
@@ -88,12 +87,12 @@ class Containers:
             docker_chain.down(self._project, quiet=True, grace=0)
 
     def prepare(self, chosen: list[Target]) -> None:
-        """Build the images that are wanted and find out how containers are reached."""
-        able = [one for one in chosen if not one.described.unavailable]
-        wanted = [NULL, *(one.name for one in able)]
-        if any(one.described.front != STRAIGHT for one in able):
+        """Build the images needed and find out how to reach containers."""
+        able = [target for target in chosen if not target.described.unavailable]
+        wanted = [NULL, *(target.name for target in able)]
+        if any(target.described.front != STRAIGHT for target in able):
             wanted.append(_FRONT)
-        services = {self._image_of[name]: name for name in wanted}  # one for each image
+        services = {self._image_of[name]: name for name in wanted}  # one service per image
         self._compose("build", *services.values())
         with ExitStack() as stack:
             probe = self._run(stack, NULL, {"LINK": "tcp"})
@@ -102,7 +101,7 @@ class Containers:
                 self.reached = "published-port"
 
     def null_server(self, _folder: Path) -> Target:
-        """Return the null server, on the same path as the others."""
+        """Return the null server, in a container like the others."""
 
         def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Instance:
             back = self._open(stack, NULL, LINK_PORT, {"LINK": "tcp"})
@@ -111,8 +110,8 @@ class Containers:
         return Target(NULL_SERVER, start)
 
     def lacking(self, backend: Backend, front: str) -> str:
-        """Return what docker-compose.yml does not have; what an image lacks, its start tells."""
-        del front  # both are there
+        """Return why docker-compose.yml cannot run it; a defect of an image shows at its start."""
+        del front  # docker-compose.yml has both fronts
         if backend.name in self._image_of:
             return ""
         return f"docker-compose.yml has no service {backend.name}: run it without --docker"
@@ -120,7 +119,7 @@ class Containers:
     def start(
         self, backend: Backend, front: str, _run_dir: RunDir, workers: int, stack: ExitStack
     ) -> Instance:
-        """Start a container for each; they share a unix socket, as natively."""
+        """Start one container per part; front and back end share a unix socket, as natively."""
         given = {"BACKEND": backend.name, "WORKERS": str(workers)}
         given["LINK"] = "tcp" if front == STRAIGHT else "unix"
         if front == STRAIGHT:
@@ -133,7 +132,7 @@ class Containers:
         return Instance(f"http://{before.address}", {"front": before, "back": back})
 
     def _open(self, stack: ExitStack, service: str, port: int, given: dict[str, str]) -> Part:
-        """Start what the generator asks."""
+        """Start the part that the generator connects to."""
         direct = self.reached == "container-address"
         container = self._run(stack, service, given, publish=None if direct else port)
         address = address_of if direct else published_address
@@ -149,34 +148,34 @@ class Containers:
         return container
 
     def _note(self, container: Container) -> None:
-        """Note what image a container is of, and what that says of itself."""
+        """Record a container's image, and the versions and limits that hold in it."""
         name = str(container.attrs["Config"]["Image"])
         if name in self._images:
             return
         image = self._project.client.images.get(container.attrs["Image"])
         digests = image.attrs.get("RepoDigests") or []
         self._images[name] = str(digests[0] if digests else image.id)
-        said = execute(
+        facts = execute(
             container, "python", "-m", "lab.chain.containers.entrypoint", "tell", *PACKAGES
         )
-        self._told = json.loads(said)
-        self._versions |= self._told["versions"]
+        self._image_facts = json.loads(facts)
+        self._versions |= self._image_facts["versions"]
 
     def _compose(self, *arguments: str) -> str:
         variables = {"FRONT": self._front, "BACKEND": "fcgi-worker"}
         return self._project.compose(*arguments, variables=variables, quiet=True)
 
     def describe(self, manifest: Manifest) -> Manifest:
-        """Return the manifest of what ran here: images, and what holds within containers."""
+        """Return the manifest with the images, and what holds inside the containers."""
         versions = {name: each for name, each in manifest.versions.items() if name in _GENERATOR}
         versions["docker"] = str(self._project.client.version()["Version"])
-        congestion = str(self._told["congestion"])
+        congestion = str(self._image_facts["congestion"])
         return replace(
             manifest,
             congestion=manifest.congestion
             if congestion == manifest.congestion
             else f"{manifest.congestion}, {congestion} in containers",
-            limits=manifest.limits | _within(self._told["limits"]),
+            limits=manifest.limits | _within(self._image_facts["limits"]),
             versions=versions | _within(self._versions),
             reached=self.reached,
             images=dict(sorted(self._images.items())),
@@ -188,7 +187,7 @@ def _within(found: dict[str, str]) -> dict[str, str]:
 
 
 def _override(services: list[str]) -> str:
-    """Return the second compose file: what would otherwise be measured in place of a server."""
+    """Return the second compose file, which removes what would distort the measurement."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     cores = Cores.here().servers
     service: dict[str, Any] = {
@@ -197,6 +196,7 @@ def _override(services: list[str]) -> str:
     }
     if len(cores) < (os.cpu_count() or 1):
         service["cpuset"] = ",".join(map(str, cores))
-    told = json.dumps(service).removeprefix("{").removesuffix("}")
-    lines = [f"  {name}: {{deploy: !reset {{}}, {told}}}\n" for name in services]
+    # JSON is YAML; "!reset" is compose's tag that removes the first file's value.
+    settings = json.dumps(service).removeprefix("{").removesuffix("}")
+    lines = [f"  {name}: {{deploy: !reset {{}}, {settings}}}\n" for name in services]
     return "services:\n" + "".join(lines)

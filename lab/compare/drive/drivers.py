@@ -1,11 +1,12 @@
-"""One turn of load, as a Round: by openloop, which verifies every answer, or by wrk.
+"""Puts one trial of load on a target and returns a Round: by openloop or by wrk.
 
-wrk costs a third of openloop's CPU per request, so it goes where openloop is at its end; it looks
-at the status alone, and in a closed loop only. Both begin with new connections in each turn.
+openloop verifies every answer. wrk costs a third of its CPU per request, so it runs where openloop
+is the bottleneck; but wrk checks only the status, and has only a closed loop. Both open new
+connections for each trial.
 
-`mark` is called before and after, for whoever reads what the servers have used meanwhile: with
-openloop between connecting and asking, and again while all is connected still; around wrk's whole
-life otherwise, connecting included.
+`mark` is called before and after the load, so that the caller can read what the servers used in
+between. openloop calls it after connecting and again before disconnecting; for wrk, the two calls
+surround its whole run, including its connects.
 """
 
 import json
@@ -27,22 +28,22 @@ from loadtest.openloop.plan import Plan
 WRK: Final = "wrk"
 OPENLOOP: Final = "openloop"
 _SCRIPT: Final = Path(__file__).with_name("wrk.lua")
-_PATIENCE: Final = 30.0  # seconds for wrk to end when told
+_PATIENCE: Final = 30.0  # seconds for wrk to end after SIGINT
 
 Mark = Callable[[], None]
 
 
 class NotDriven(RuntimeError):
-    """No load was put on it; the message says why."""
+    """The driver could not put load on the target; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What to send, to whom, for how long."""
+    """What to send, where, and for how long."""
 
     url: str
     body: bytes
-    """What every answer must be."""
+    """The body that every answer must have."""
     connections: int
     seconds: float
     rate: float | None = None
@@ -50,19 +51,19 @@ class Trial:
     processes: int = 1
 
 
-def drive(turn: Trial, mark: Mark) -> tuple[Round, str]:
-    """Put openloop on it; return the round without the servers' cost, and its histogram."""
+def drive(trial: Trial, mark: Mark) -> tuple[Round, str]:
+    """Run a trial by openloop; return the round without the servers' cost, and its histogram."""
     try:
-        target = openloop.parse_target(turn.url)
+        target = openloop.parse_target(trial.url)
         plan = Plan(
             target=target,
             request=openloop.make_request(target),
-            expected=turn.body,
-            rate=turn.rate,
-            duration=turn.seconds,
-            connections=turn.connections,
-            processes=min(turn.processes, turn.connections),
-            timeout=turn.timeout,
+            expected=trial.body,
+            rate=trial.rate,
+            duration=trial.seconds,
+            connections=trial.connections,
+            processes=min(trial.processes, trial.connections),
+            timeout=trial.timeout,
         )
         found = openloop.run(plan, mark)
     except (openloop.PlanError, openloop.DriverFailed) as error:
@@ -72,7 +73,7 @@ def drive(turn: Trial, mark: Mark) -> tuple[Round, str]:
         driver=OPENLOOP,
         seconds=found.elapsed,
         answered=found.answered,
-        rate=_achieved(found, turn),
+        rate=_achieved(found, trial),
         latency=latency_of(found.latency),
         asked=found.connections,
         established=found.established,
@@ -93,29 +94,29 @@ def latency_of(histogram: str) -> Latency:
 
 
 def own_cost(user: float, kernel: float, answered: int) -> dict[str, Cost]:
-    """Return the generator's cost per request, of CPU seconds in user and kernel mode."""
+    """Return the generator's cost per request, from its CPU seconds in user and kernel mode."""
     per = 1e6 / max(answered, 1)
     return {"generator": Cost(user * per, kernel * per)}
 
 
-def _achieved(found: openloop.Result, turn: Trial) -> float:
+def _achieved(found: openloop.Result, trial: Trial) -> float:
     """Return the answers per second.
 
-    In an open loop the last answer comes after the last intended time, however fast the server is:
-    of a short turn that is percents. What the fastest answer took is therefore not counted.
+    In an open loop the last answer comes after the last intended time, however fast the server is.
+    In a short trial this is some percent, so the time of the fastest answer is not counted.
     """
-    if turn.rate is None:
+    if trial.rate is None:
         return found.achieved
     late = found.elapsed - found.latency_us(0) / 1e6
-    return found.answered / max(turn.seconds, late)
+    return found.answered / max(trial.seconds, late)
 
 
-def warm(turn: Trial) -> None:
-    """Put load on it that counts for nothing: by wrk where it is, for it is there at once."""
+def warm(trial: Trial) -> None:
+    """Put load on a target without counting it; by wrk if installed, because it starts at once."""
     if wrk_missing():
-        drive(turn, lambda: None)
+        drive(trial, lambda: None)
     else:
-        drive_wrk(turn, lambda: None)
+        drive_wrk(trial, lambda: None)
 
 
 def wrk_missing() -> bool:
@@ -123,19 +124,20 @@ def wrk_missing() -> bool:
     return shutil.which(WRK) is None
 
 
-def drive_wrk(turn: Trial, mark: Mark) -> Round:
-    """Put wrk on it; return the round without the servers' cost."""
-    command = [WRK, "-t1", f"-c{turn.connections}", "-d600", f"--timeout={turn.timeout:g}"]
+def drive_wrk(trial: Trial, mark: Mark) -> Round:
+    """Run a trial by wrk; return the round without the servers' cost."""
+    command = [WRK, "-t1", f"-c{trial.connections}", "-d600", f"--timeout={trial.timeout:g}"]
     mark()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = _for_a_time([*command, "-s", str(_SCRIPT), turn.url], turn.seconds)
+    output = _run_for([*command, "-s", str(_SCRIPT), trial.url], trial.seconds)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     mark()
-    return read_wrk(said, turn, after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime)
+    user, kernel = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    return read_wrk(output, trial, user, kernel)
 
 
-def _for_a_time(command: list[str], seconds: float) -> str:
-    """Run wrk for a fraction of a second too: it takes whole ones, and ends well by SIGINT."""
+def _run_for(command: list[str], seconds: float) -> str:
+    """Run wrk for `seconds`, then stop it by SIGINT: its -d takes only whole seconds."""
     with subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
@@ -152,12 +154,12 @@ def _for_a_time(command: list[str], seconds: float) -> str:
             raise
 
 
-def read_wrk(said: str, turn: Trial, user: float, kernel: float) -> Round:
-    """Return the round that wrk.lua's line tells; NotDriven when it tells none."""
+def read_wrk(output: str, trial: Trial, user: float, kernel: float) -> Round:
+    """Return the round from wrk.lua's line; NotDriven, with wrk's output, if there is none."""
     try:
-        found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
+        found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     except (ValueError, IndexError):
-        raise NotDriven(f"wrk: {said.strip() or 'it said nothing'}") from None
+        raise NotDriven(f"wrk: {output.strip() or 'no output'}") from None
     seconds, answered = found["duration"] / 1e6, found["requests"]
     errors = {kind: found[kind] for kind in ("connect", "read", "write", "timeout")}
     return Round(
@@ -166,8 +168,8 @@ def read_wrk(said: str, turn: Trial, user: float, kernel: float) -> Round:
         answered=answered,
         rate=answered / seconds if seconds else 0.0,
         latency=Latency(*(found[name] / 1000 for name in ("p50", "p90", "p99", "p999", "max"))),
-        asked=turn.connections,
-        established=turn.connections - found["connect"],
+        asked=trial.connections,
+        established=trial.connections - found["connect"],
         least=None,
         mean=None,
         errors={kind: count for kind, count in errors.items() if count},

@@ -1,6 +1,6 @@
-"""Contestants as they run: started on the servers' cores, warmed, lent for a turn.
+"""Running targets: started on the servers' cores, warmed up, lent for a trial.
 
-One that burns CPU when idle does not run beside the others, but for each of its turns anew.
+A target that burns CPU when idle would disturb the others, so it is started anew for each trial.
 """
 
 from collections.abc import Collection, Iterator
@@ -16,11 +16,11 @@ from lab.compare.drive.trial import Cores, on
 from lab.compare.settings import WORKERS, Route
 
 WARM: Final = 0.15
-"""Seconds of load on each route that count for nothing."""
+"""Seconds of warm-up load on each route."""
 
 
 class Instances:
-    """Those of a comparison; each has a folder of its own in `folder`."""
+    """The instances of a comparison; each has its own folder in `folder`."""
 
     def __init__(self, folder: Path, cores: Cores) -> None:
         self._folder = folder
@@ -29,31 +29,31 @@ class Instances:
         self._running: dict[str, Instance] = {}
 
     def open(
-        self, contestant: Target, routes: Collection[Route], workers: int, stack: ExitStack
+        self, target: Target, routes: Collection[Route], workers: int, stack: ExitStack
     ) -> Instance:
-        """Start one and warm it; `stack` stops it. LabError or NotDriven when that fails."""
+        """Start an instance and warm it up; `stack` stops it. LabError or NotDriven on failure."""
         self._count += 1
         run_dir = RunDir(self._folder / str(self._count))
         with on(self._cores.servers):
-            running = contestant.start(run_dir, workers, stack)
+            running = target.start(run_dir, workers, stack)
         for route in routes:
             drivers.warm(Trial(running.url + route.path, route.body, workers, WARM))
         return running
 
     def keep(
-        self, contestant: Target, routes: Collection[Route], workers: int, stack: ExitStack
+        self, target: Target, routes: Collection[Route], workers: int, stack: ExitStack
     ) -> None:
-        """Start one that is to be lent until `stack` stops it."""
-        self._running[contestant.name] = self.open(contestant, routes, workers, stack)
-        stack.callback(self._running.pop, contestant.name)
+        """Start an instance that can be lent until `stack` stops it."""
+        self._running[target.name] = self.open(target, routes, workers, stack)
+        stack.callback(self._running.pop, target.name)
 
     @contextmanager
-    def lend(self, contestant: Target, route: Route, connections: int) -> Iterator[Instance]:
-        """Lend the instance that is kept, or one that lives for this turn; LabError: none runs."""
-        if contestant.resident:
-            if contestant.name not in self._running:
-                raise LabError(f"{contestant.name} does not run")
-            yield self._running[contestant.name]
+    def lend(self, target: Target, route: Route, connections: int) -> Iterator[Instance]:
+        """Lend the kept instance, or one started for this trial; LabError if none is running."""
+        if target.resident:
+            if target.name not in self._running:
+                raise LabError(f"{target.name} is not running")
+            yield self._running[target.name]
             return
         with ExitStack() as stack:
-            yield self.open(contestant, [route], min(connections, WORKERS), stack)
+            yield self.open(target, [route], min(connections, WORKERS), stack)

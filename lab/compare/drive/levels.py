@@ -1,8 +1,8 @@
 """How hard a cell was driven: in a closed loop, at a rate for all, or at a share of its own peak.
 
-The peak is what its closed loop got on the same route with as many connections. At equal rates the
-latencies of two can be compared as they are; at a share of each one's own peak it is seen how each
-behaves when it is as busy as the others. The two are never put into one table.
+The peak is the closed loop's throughput on the same route with the same connections. Equal rates
+compare latencies directly; shares of each target's own peak compare targets that are equally busy.
+The two never go into one table.
 """
 
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from typing import Final
 from lab.compare.result import Cell, Standing
 
 SHARES: Final = (0.5, 0.75, 0.9)
-"""Of each one's own peak."""
+"""Of each target's own peak."""
 EQUAL: Final = 0.5
-"""Of the slowest one's peak: the equal rate, where nobody gives one."""
+"""Of the lowest peak: the default equal rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One load, which all get; both None: the closed loop."""
+    """One load; both None: the closed loop."""
 
     rate: float | None = None
     """Intended requests per second, the same for all."""
     of_peak: float | None = None
-    """A share of each one's own peak."""
+    """A share of each target's own peak."""
 
     def __str__(self) -> str:
         if self.of_peak is not None:
@@ -35,7 +35,7 @@ class Level:
 
     @property
     def order(self) -> tuple[float, float]:
-        """What levels are sorted by: closed, equal rates, shares; the lower first."""
+        """Sort key: closed loop, equal rates, shares; each ascending."""
         if self.of_peak is not None:
             return 2, self.of_peak
         return (0, 0) if self.rate is None else (1, self.rate)
@@ -50,11 +50,11 @@ def percent(share: float) -> str:
 
 
 def level_of(one: Cell | Standing) -> Level:
-    """Return the level: at a share of its own peak an architecture's rate is its own affair."""
+    """Return the level; at a share of the peak without the rate, which differs by architecture."""
     return Level(one.rate if one.of_peak is None else None, one.of_peak)
 
 
 def equal_rate(peaks: Sequence[float]) -> float | None:
-    """Return the rate for all that comes from the slowest one's peak; None where there is none."""
+    """Return the rate for all, from the lowest peak; None if there is no peak."""
     slowest = min((each for each in peaks if each > 0), default=None)
     return None if slowest is None else float(f"{EQUAL * slowest:.3g}")

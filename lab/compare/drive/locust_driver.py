@@ -1,8 +1,8 @@
-"""One turn of load by locust, as a Round: what its users get of each architecture.
+"""Runs one trial by locust and returns a Round.
 
-Locust costs some ten times openloop's CPU per request, so most servers outrun it, and nobody
-gets a place by it; but it is what `lab load` and many others drive, and a second generator that
-agrees is the best witness of the first. One process, up in a second; every answer is verified.
+Locust costs some ten times openloop's CPU per request, so most servers outrun it, and its rounds
+do not count for the ranking. But `lab load` and many others use locust, and a second generator that
+agrees is good evidence for the first. One process, up in a second; every answer is verified.
 """
 
 import json
@@ -21,22 +21,22 @@ _USERS: Final = Path(__file__).parents[3] / "loadtest" / "trial_users.py"
 _PATIENCE: Final = 60.0  # seconds for locust to start and to end
 
 
-def drive_locust(turn: Trial, mark: Mark) -> Round:
-    """Put locust on it, in a closed loop; return the round without the servers' cost.
+def drive_locust(trial: Trial, mark: Mark) -> Round:
+    """Run a closed-loop trial by locust; return the round without the servers' cost.
 
-    `mark` is called around locust's whole life: it asks nothing while it starts.
+    The `mark` calls surround locust's whole run; it sends nothing while it starts.
     """
-    url = urlsplit(turn.url)
+    url = urlsplit(trial.url)
     host = f"{url.scheme}://{url.netloc}"
-    path, users = turn.url.removeprefix(host), str(turn.connections)
+    path, users = trial.url.removeprefix(host), str(trial.connections)
     with tempfile.TemporaryDirectory(prefix="chainlab-locust-") as folder:
         body, record = Path(folder, "body"), Path(folder, "record.json")
-        body.write_bytes(turn.body)
+        body.write_bytes(trial.body)
         command = [
             *(sys.executable, "-m", "locust", "-f", str(_USERS), "--headless", "--only-summary"),
             *("--loglevel", "ERROR", "--users", users, "--spawn-rate", users),
             *("--host", host, "--path", path, "--body", str(body)),
-            *("--seconds", f"{turn.seconds:g}", "--timeout", f"{turn.timeout:g}"),
+            *("--seconds", f"{trial.seconds:g}", "--timeout", f"{trial.timeout:g}"),
             *("--record", str(record)),
         ]
         mark()
@@ -45,19 +45,19 @@ def drive_locust(turn: Trial, mark: Mark) -> Round:
                 command,
                 capture_output=True,
                 text=True,
-                timeout=turn.seconds + _PATIENCE,
+                timeout=trial.seconds + _PATIENCE,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise NotDriven("locust did not end") from None
         mark()
         if not record.exists():
-            said = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise NotDriven(f"locust: {said[-1]}")
-        return _read(json.loads(record.read_text()), turn)
+            output = done.stderr.strip().splitlines() or ["no output"]
+            raise NotDriven(f"locust: {output[-1]}")
+        return _read(json.loads(record.read_text()), trial)
 
 
-def _read(found: dict[str, Any], turn: Trial) -> Round:
+def _read(found: dict[str, Any], trial: Trial) -> Round:
     seconds, answered = found["seconds"], found["answered"]
     user, kernel = found["user"], found["kernel"]
     return Round(
@@ -66,8 +66,8 @@ def _read(found: dict[str, Any], turn: Trial) -> Round:
         answered=answered,
         rate=answered / seconds,
         latency=latency_of(found["latency"]),
-        asked=turn.connections,
-        established=turn.connections,
+        asked=trial.connections,
+        established=trial.connections,
         least=None,
         mean=None,
         errors=found["errors"],

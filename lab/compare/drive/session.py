@@ -1,18 +1,18 @@
-"""The rounds of a comparison: everybody in turn, in an order drawn anew for each round.
+"""The rounds of a comparison: one trial of each target per round, in a new random order each time.
 
-For one number of connections at a time all contestants are started, warmed, measured in every
-round, and stopped; so what disturbs the machine for a while disturbs all of them. The null server
-takes its turn in each round like the others. Where openloop turns out to be the bottleneck, wrk
-goes over the same cells, and over the null server, in rounds of its own, for what more there is:
-nobody gets a place by them, for a generator that costs less leaves the servers more. Nor by those
-of locust, which goes once over the cells of one number of connections.
+For each number of connections, all targets are started, warmed up, measured in every round and
+stopped, so a disturbance of the machine hits all of them. The null server takes part in each round
+like the others. Where openloop was the bottleneck, wrk drives the same cells and the null server in
+separate rounds, to show how much more is possible. Those rounds do not count for the ranking,
+because a cheaper generator leaves the servers more CPU. Nor do those of locust, which drives the
+cells of one number of connections once.
 
-An open loop without rates of its own needs the peaks first: the rounds of a closed loop find them,
-and rounds at shares of them follow, all loads of everybody in one order drawn anew. The null server
-is driven in a closed loop whatever the mode: it is there for the most that the generator gets.
+An open loop without given rates needs the peaks first: closed-loop rounds find them, then rounds at
+shares of the peaks follow, with all loads of all targets in one random order. The null server is
+always driven in a closed loop, because it shows the most that the generator can do.
 
-A contestant that does not start, or cannot be driven, loses its own cells and nobody else's. What
-was taken by the time of a Ctrl-C is a result, too.
+A target that does not start or cannot be driven loses only its own cells. After Ctrl-C, the rounds
+done so far are the result.
 """
 
 import random
@@ -35,36 +35,36 @@ from lab.compare.result import Ceiling, Cell
 from lab.compare.settings import ROUTES, WORKERS, Route, Settings
 from loadtest.interrupts import ignore_interrupts
 
-DEEP: Final = 0.3  # seconds of the turn in which system calls are counted
+DEEP: Final = 0.3  # seconds of the trial that counts system calls
 
-LEFT_OUT: Final = "--quick leaves it out"
-ENDED: Final = "the comparison was ended before"
-NO_TIME: Final = "there was no time left for it"
+LEFT_OUT: Final = "--quick skips it"
+ENDED: Final = "the comparison was interrupted before"
+NO_TIME: Final = "no time was left"
 """Why something was not measured."""
 
 Watch = Callable[[str, float], None]
-"""Told what runs now, and how much of the whole is done, from 0 to 1."""
+"""Called with what runs now, and how much of the whole is done, from 0 to 1."""
 
 TrialOf = tuple[Target, str, Route]
-"""Whose turn it is, on which route, by name and itself."""
+"""The target, and the route's name and the route itself."""
 
 _FAILURES: Final = (LabError, NotDriven, OSError)
-"""Of a contestant, which cost nobody else anything."""
+"""Failures of one target, which do not end the comparison."""
 
 
 class Session:
-    """A comparison under way; `cells` and `ceilings` hold at any time."""
+    """A running comparison; `cells` and `ceilings` are valid at any time."""
 
     def __init__(
         self,
         settings: Settings,
-        contestants: list[Target],
+        targets: list[Target],
         null: Target | None,
         folder: Path,
         watch: Watch = lambda _what, _part: None,
     ) -> None:
         self._settings = settings
-        self._contestants = contestants
+        self._targets = targets
         self._null = null
         self._folder = folder
         self._watch = watch
@@ -75,149 +75,147 @@ class Session:
             (syscalls_and_memory.lacking() or ENDED) if settings.deep else LEFT_OUT
         )
         self._idle: dict[str, tuple[dict[str, float], str]] = {}
-        """Bytes per idle connection by part, and why something lacks, by contestant."""
+        """By target: bytes per idle connection by part, and why something is missing."""
         self.cores = Cores.here()
         self._instances = Instances(folder, self.cores)
 
     def run(self) -> None:
-        """Take all rounds; KeyboardInterrupt ends it early, with what is taken."""
+        """Run all rounds; after a KeyboardInterrupt the rounds done so far are kept."""
         for connections in self._settings.connections:
             with ExitStack() as stack:
                 try:
-                    self._block(connections, stack)
+                    self._run_block(connections, stack)
                 except KeyboardInterrupt:
-                    ignore_interrupts()  # what runs is stopped in peace, and told
+                    ignore_interrupts()  # let the targets stop, and the result be written
                     raise
         if self._settings.deep:
-            for contestant in self._contestants:
-                self._watch(f"idle connections: {contestant.name}", self._part())
-                self._idle[contestant.name] = self._measure_idle(contestant)
+            for target in self._targets:
+                self._watch(f"idle connections: {target.name}", self._progress())
+                self._idle[target.name] = self._measure_idle(target)
 
     def cells(self) -> list[Cell]:
-        """Return what has been taken, judged."""
+        """Return the cells measured so far, judged."""
         return self._samples.cells()
 
     def idle_of(self, name: str) -> tuple[dict[str, float], str]:
-        """Return what a contestant holds per idle connection, and why something lacks."""
+        """Return a target's memory per idle connection, and why something is missing."""
         return self._idle.get(name, ({}, ENDED if self._settings.deep else LEFT_OUT))
 
     def ceilings(self) -> list[Ceiling]:
-        """Return what the generator gets from the null server."""
+        """Return the generator's throughput on the null server."""
         return self._samples.ceilings()
 
     # One number of connections
 
-    def _block(self, connections: int, stack: ExitStack) -> None:
+    def _run_block(self, connections: int, stack: ExitStack) -> None:
         workers = min(connections, WORKERS)
-        for contestant in [*self._contestants, *([self._null] if self._null else [])]:
-            self._register(contestant, connections, workers)
-            if contestant.resident and not contestant.described.unavailable:
-                self._watch(f"starting {contestant.name}", self._part())
+        for target in [*self._targets, *([self._null] if self._null else [])]:
+            self._register(target, connections, workers)
+            if target.resident and not target.described.unavailable:
+                self._watch(f"starting {target.name}", self._progress())
                 self._attempt(
-                    contestant,
+                    target,
                     lambda one: self._instances.keep(one, self._routes(one), workers, stack),
                     connections,
                 )
-        self._go_round(connections, self._first())
-        self._go_further(connections)
-        self._go_by_locust(connections)
-        self._go_at_shares(connections)
+        self._run_rounds(connections, self._initial_trials())
+        self._run_wrk(connections)
+        self._run_locust(connections)
+        self._run_shares(connections)
         if self._settings.deep and syscalls_and_memory.events():
-            for contestant, name, route in self._own_turns():
-                self._watch(f"system calls: {contestant.name} {name}", self._part())
-                self._count_calls(contestant, name, route, connections)
+            for target, name, route in self._target_trials():
+                self._watch(f"system calls: {target.name} {name}", self._progress())
+                self._count_calls(target, name, route, connections)
 
-    def _go_round(self, connections: int, turns: list[tuple[TrialOf, Level]]) -> None:
-        """Take all rounds of these turns."""
+    def _run_rounds(self, connections: int, trials: list[tuple[TrialOf, Level]]) -> None:
+        """Run these trials once per round."""
         for number in range(self._settings.rounds):
-            for (contestant, name, route), level in self._order.sample(turns, len(turns)):
-                what = f"{connections} connections, round {number + 1}: {contestant.name} {name}"
-                told = f"{what}, {level}" if level != CLOSED else what
-                self._watch(told, self._part())
-                self._take(contestant, name, route, connections, by_openloop, level)
+            for (target, name, route), level in self._order.sample(trials, len(trials)):
+                what = f"{connections} connections, round {number + 1}: {target.name} {name}"
+                shown = f"{what}, {level}" if level != CLOSED else what
+                self._watch(shown, self._progress())
+                self._run_trial(target, name, route, connections, by_openloop, level)
 
-    def _go_at_shares(self, connections: int) -> None:
-        """Drive everybody at shares of the peaks that were found, and at one equal rate."""
+    def _run_shares(self, connections: int) -> None:
+        """Drive all targets at shares of their peaks, and at one equal rate."""
         if self._settings.finds_peaks:
             levels = self._samples.open_shares(connections)
-            loads = [(turn, level) for turn in self._own_turns() for level in levels[turn[1]]]
-            self._go_round(connections, loads)
+            trials = [(one, level) for one in self._target_trials() for level in levels[one[1]]]
+            self._run_rounds(connections, trials)
 
-    def _go_further(self, connections: int) -> None:
-        """Have wrk drive the cells where openloop was at its end, while there is time."""
-        bound = self._bound(connections) if self._settings.for_wrk else []
+    def _run_wrk(self, connections: int) -> None:
+        """Let wrk drive the cells where openloop was the bottleneck, while there is time."""
+        bound = self._wrk_trials(connections) if self._settings.for_wrk else []
         for _ in range(self._settings.rounds):
-            self._go_once(bound, f"{connections} connections, wrk", connections, by_wrk)
+            self._run_once(bound, f"{connections} connections, wrk", connections, by_wrk)
 
-    def _go_by_locust(self, connections: int) -> None:
-        """Have locust drive every cell once, at one number of connections, while there is time."""
+    def _run_locust(self, connections: int) -> None:
+        """Let locust drive every cell once, at one number of connections, while there is time."""
         if connections == self._settings.for_locust:
             what = f"{connections} users of locust"
-            self._go_once(self._own_turns(), what, connections, by_locust)
+            self._run_once(self._target_trials(), what, connections, by_locust)
 
-    def _go_once(
+    def _run_once(
         self,
-        turns: list[TrialOf],
+        trials: list[TrialOf],
         what: str,
         connections: int,
         drive: Drive,
     ) -> None:
-        """Take these turns in an order drawn anew, as many as there is time for."""
-        for contestant, name, route in self._order.sample(turns, len(turns)):
-            if self._late():
+        """Run these trials in random order, as many as there is time for."""
+        for target, name, route in self._order.sample(trials, len(trials)):
+            if self._out_of_time():
                 return
-            self._watch(f"{what}: {contestant.name} {name}", self._part())
-            self._take(contestant, name, route, connections, drive)
+            self._watch(f"{what}: {target.name} {name}", self._progress())
+            self._run_trial(target, name, route, connections, drive)
 
-    def _own_turns(self) -> list[TrialOf]:
-        """Return the contestants' turns."""
+    def _target_trials(self) -> list[TrialOf]:
+        """Return one trial per target and route, without the null server's."""
         return [
-            (contestant, name, route)
-            for contestant in self._contestants
+            (target, name, route)
+            for target in self._targets
             for name, route in self._settings.routes.items()
         ]
 
-    def _null_turns(self) -> list[TrialOf]:
-        """Return the null server's one turn; none where there is no null server."""
+    def _null_trials(self) -> list[TrialOf]:
+        """Return the null server's only trial, or nothing if there is no null server."""
         return [(self._null, "hello", ROUTES["hello"])] if self._null else []
 
-    def _first(self) -> list[tuple[TrialOf, Level]]:
-        """Return the turns at the loads known beforehand, and the null server's."""
-        own = [(turn, level) for turn in self._own_turns() for level in self._settings.levels]
-        return [*own, *((turn, CLOSED) for turn in self._null_turns())]
+    def _initial_trials(self) -> list[tuple[TrialOf, Level]]:
+        """Return the trials at the loads known beforehand, and the null server's."""
+        own = [(trial, level) for trial in self._target_trials() for level in self._settings.levels]
+        return [*own, *((trial, CLOSED) for trial in self._null_trials())]
 
-    def _bound(self, connections: int) -> list[TrialOf]:
-        """Return the turns that wrk takes over: cells where openloop was at its end."""
+    def _wrk_trials(self, connections: int) -> list[TrialOf]:
+        """Return the trials to repeat by wrk: cells where openloop was the bottleneck."""
         bound = set() if drivers.wrk_missing() else self._samples.bound(connections)
-        found = [turn for turn in self._own_turns() if (turn[0].name, turn[1]) in bound]
-        return [*found, *self._null_turns()] if found else []
+        found = [trial for trial in self._target_trials() if (trial[0].name, trial[1]) in bound]
+        return [*found, *self._null_trials()] if found else []
 
-    def _register(self, contestant: Target, connections: int, workers: int) -> None:
-        if contestant is self._null:
+    def _register(self, target: Target, connections: int, workers: int) -> None:
+        if target is self._null:
             return
         for name in self._settings.routes:
             for level in self._settings.levels:
-                self._samples.open(contestant.described, name, connections, workers, level)
+                self._samples.open(target.described, name, connections, workers, level)
 
-    def _attempt(
-        self, contestant: Target, step: Callable[[Target], None], connections: int
-    ) -> None:
-        """Take a step; one that fails costs its own contestant the cells."""
+    def _attempt(self, target: Target, step: Callable[[Target], None], connections: int) -> None:
+        """Take a step; if it fails, its target loses the cells with these connections."""
         try:
-            step(contestant)
+            step(target)
         except _FAILURES as error:
-            self._samples.fail(contestant.name, connections, str(error))
+            self._samples.fail(target.name, connections, str(error))
 
-    def _routes(self, contestant: Target) -> list[Route]:
-        """Return what it is asked."""
-        hello = contestant is self._null
+    def _routes(self, target: Target) -> list[Route]:
+        """Return the routes that a target is driven on."""
+        hello = target is self._null
         return [ROUTES["hello"]] if hello else list(self._settings.routes.values())
 
-    # One turn
+    # One trial
 
-    def _take(
+    def _run_trial(
         self,
-        contestant: Target,
+        target: Target,
         name: str,
         route: Route,
         connections: int,
@@ -225,8 +223,8 @@ class Session:
         level: Level = CLOSED,
     ) -> None:
         self._done += 1
-        key = contestant.name, name, connections, level
-        taken = self._samples.taken.get(key)  # none of the null server
+        key = target.name, name, connections, level
+        taken = self._samples.taken.get(key)  # None for the null server
 
         def step(one: Target) -> None:
             rate, seconds = taken.rate if taken else None, self._settings.duration
@@ -242,56 +240,56 @@ class Session:
         if taken and taken.failure:
             return
         if drive is by_openloop:
-            self._attempt(contestant, step, connections)
+            self._attempt(target, step, connections)
             return
         try:
-            step(contestant)
-        except _FAILURES as error:  # of a witness, without whom the cell is what it is
+            step(target)
+        except _FAILURES as error:  # of wrk or locust, whose rounds do not decide the cell
             if taken and str(error) not in taken.remarks:
                 taken.remarks.append(str(error))
 
     def _count_calls(
         self,
-        contestant: Target,
+        target: Target,
         name: str,
         route: Route,
         connections: int,
     ) -> None:
-        """Count in each of a route's cells: how many calls a request takes depends on the load."""
-        for (who, where, number, _), taken in self._samples.taken.items():
-            if (who, where, number) != (contestant.name, name, connections):
+        """Count in each of a route's cells: the calls per request depend on the load."""
+        for key, taken in self._samples.taken.items():
+            if key[:3] != (target.name, name, connections):
                 continue
-            if taken.failure or self._late():
+            if taken.failure or self._out_of_time():
                 taken.calls_missing = taken.failure or NO_TIME
                 continue
             try:
-                with self._instances.lend(contestant, route, connections) as instance:
-                    turn = Trial(
+                with self._instances.lend(target, route, connections) as instance:
+                    trial = Trial(
                         instance.url + route.path, route.body, connections, DEEP, taken.rate
                     )
-                    counted = syscalls_and_memory.count_calls(instance, turn, self._folder)
+                    counted = syscalls_and_memory.count_calls(instance, trial, self._folder)
                     taken.system_calls, taken.calls_missing = counted
             except _FAILURES as error:
                 taken.calls_missing = str(error)
 
-    def _measure_idle(self, contestant: Target) -> tuple[dict[str, float], str]:
-        """Measure what idle connections hold, on an instance of their own."""
-        if contestant.described.unavailable or self._late():
-            return {}, contestant.described.unavailable or NO_TIME
+    def _measure_idle(self, target: Target) -> tuple[dict[str, float], str]:
+        """Measure the memory of idle connections, on a separate instance."""
+        if target.described.unavailable or self._out_of_time():
+            return {}, target.described.unavailable or NO_TIME
         try:
             with ExitStack() as stack:
                 return syscalls_and_memory.idle_bytes(
-                    self._instances.open(contestant, self._routes(contestant), WORKERS, stack)
+                    self._instances.open(target, self._routes(target), WORKERS, stack)
                 )
         except _FAILURES as error:
             return {}, str(error)
 
-    def _late(self) -> bool:
-        """Whether time is up for what can be left out."""
+    def _out_of_time(self) -> bool:
+        """Whether the time for optional measurements is up."""
         return time.monotonic() > self._deadline
 
-    def _part(self) -> float:
-        cells = len(self._contestants) * len(self._settings.routes) * self._settings.loads
+    def _progress(self) -> float:
+        cells = len(self._targets) * len(self._settings.routes) * self._settings.loads
         cells += self._null is not None
-        turns = cells * len(self._settings.connections) * self._settings.rounds
-        return min(1.0, self._done / turns)
+        trials = cells * len(self._settings.connections) * self._settings.rounds
+        return min(1.0, self._done / trials)

@@ -1,8 +1,8 @@
-"""Who takes part: each back end with what stands before it, and the null server.
+"""The targets: each back end with its front, and the null server.
 
-HTTP is asked straight, or through the front that was chosen; FastCGI needs a front, and has the
-gateway where none was chosen. The null server is always asked straight: it is the generator's
-ceiling, not a competitor.
+An HTTP back end is reached directly or through the chosen front. A FastCGI back end needs a front:
+the gateway unless another is chosen. The null server is always reached directly: it shows the
+generator's ceiling and is not ranked.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ NULL: Final = "null-server"
 NULL_SERVER: Final = Architecture(
     NULL, "epoll in C with a fixed answer", "none", "http", STRAIGHT, True, "", "", {}
 )
-_GRACE: Final = 3.0  # seconds to end by itself; its clients have gone
+_GRACE: Final = 3.0  # seconds to end after SIGTERM; its clients have gone
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance: where it is asked, and whose cost counts."""
+    """A running target: its URL, and the parts whose cost counts."""
 
     url: str
     parts: dict[str, Part]  # "front", "back"
@@ -41,16 +41,16 @@ Start = Callable[[RunDir, int, ExitStack], Instance]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One that can be started; `start` gets a folder, workers, and a stack that stops it."""
+    """A target that can be started; `start` gets a folder, workers, and a stack that stops it."""
 
     described: Architecture
     start: Start
     resident: bool = True
-    """False: it burns CPU when idle, so it runs only while it is measured."""
+    """False: it burns CPU when idle, so it runs only during its own trials."""
 
     @property
     def name(self) -> str:
-        """The id."""
+        """The architecture's id."""
         return self.described.name
 
 
@@ -58,45 +58,45 @@ class Where(Protocol):
     """Where the parts run: as processes of this machine, or in containers."""
 
     seconds_to_start: float
-    """An instance, and to stop and warm it."""
+    """To start, warm up and stop an instance."""
 
     def lacking(self, backend: Backend, front: str) -> str:
-        """Return why the two cannot run there; "": they can."""
+        """Return why `backend` and `front` cannot run there; "" if they can."""
 
     def prepare(self, chosen: list[Target]) -> None:
-        """Get ready for these, before time counts."""
+        """Prepare these targets, before the clock starts."""
 
     def start(
         self, backend: Backend, front: str, run_dir: RunDir, workers: int, stack: ExitStack
     ) -> Instance:
-        """Start them; `stack` stops them. LabError when they do not start."""
+        """Start `backend` behind `front`; `stack` stops them. LabError if they do not start."""
 
     def null_server(self, folder: Path) -> Target | None:
-        """Return the generator's ceiling; None where there can be none."""
+        """Return the null server; None if it cannot be built."""
 
     def describe(self, manifest: Manifest) -> Manifest:
-        """Return the manifest with what is otherwise there than natively."""
+        """Return the manifest, with what differs from a native run."""
 
 
 class ThisMachine:
-    """As processes, on 127.0.0.1."""
+    """Runs parts as processes on 127.0.0.1."""
 
     seconds_to_start: float = START
 
     def lacking(self, backend: Backend, front: str) -> str:
-        """Return what is not installed."""
+        """Return what is not installed; "" if nothing is missing."""
         lacking = backend.unavailable() or ""
         if not lacking and front != STRAIGHT:
             lacking = find_front(front).unavailable() or ""
         return lacking
 
     def prepare(self, chosen: list[Target]) -> None:
-        """Do nothing: what is installed is there."""
+        """Do nothing: there are no images to build."""
 
     def start(
         self, backend: Backend, front: str, run_dir: RunDir, workers: int, stack: ExitStack
     ) -> Instance:
-        """Start them in `run_dir`."""
+        """Start `backend`, behind `front` unless that is "none", in `run_dir`."""
         listen = Address("127.0.0.1", free_port())
         if front == STRAIGHT:
             back = backend.start(run_dir, workers, 1, address=listen)
@@ -105,15 +105,16 @@ class ThisMachine:
         back = backend.start(run_dir, workers, 1)
         stack.callback(stop_part, back, _GRACE)
         before = find_front(front).start(run_dir, listen, backend, back.address, workers)
-        stack.callback(stop_part, before, _GRACE)  # first: its kept connections hold back ends
+        # The front stops first: its kept connections would hold up the back end's stop.
+        stack.callback(stop_part, before, _GRACE)
         return Instance(f"http://{listen}", {"front": before, "back": back})
 
     def null_server(self, folder: Path) -> Target | None:
-        """Return the null server, compiled into `folder`; None where there is no compiler."""
+        """Return the null server, compiled into `folder`; None without a compiler."""
         return null_server(folder)
 
     def describe(self, manifest: Manifest) -> Manifest:
-        """Return it as it is."""
+        """Return the manifest unchanged."""
         return manifest
 
 
@@ -121,7 +122,7 @@ HERE: Final = ThisMachine()
 
 
 def of_backend(backend: Backend, front: str, where: Where = HERE) -> Target:
-    """Return a back end as a contestant behind `front`; "none": straight, if it speaks HTTP."""
+    """Return a back end as a target behind `front`; "none" reaches HTTP back ends directly."""
     spec = backend.spec
     before = "gateway" if front == STRAIGHT and backend.protocol == "fastcgi" else front
     described = Architecture(
@@ -155,7 +156,7 @@ def _note(backend: Backend, added: str) -> str:
 
 
 def null_server(folder: Path) -> Target | None:
-    """Return the null server, compiled into `folder`; None where there is no compiler."""
+    """Return the null server, compiled into `folder`; None without a compiler."""
     try:
         program = floor.build(folder)
     except floor.NoCompiler:
@@ -175,9 +176,9 @@ def null_server(folder: Path) -> Target | None:
 def choose(
     names: list[str], backends: dict[str, Backend], front: str, where: Where = HERE
 ) -> list[Target]:
-    """Return contestants by id, `all` of them for "all"; LabError with the ids there are."""
+    """Return the targets named; "all" means all. LabError lists the known ids."""
     unknown = [name for name in names if name not in backends and name != "all"]
     if unknown:
-        raise LabError(f"no back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
+        raise LabError(f"unknown back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
     chosen = list(backends) if "all" in names else list(dict.fromkeys(names))
     return [of_backend(backends[name], front, where) for name in chosen]

@@ -1,4 +1,4 @@
-"""One trial: load on a running instance, and what that cost each part of it.
+"""One trial: load on a running instance, and its cost in each part.
 
 A trial begins when the server has accepted its clients (resource_usage.settle), whatever its
 architecture. openloop has connected its clients by then. The clients of wrk and locust connect with
@@ -23,28 +23,28 @@ from lab.compare.settings import Route
 from loadtest import manifest
 
 APART: Final = 4
-"""Cores from which on the generator has some of its own: one of each four."""
+"""With at least so many cores, the generator has its own: one in four."""
 
 Drive = Callable[[Trial, drivers.Mark], tuple[Round, str]]
 
 
-def by_openloop(turn: Trial, mark: drivers.Mark) -> tuple[Round, str]:
-    """Drive it by openloop."""
-    return drivers.drive(turn, mark)
+def by_openloop(trial: Trial, mark: drivers.Mark) -> tuple[Round, str]:
+    """Run a trial by openloop."""
+    return drivers.drive(trial, mark)
 
 
-def by_wrk(turn: Trial, mark: drivers.Mark) -> tuple[Round, str]:
-    """Drive it by wrk, which keeps no histogram."""
-    return drivers.drive_wrk(turn, mark), ""
+def by_wrk(trial: Trial, mark: drivers.Mark) -> tuple[Round, str]:
+    """Run a trial by wrk, which returns no histogram."""
+    return drivers.drive_wrk(trial, mark), ""
 
 
-def by_locust(turn: Trial, mark: drivers.Mark) -> tuple[Round, str]:
-    """Drive it by locust, whose times are in the round alone."""
-    return drive_locust(turn, mark), ""
+def by_locust(trial: Trial, mark: drivers.Mark) -> tuple[Round, str]:
+    """Run a trial by locust; its latencies are in the round, not in a histogram."""
+    return drive_locust(trial, mark), ""
 
 
 class Cores:
-    """Who runs where."""
+    """Which cores the generator and the servers run on."""
 
     def __init__(self, cores: list[int]) -> None:
         count = len(cores) // APART
@@ -53,27 +53,27 @@ class Cores:
 
     @classmethod
     def here(cls) -> "Cores":
-        """Return those that this process may use, divided."""
+        """Divide the cores that this process may use."""
         return cls(manifest.cores())
 
     @property
     def processes(self) -> int:
-        """How many processes the generator has: one, or one for each core of its own."""
+        """The number of generator processes: one, or one per core of its own."""
         return 1 if self.generator == self.servers else len(self.generator)
 
     def __str__(self) -> str:
         if self.generator == self.servers:
             return f"{len(self.servers)} cores: generator and servers share them"
-        return f"generator on cores {_told(self.generator)}, servers on {_told(self.servers)}"
+        return f"generator on cores {_joined(self.generator)}, servers on {_joined(self.servers)}"
 
 
-def _told(cores: list[int]) -> str:
+def _joined(cores: list[int]) -> str:
     return ", ".join(map(str, cores))
 
 
 @contextmanager
 def on(cores: list[int]) -> Iterator[None]:
-    """Have what is started meanwhile run on `cores`."""
+    """Run processes started in this block on `cores`."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -91,7 +91,7 @@ def take(
     cores: Cores,
     drive: Drive,
 ) -> tuple[Round, str]:
-    """Put the load on an instance; return the round with what it cost, and its histogram."""
+    """Put load on an instance; return the round with its cost, and its histogram."""
     marks: list[dict[str, resource_usage.Used | None]] = []
     settled = True
 
@@ -101,7 +101,7 @@ def take(
             settled = wait_until_settled(instance)
         marks.append({name: resource_usage.used(part) for name, part in instance.parts.items()})
 
-    turn = Trial(
+    trial = Trial(
         url=instance.url + route.path,
         body=route.body,
         connections=connections,
@@ -110,17 +110,17 @@ def take(
         processes=cores.processes,
     )
     with on(cores.generator):
-        found, histogram = drive(turn, mark)
+        found, histogram = drive(trial, mark)
     costs = {}
     for name in instance.parts:
         spent = resource_usage.cost(marks[0][name], marks[-1][name], found.answered)
         if spent is not None:
             costs[name] = spent
     if len(costs) < len(instance.parts):
-        costs = {}  # one of them is gone: the rest would pass for the whole
+        costs = {}  # a part is gone: the rest must not pass for the whole cost
     return replace(found, cost={**costs, **found.cost}, settled=settled), histogram
 
 
 def wait_until_settled(instance: Instance) -> bool:
-    """Wait until an instance has taken the clients that are connected; False: it has not."""
+    """Wait until an instance has accepted the connected clients; False if it has not in time."""
     return resource_usage.settle(instance.parts.values(), urlsplit(instance.url).port or 0)

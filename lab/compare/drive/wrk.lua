@@ -1,4 +1,5 @@
--- What wrk found, as one line of JSON; times are in µs. wrk calls done() when it ends, SIGINT too.
+-- Prints wrk's result as one line of JSON; times are in µs. wrk calls done() at its end, also after
+-- SIGINT.
 
 done = function(summary, latency, requests)
   local e = summary.errors

@@ -57,7 +57,7 @@ CALLS: Final = {
 
 
 def make_round(model: Any, route: str, connections: int, noise: float) -> tuple[Round, Times]:
-    """One turn of a server that takes so many µs, with so many requests at a time."""
+    """One trial of a server that takes so many µs, with so many requests at a time."""
     user, kernel, growth, most = model[6:]
     factor = DRAW.gauss(1, noise) * (1 + growth * connections**0.5 / 3)
     front = {"front": Cost(14 * factor, 11 * factor, 0.9, 31_000_000, 2, 40 + connections)}
@@ -98,7 +98,7 @@ def make_taken(model: Any, route: str, connections: int) -> Taken:
     front = "gateway" if model[3] == "fastcgi" else "none"
     taken = Taken(model[0], front, route, connections, min(connections, 64))
     taken.rounds, taken.histograms = [pair[0] for pair in pairs], [pairs[-1][1].encode()]
-    taken.calls_missing = "" if connections == 1 else "there was no time left for it"
+    taken.calls_missing = "" if connections == 1 else "no time was left"
     if connections == 1:
         taken.system_calls = {"back": CALLS[model[2]]}
         if model[3] == "fastcgi":

@@ -48,7 +48,7 @@ def test_the_command_writes_draws_and_compares_a_file(tmp_path: Path) -> None:
         (("compare", "epoll-lt", "--connections", "0"), "numbers from 1"),
         (("compare", "epoll-lt", "--connections", "x"), "write 1,8,64"),
         (("compare", "--from", "/nowhere.json"), "No such file"),
-        (("compare", "epoll-lt", "--from", "x"), "leave IDs"),
+        (("compare", "epoll-lt", "--from", "x"), "leave out IDs"),
         (("compare", "epoll-lt", "--json", "/nowhere/x.json"), "no folder /nowhere"),
         (("diff", "/nowhere.json", "/nowhere.json"), "No such file"),
     ],
@@ -101,7 +101,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path: Path) -> None:
                         drivers.add(child.pid)
             return len(drivers) > 2
 
-        wait_until(seen, "two turns are done")
+        wait_until(seen, "two trials are done")
         children = psutil.Process(process.pid).children(recursive=True)
         process.signal(signal.SIGINT)
         assert process.wait() == 130

@@ -119,9 +119,9 @@ def test_what_was_left_out_says_so(tmp_path: Path) -> None:
     told = [
         (each.cells[0].calls_missing, each.architectures[0].idle_missing) for each in (quick, late)
     ]
-    assert told[0] == ("--quick leaves it out",) * 2
+    assert told[0] == ("--quick skips it",) * 2
     if syscalls_and_memory.events():
-        assert told[1] == ("there was no time left for it",) * 2
+        assert told[1] == ("no time was left",) * 2
 
 
 def test_locust_is_a_witness_and_gives_nobody_a_place(tmp_path: Path) -> None:
@@ -164,26 +164,26 @@ def test_what_perf_writes_is_read() -> None:
 
 
 def test_what_wrk_writes_is_read() -> None:
-    turn = Trial("http://127.0.0.1:1/hello", b"", 8, 1.0)
+    trial = Trial("http://127.0.0.1:1/hello", b"", 8, 1.0)
     line = {
         "requests": 2000, "duration": 500000, "connect": 1, "read": 0, "write": 0, "status": 3,
         "timeout": 2, "p50": 100, "p90": 200, "p99": 1500, "p999": 3000, "max": 4000,
     }  # fmt: skip
-    found = read_wrk(f"noise\n{json.dumps(line)}\n", turn, 0.1, 0.15)
+    found = read_wrk(f"noise\n{json.dumps(line)}\n", trial, 0.1, 0.15)
     assert (found.rate, found.seconds, found.established) == (4000, 0.5, 7)
     assert found.errors == {"connect": 1, "timeout": 2}
     assert found.wrong == {"status": 3}
     assert found.latency.p99_ms == 1.5
     assert found.generator_busy == pytest.approx(0.5)
     with pytest.raises(NotDriven, match="unable to connect"):
-        read_wrk("unable to connect\n", turn, 0, 0)
+        read_wrk("unable to connect\n", trial, 0, 0)
 
 
 def test_the_time_of_the_last_answer_is_not_held_against_a_rate(tmp_path: Path) -> None:
     with ExitStack() as stack:
         running = odd("delay").start(RunDir(tmp_path), 1, stack)
-        turn = Trial(running.url + "/", b"Hello, world!\n", 1, 0.2, rate=5.0)
-        found, _ = drive(turn, lambda: None)
+        trial = Trial(running.url + "/", b"Hello, world!\n", 1, 0.2, rate=5.0)
+        found, _ = drive(trial, lambda: None)
     assert found.answered == 1
     assert found.seconds > 0.19, "it was answered after 200 ms or more, of 200"
     assert found.rate == pytest.approx(5.0, rel=0.05)
@@ -220,7 +220,7 @@ def test_an_open_loop_goes_to_shares_of_the_peaks_it_finds(tmp_path: Path, floor
     assert len(set(levels)) == plan.loads, "each load has tables of its own"
     assert len(result.ceilings) == 1
     rounds = [what.partition(": ")[2] for what in told if "round" in what]
-    closed_turns, shares = rounds[: 2 * 5], rounds[2 * 5 :]
-    assert sorted(closed_turns[:5]) == sorted(closed_turns[5:])
+    closed_trials, shares = rounds[: 2 * 5], rounds[2 * 5 :]
+    assert sorted(closed_trials[:5]) == sorted(closed_trials[5:])
     assert sorted(shares[:16]) == sorted(shares[16:]), "interleaved, loads too"
     assert sum("90 % of its own peak" in what for what in shares[:16]) == 4

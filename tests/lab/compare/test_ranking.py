@@ -138,18 +138,18 @@ def test_curves_that_only_touch_do_not_cross() -> None:
 
 
 def test_turns_are_as_long_as_the_time_allows() -> None:
-    everything = Budget(contestants=35, routes=1, connections=(1, 8, 64, 512), rounds=5)
+    everything = Budget(targets=35, routes=1, connections=(1, 8, 64, 512), rounds=5)
     duration = everything.duration(FULL)
     assert SHORTEST < duration < LONGEST
     assert everything.seconds(duration) <= FULL
     assert not everything.fits(QUICK)
-    assert Budget(contestants=35, routes=1, connections=(8,), rounds=5).fits(QUICK)
-    assert Budget(contestants=3, routes=1, connections=(8,), rounds=5).duration(FULL) == LONGEST
+    assert Budget(targets=35, routes=1, connections=(8,), rounds=5).fits(QUICK)
+    assert Budget(targets=3, routes=1, connections=(8,), rounds=5).duration(FULL) == LONGEST
 
 
 def test_every_load_of_an_open_loop_takes_its_time() -> None:
-    closed = Budget(contestants=4, routes=2, connections=(8,), rounds=5)
-    five = Budget(contestants=4, routes=2, connections=(8,), rounds=5, loads=5)
+    closed = Budget(targets=4, routes=2, connections=(8,), rounds=5)
+    five = Budget(targets=4, routes=2, connections=(8,), rounds=5, loads=5)
     more = 3 * 2 * 4 * 5  # turns; the null server stays with its closed loop
     assert five.seconds(1.0) - closed.seconds(1.0) == pytest.approx(
         more * (1 + OVERHEAD + 8 * CONNECT)

@@ -44,13 +44,13 @@ def test_what_the_sample_does_not_have_has_its_reason() -> None:
         (lambda v: v["manifest"].pop("kernel"), "manifest.kernel: missing (schema 1)"),
         (lambda v: v.update(more=1), "more: unknown (schema 1)"),
         (lambda v: v["cells"][2].update(connections="8"),
-         "cells[2].connections: a whole number is wanted, '8' is there"),
+         "cells[2].connections: expected a whole number, found '8'"),
         (lambda v: v["cells"][0]["rounds"][1].update(rate=True),
-         "cells[0].rounds[1].rate: a number is wanted, True is there"),
-        (lambda v: v["cells"][0].update(verdict="best"), "cells[0].verdict: one of valid, "),
+         "cells[0].rounds[1].rate: expected a number, found True"),
+        (lambda v: v["cells"][0].update(verdict="best"), "cells[0].verdict: expected one of valid"),
         (lambda v: v["cells"][0]["rounds"][0]["cost"].update(back=[]),
-         "cells[0].rounds[0].cost.back: an object is wanted"),
-        (lambda v: v.update(cells={}), "cells: a list is wanted"),
+         "cells[0].rounds[0].cost.back: expected an object"),
+        (lambda v: v.update(cells={}), "cells: expected a list"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(change: Any, message: str) -> None:

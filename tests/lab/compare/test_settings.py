@@ -7,7 +7,7 @@ import pytest
 
 from lab.chain.backends import BACKENDS
 from lab.chain.rundir import RunDir
-from lab.compare.drive.budget import FULL, LOCUST_TURN, QUICK, SHORTEST, Budget
+from lab.compare.drive.budget import FULL, LOCUST_TRIAL, QUICK, SHORTEST, Budget
 from lab.compare.drive.levels import SHARES
 from lab.compare.drive.targets import NULL, Target
 from lab.compare.drive.trial import Cores
@@ -46,7 +46,7 @@ def test_all_of_it_fits_into_the_time() -> None:
 def test_what_does_not_take_place_costs_no_time() -> None:
     with_locust = decide(4, ("hello",), (64,), 5, 1.0, quick=False)[3]
     open_loop = decide(4, ("hello",), (64,), 5, 1.0, quick=False, mode="open", rates=(9.0,))[3]
-    assert with_locust - open_loop == pytest.approx(3 * (1.0 + LOCUST_TURN))
+    assert with_locust - open_loop == pytest.approx(3 * (1.0 + LOCUST_TRIAL))
     many = decide(4, ("hello",), (512,), 5, 1.0, quick=False)[3]
     assert many < with_locust, "no process of locust has so many users"
     few = [Budget(4, 1, (number,), 5).seconds(1.0) for number in (1, 512)]
@@ -80,6 +80,6 @@ def test_the_generator_has_cores_of_its_own_where_there_are_four(
     assert Cores(cores).processes == max(1, len(cores) // 4)
 
 
-def test_the_null_server_is_no_contestant(floor: Target) -> None:
+def test_the_null_server_is_not_ranked(floor: Target) -> None:
     assert floor.name == NULL
     assert NULL not in BACKENDS
