@@ -1,19 +1,19 @@
-# Every target sets up what it needs, once: `make demo` and `make test` work on a fresh machine
-# that has python3 (3.11 or newer) with venv. No root needed.
+# Every target first installs what it needs: `make demo` and `make test` work on a fresh machine
+# with python3 (3.11 or newer) and venv, without root.
 
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELF   := $(PIP) --no-deps --no-build-isolation --editable .
-PYTEST := $(BIN)/pytest -n $(shell expr 2 \* $$(nproc))   # twice the cores: many tests wait
+PYTEST := $(BIN)/pytest -n $(shell expr 2 \* $$(nproc))   # twice the cores: many tests mostly wait
 
 .PHONY: help setup demo test test-all lint check bench standings lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
-# Installs again only when a lock, the project's own metadata or the C extension changed.
+# Reinstalls only if a lock file, pyproject.toml or the C extension has changed.
 $(READY): requirements.lock requirements-otlp.lock requirements-bjoern.lock pyproject.toml $(wildcard servers/c_extension/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainlab needs Python 3.11 or newer, this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12")'
 	@echo "setup: installing the locked dependencies into .venv"
@@ -23,45 +23,45 @@ $(READY): requirements.lock requirements-otlp.lock requirements-bjoern.lock pypr
 	@$(SELF)
 	@touch $@
 
-setup: $(READY) ## make .venv, install what the locks name, build what is compiled
+setup: $(READY) ## create .venv with the locked dependencies, build the C and Go programs
 	@! command -v cc >/dev/null || ls servers/c_extension/*.so >/dev/null 2>&1 || $(SELF)
 	@if ! command -v cc >/dev/null || [ ! -e /usr/include/ev.h ]; then echo "setup: without bjoern, which needs gcc and libev-dev"; \
 		elif ! $(BIN)/python -c 'import bjoern' 2>/dev/null; then $(PIP) --no-build-isolation --require-hashes -r requirements-bjoern.lock; fi
 	@$(BIN)/python -m servers.build
 
-demo: setup ## start the chain, show one request, load every back end, swapping under load
-	@echo "demo: the chain on real traffic"
+demo: setup ## start the chain, show one request, swap through the back ends under load
+	@echo "demo: the chain under real traffic"
 	@$(BIN)/lab demo
 
-test: setup ## run the essential tests of every room
-	@echo "test: the essential tests; what this machine lacks is skipped with its reason"
+test: setup ## run the essential tests of every folder
+	@echo "test: the essential tests; a test that needs a missing program is skipped with the reason"
 	@$(PYTEST) -m "not long"
 
 test-all: setup ## run every test: all architectures, chains, containers, comparisons
-	@echo "test-all: every test; what this machine lacks is skipped with its reason"
+	@echo "test-all: every test; a test that needs a missing program is skipped with the reason"
 	@$(PYTEST)
 
-lint: setup ## ruff and mypy --strict
+lint: setup ## run ruff and mypy --strict
 	@echo "lint: style and types"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-check: lint test ## lint, then the essential tests
+check: lint test ## lint, then run the essential tests
 
-bench: setup ## CPU microseconds per request beside the real peers, interleaved
-	@echo "bench: gateway beside nginx, worker beside php-fpm, every architecture beside the floor"
+bench: setup ## measure CPU per request against the real peers, interleaved
+	@echo "bench: gateway against nginx, worker against php-fpm, every architecture against the floor"
 	@$(BIN)/lab bench
 
 NAMES ?= all
-standings: setup ## ten quick comparisons (of NAMES, else all): does anybody change places?
+standings: setup ## run ten quick comparisons (of NAMES, default all): does the order change?
 	@rm -rf build/standings && mkdir -p build/standings
 	@for run in 0 1 2 3 4 5 6 7 8 9; do \
 		echo "standings: comparison $$((run + 1)) of 10"; \
 		$(BIN)/lab compare $(NAMES) --quick --json build/standings/$$run.json >/dev/null || exit 1; done
 	@$(BIN)/lab standings build/standings/*.json
 
-lock: ## resolve the dependencies anew (needs uv)
+lock: ## update all lock files (needs uv)
 	@for lock in "--extra lab --extra dev -o requirements.lock" "--extra bjoern -o requirements-bjoern.lock" \
 		"--extra otlp --constraint requirements.lock -o requirements-otlp.lock"; do \
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -70,7 +70,7 @@ lock: ## resolve the dependencies anew (needs uv)
 		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-annotate --no-header --constraint requirements.lock docker/$$image.in -o docker/$$image.lock; done
 
-clean: ## remove what the other targets made
+clean: ## remove everything that the other targets created
 	@echo "clean: removing .venv and caches"
 	@rm -rf .venv build dist servers/go/bin servers/c_extension/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -51,4 +51,4 @@ def test_without_an_engine_one_is_told_what_helps(command: tuple[str, ...]) -> N
     )
     assert done.returncode == 1
     assert "no Docker engine answers" in done.stderr
-    assert "leave --docker out" in done.stderr
+    assert "omit --docker" in done.stderr

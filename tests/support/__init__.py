@@ -1,1 +1,1 @@
-"""What several test folders share: real processes, a FastCGI client over real sockets."""
+"""Helpers shared by several test folders: real processes, raw clients, scripted peers."""

@@ -1,4 +1,4 @@
-"""Architectures for the tests: which there are, one of them running, what its processes hold."""
+"""The architectures under test: list them, run one, inspect its processes."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ from tests.support.gateway import RawClient
 from tests.support.processes import Process, wait_until
 
 HTTP = [spec for spec in SPECS.values() if spec.protocol == "http"]
-"""Those that a client may ask straight."""
+"""Those that HTTP clients can use without a gateway."""
 
 ESSENTIAL = {
     "prefork", "thread", "select", "epoll-lt", "epoll-et", "coroutine", "c-extension", "go",
 }  # fmt: skip
-"""Those that `make test` tries: one or two of each kind. `make test-all` tries all."""
+"""Those tested by `make test`, one or two of each kind; `make test-all` tests all."""
 
 
 def _marks(spec: Spec) -> list[pytest.MarkDecorator]:
@@ -34,13 +34,13 @@ each = pytest.mark.parametrize(
     "spec",
     [pytest.param(spec, id=spec.name, marks=_marks(spec)) for spec in HTTP],
 )
-"""Runs a test with each of them; one that cannot run here is skipped by `running`."""
+"""Runs a test with each HTTP architecture; `running` skips those that cannot run here."""
 
 HELLO = b"Hello, world!\n"
 
 
 class Running:
-    """A server that listens."""
+    """A listening server."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -51,7 +51,7 @@ class Running:
         return RawClient(self.address)
 
     def greets(self) -> bool:
-        """Whether a client of its own is answered as it should be."""
+        """Whether a new client gets the right answer."""
         with self.connect() as client:
             client.request("GET", "/hello", Connection="close")
             head, body = client.response()
@@ -59,40 +59,41 @@ class Running:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its base URL."""
         return f"http://{self.address}"
 
     @property
     def family(self) -> list[psutil.Process]:
-        """The process that was started and all that descend from it, zombies too."""
+        """The started process and all its descendants, including zombies."""
         leader = psutil.Process(self.process.pid)
         return [leader, *leader.children(recursive=True)]
 
     @property
     def descriptors(self) -> int:
-        """How many descriptors its processes have open."""
+        """The number of open descriptors of all its processes."""
         total = 0
         for process in self.family:
-            # One that is just exiting belongs to root (its memory is gone): no descriptors either.
+            # An exiting process has no memory left, so its /proc entries belong to root; it has
+            # no descriptors either.
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 total += process.num_fds()
         return total
 
     def wait_until_steady(self) -> int:
-        """Return how many descriptors it has once that stays the same: its workers have started."""
+        """Return the descriptor count once three readings agree: all workers have started."""
         seen = [self.descriptors]
 
         def is_steady() -> bool:
-            time.sleep(0.1)  # between two looks
+            time.sleep(0.1)  # between readings
             seen.append(self.descriptors)
             return seen[-3:].count(seen[-1]) == 3
 
-        wait_until(is_steady, "its descriptors are steady")
+        wait_until(is_steady, "its descriptor count is steady")
         return seen[-1]
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU time that its processes have used so far."""
+        """The CPU time of all its processes so far."""
         total = 0.0
         for process in self.family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -102,7 +103,7 @@ class Running:
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of its processes; what several share counts once (PSS): a fork costs nothing."""
+        """The memory of all its processes (PSS): shared pages count once."""
         total = 0
         for process in self.family:
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -118,8 +119,10 @@ def running(
     files: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """Run an architecture until the block ends, with at most `files` descriptors; skips if it
-    cannot run here."""
+    """Run an architecture until the block ends, with at most `files` descriptors per process.
+
+    Skips the test if the architecture cannot run here.
+    """
     reason = spec.unavailable()
     if reason is not None:
         pytest.skip(f"{spec.name}: {reason}")
@@ -142,12 +145,12 @@ def in_group(pgid: int) -> list[int]:
 
 
 def connects(address: Address) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a server accepts connections at `address`."""
     with socket.socket(address.family) as probe:
         probe.settimeout(2)
         return probe.connect_ex(address.sockaddr) == 0
 
 
 def unix_address(folder: Path) -> str:
-    """Return an address in `folder`."""
+    """Return the address of a unix socket in `folder`."""
     return f"unix:{folder}/server.sock"

@@ -1,4 +1,4 @@
-"""A real Chromium, offline, that opens pages of ours and remembers what they said and asked for."""
+"""An offline Chromium that opens our pages and records their console output and requests."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ CHROMIUM = shutil.which("chromium")
 needs_chromium = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: run sudo apt install chromium"),
 ]
-"""The marks of tests that open a page."""
+"""Marks for tests that open a page."""
 
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """Run one until the block ends."""
+    """Run Chromium until the block ends."""
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
@@ -27,7 +27,7 @@ def running_chromium() -> Iterator[Browser]:
 
 
 class Opened:
-    """A page that was drawn, what it said to the console, and what it asked of a network."""
+    """A rendered page, its console messages and errors, and the URLs that it requested."""
 
     def __init__(self, browser: Browser, path: Path, width: int = 1280, dark: bool = False) -> None:
         scheme = "dark" if dark else "light"

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector, as far as an exporter sees it: POST /v1/traces, protobuf inside."""
+"""An OpenTelemetry collector as an exporter sees it: POST /v1/traces with protobuf."""
 
 import http.server
 import threading
@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collector:
-    """Takes spans on a port of the kernel's choice, or refuses them while `status` is not 200."""
+    """Collects spans on a free port; refuses them while `status` is not 200."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
@@ -36,7 +36,7 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def take(self, body: bytes) -> None:
-        """Note every span of an export, flat, with the service it came from."""
+        """Record every span of an export as a flat dict with its service name."""
         request = ExportTraceServiceRequest.FromString(body)
         for resource in request.resource_spans:
             service = _values(resource.resource.attributes)["service.name"]

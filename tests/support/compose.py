@@ -1,4 +1,4 @@
-"""A compose project of a test's own: other names, other ports, other image tags than anybody's."""
+"""A compose project for one test, with unique names and image tags, and free ports."""
 
 import json
 import os
@@ -15,7 +15,7 @@ PATIENCE = 800.0  # seconds for one command: the first build compiles
 
 
 def why_no_engine() -> str | None:
-    """Return why there can be no container here, and what helps; None: there can."""
+    """Return why containers cannot run here and how to fix that, or None if they can."""
     if shutil.which("docker") is None:
         return "docker is not installed: sudo apt install docker.io docker-compose docker-buildx"
     for command in (["docker", "info"], ["docker", "compose", "version"]):
@@ -26,7 +26,7 @@ def why_no_engine() -> str | None:
 
 
 class Compose:
-    """One project; when the block ends, nothing of it is left, whatever happened."""
+    """A compose project; the end of the block removes everything of it."""
 
     def __init__(self, **variables: str) -> None:
         self.project = f"chainlab-test-{uuid.uuid4().hex[:8]}"
@@ -39,7 +39,7 @@ class Compose:
         }
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end with the project's variables, and others."""
+        """Run a command to its end with the project's variables and `variables`."""
         return subprocess.run(
             command,
             cwd=ROOT,
@@ -51,25 +51,25 @@ class Compose:
         )
 
     def good(self, *command: str, **variables: str) -> str:
-        """Run a command that must end well; return what it printed."""
+        """Run a command that must succeed; return its output."""
         done = self.run(*command, **variables)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
     def compose(self, *arguments: str, **variables: str) -> str:
-        """Run `docker compose`, which must end well; return what it printed."""
+        """Run `docker compose`, which must succeed; return its output."""
         return self.good("docker", "compose", *arguments, **variables)
 
     def lab(self, *arguments: str) -> str:
-        """Run `lab ARGUMENTS --docker`, which must end well; return what it printed."""
+        """Run `lab ARGUMENTS --docker`, which must succeed; return its output."""
         return self.good(sys.executable, "-m", "lab", *arguments, "--docker")
 
     def ids(self, service: str = "") -> list[str]:
-        """Return the ids of the project's running containers, of a service or all."""
+        """Return the ids of the project's running containers, of one service or all."""
         return self.compose("ps", "--quiet", *filter(None, [service])).split()
 
     def inspect(self, *ids: str) -> list[dict[str, Any]]:
-        """Return what the engine knows of containers, images, ..."""
+        """Return what the engine reports about containers, images, ..."""
         found: list[dict[str, Any]] = json.loads(self.good("docker", "inspect", *ids))
         return found
 
@@ -78,7 +78,7 @@ class Compose:
         return self.compose("port", service, str(port)).strip()
 
     def leftovers(self) -> dict[str, list[str]]:
-        """Return what there still is of the project, kind by kind."""
+        """Return what is left of the project, by kind."""
         label = f"label=com.docker.compose.project={self.project}"
         listings: dict[str, Sequence[str]] = {
             "containers": ("ps", "--all", "--quiet", "--filter", label),
@@ -90,7 +90,7 @@ class Compose:
         return {kind: left for kind, left in found.items() if left}
 
     def remove_images(self) -> None:
-        """Remove the images that have the project's tag; their layers stay in the build cache."""
+        """Remove the images with the project's tag; their layers stay in the build cache."""
         names = ("images", "--format", "{{.Repository}}:{{.Tag}}", f"chainlab/*:{self.project}")
         if images := self.good("docker", *names).split():
             self.good("docker", "image", "rm", *images)

@@ -1,7 +1,7 @@
 """A blocking FastCGI client: `chainlab.wire.fastcgi.ClientConnection` on a real socket.
 
-It does what the tests need and a web server would not: leaves a request half sent, reads an
-answer to its torn end, sends bytes that are no records.
+It does what tests need and a web server would not: leaves a request half sent, reads a truncated
+answer to its end, sends bytes that are not FastCGI records.
 """
 
 import socket
@@ -27,21 +27,21 @@ _READ_SIZE: Final = 65536
 
 @dataclass
 class Answer:
-    """One answer, taken apart: CGI head, body, STDERR, how it ended."""
+    """One parsed answer: CGI head, body, STDERR, how it ended."""
 
     stdout: bytes = b""
     stderr: bytes = b""
-    end: EndRequest | None = None  # None: the connection closed without END_REQUEST (torn)
+    end: EndRequest | None = None  # None: truncated, closed without END_REQUEST
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
 
     @property
     def status(self) -> int:
-        """The HTTP status; 200 where the head names none (RFC 3875 section 6.3.3)."""
+        """The HTTP status; 200 if the head has none (RFC 3875 section 6.3.3)."""
         return int(self.headers.get("status", "200")[:3])
 
     def take_apart(self) -> Self:
-        """Split what has been gathered into head and body."""
+        """Split `stdout` into head and body."""
         head, _, self.body = self.stdout.partition(b"\r\n\r\n")
         for line in head.decode("latin-1").split("\r\n"):
             name, colon, value = line.partition(":")
@@ -96,11 +96,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection, whatever runs on it."""
+        """Close the connection, even during a request."""
         self.socket.close()
 
     def send(self, data: bytes) -> None:
-        """Send bytes, records or not."""
+        """Send raw bytes, valid records or not."""
         self.socket.sendall(data)
 
     def start(
@@ -111,14 +111,14 @@ class Client:
         keep_conn: bool = True,
         **more: str,
     ) -> None:
-        """Send a request and do not wait; `body` None leaves STDIN open."""
+        """Send a request without waiting for the answer; `body` None leaves STDIN open."""
         if body and "CONTENT_LENGTH" not in more:
             more["CONTENT_LENGTH"] = str(len(body))
         params = encode_params(make_params(path, method, **more))
         self.send(self.protocol.begin(params, keep_conn=keep_conn, body=body))
 
     def read_event(self) -> Stdout | Stderr | EndRequest | Values | None:
-        """Return the next event; None when the worker closed the connection."""
+        """Return the next event; None if the worker closed the connection."""
         while (event := self.protocol.next_event()) is NEED_DATA:
             try:
                 data = self.socket.recv(_READ_SIZE)
@@ -128,14 +128,14 @@ class Client:
                 try:
                     self.protocol.receive_eof()
                 except ProtocolError:
-                    pass  # torn: the caller sees that END_REQUEST is missing
+                    pass  # truncated: the caller sees that END_REQUEST is missing
                 return None
             self.protocol.receive_data(data)
         assert not isinstance(event, type(NEED_DATA))
         return event
 
     def finish(self) -> Answer:
-        """Read an answer to its end, whole or torn."""
+        """Read an answer to its end, complete or truncated."""
         answer = Answer()
         out, errors = bytearray(), bytearray()
         while (event := self.read_event()) is not None:
@@ -162,7 +162,7 @@ class Client:
         return self.finish()
 
     def read_until_stdout(self, wanted: bytes) -> bytes:
-        """Read the answer as far as `wanted`; AssertionError when it ends before."""
+        """Read the answer until it contains `wanted`; AssertionError if it ends before."""
         gathered = b""
         while wanted not in gathered:
             event = self.read_event()
@@ -171,7 +171,7 @@ class Client:
         return gathered
 
     def ask_values(self) -> dict[str, str]:
-        """Ask GET_VALUES and return the answer."""
+        """Send GET_VALUES and return the answer."""
         self.send(self.protocol.get_values())
         event = self.read_event()
         assert isinstance(event, Values)
@@ -179,5 +179,5 @@ class Client:
 
     @property
     def closed_by_peer(self) -> bool:
-        """Whether the worker closes without another byte; waits for it."""
+        """Whether the worker closes without sending another byte; blocks until one happens."""
         return self.read_event() is None

@@ -1,7 +1,7 @@
-"""A real gateway, raw clients for it, and back ends whose behaviour is a script.
+"""A real gateway, raw clients for it, and scripted back ends.
 
-The scripts are for what no real peer can be made to show on demand: dying in mid-response,
-nonsense, silence. Each accepted connection runs the script in a thread of its own.
+Scripts do what no real peer does on demand: die in mid-response, send nonsense, stay silent. Each
+accepted connection runs the script in its own thread.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from chainlab.wire.fastcgi import (
 )
 from tests.support.processes import Process
 
-PATIENCE = 20.0  # seconds a test's socket waits
+PATIENCE = 20.0  # seconds: timeout of the tests' sockets
 
 
 class Gateway:
@@ -40,7 +40,7 @@ class Gateway:
         return RawClient(self.address)
 
     def get(self, path: str, **fields: str) -> tuple[int, bytes]:
-        """Return status and body of a GET on a connection of its own."""
+        """Send a GET on a new connection; return status and body."""
         with self.connect() as client:
             client.request("GET", path, b"", **fields)
             head, body = client.response()
@@ -49,7 +49,7 @@ class Gateway:
 
 @contextlib.contextmanager
 def running_gateway(*options: str, cwd: Path | None = None) -> Iterator[Gateway]:
-    """Run a gateway with the options given; it listens on a port that the kernel chose."""
+    """Run a gateway; unless `options` say otherwise, on a free port and without an access log."""
     if "--config" not in options:
         options = ("--listen", "127.0.0.1:0", *options)
         if "--access-log" not in options:
@@ -59,7 +59,7 @@ def running_gateway(*options: str, cwd: Path | None = None) -> Iterator[Gateway]
 
 
 class RawClient:
-    """One connection to a server, spoken to in bytes."""
+    """One connection to a server, for sending raw bytes."""
 
     def __init__(self, address: Address) -> None:
         self.socket = socket.socket(address.family)
@@ -71,7 +71,7 @@ class RawClient:
         self.socket.sendall(data)
 
     def request(self, method: str, path: str, body: bytes = b"", **fields: str) -> None:
-        """Send a request; in a field's name an underscore stands for the hyphen."""
+        """Send a request; an underscore in a field name becomes a hyphen."""
         lines = [f"{method} {path} HTTP/1.1", "Host: test"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in fields.items()]
         if body:
@@ -79,7 +79,7 @@ class RawClient:
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
 
     def response(self, method: str = "GET") -> tuple[http.client.HTTPResponse, bytes]:
-        """Read a response to its end; http.client.IncompleteRead when it is cut off."""
+        """Read a response to its end; http.client.IncompleteRead if it is truncated."""
         head = http.client.HTTPResponse(self.socket, method=method)
         head.begin()
         body = head.read()
@@ -94,7 +94,7 @@ class RawClient:
         return self.response(method)
 
     def read_until(self, wanted: bytes) -> bytes:
-        """Read as far as `wanted`; AssertionError when the server closes before."""
+        """Read until `wanted` has come; AssertionError if the server closes before."""
         gathered = b""
         while wanted not in gathered:
             data = self.socket.recv(65536)
@@ -103,7 +103,7 @@ class RawClient:
         return gathered
 
     def read_to_end(self) -> bytes:
-        """Read until the server closes; ConnectionResetError when it resets."""
+        """Read until the server closes; ConnectionResetError if it resets."""
         gathered = b""
         while data := self.socket.recv(65536):
             gathered += data
@@ -111,14 +111,14 @@ class RawClient:
 
     @property
     def closed_by_peer(self) -> bool:
-        """Whether the server closes without another byte; waits for it."""
+        """Whether the server closes without sending another byte; blocks until one happens."""
         try:
             return self.socket.recv(1) == b""
         except ConnectionResetError:
             return True
 
     def close(self) -> None:
-        """Close."""
+        """Close the connection."""
         self.socket.close()
 
     def __enter__(self) -> Self:
@@ -132,7 +132,7 @@ Script = Callable[[socket.socket], None]
 
 
 class Scripted:
-    """A listener whose every connection runs `script(socket)` in a thread, until the block ends."""
+    """A server that runs `script(socket)` in a thread for each connection, until the block ends."""
 
     def __init__(self, address: Address, script: Script) -> None:
         self._listener = socket.socket(address.family)
@@ -184,7 +184,7 @@ class FastCGIPeer:
         self.protocol = ServerConnection(values)
 
     def event(self) -> Request | Stdin | EndOfStdin | Abort | None:
-        """Return the next event, answering GET_VALUES on the way; None at the end."""
+        """Return the next event, or None at the end; answers GET_VALUES in between."""
         while True:
             try:
                 event = self.protocol.next_event()
@@ -201,7 +201,7 @@ class FastCGIPeer:
             self.protocol.receive_data(data)
 
     def request(self) -> Request | None:
-        """Return the next request, its content read to the end; None at the end."""
+        """Return the next request after reading its content, or None at the end."""
         event = self.event()
         if not isinstance(event, Request):
             return None
@@ -210,7 +210,7 @@ class FastCGIPeer:
         return event
 
     def answer(self, content: bytes) -> None:
-        """Send a whole answer: CGI head and content."""
+        """Send a complete answer: CGI head and content."""
         self.socket.sendall(self.protocol.send_answer(content))
 
     def stdout(self, content: bytes) -> None:
@@ -228,7 +228,7 @@ def fastcgi(
     name: str = "app.sock",
     **values: str,
 ) -> Scripted:
-    """Return a scripted FastCGI back end on a unix socket; `values` is what GET_VALUES says."""
+    """Return a scripted FastCGI back end on a unix socket; it answers GET_VALUES with `values`."""
     return Scripted(
         Address(path=str(folder / name)),
         lambda connection: script(FastCGIPeer(connection, values)),

@@ -1,4 +1,4 @@
-"""The `lab` command as its users run it: a process, with a run folder of the test's own."""
+"""The `lab` command as users run it: as a process, with the test's own run folder."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import psutil
 
 
 class Lab:
-    """Runs lab commands on one run folder; the chain is down when the block ends."""
+    """Runs lab commands on one run folder; the end of the block stops the chain."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Lab:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Run a command that stays, in a session of its own as in a terminal."""
+        """Start a long-running command, in its own session as in a terminal."""
         return subprocess.Popen(
             self.command(*arguments),
             env=self._environment,
@@ -44,13 +44,13 @@ class Lab:
         )
 
     def good(self, *arguments: str, seconds: float = 90) -> str:
-        """Run a command that must end well; return what it printed."""
+        """Run a command that must succeed; return its output."""
         done = self.run(*arguments, seconds=seconds)
         assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout
 
     def logs(self, lines: int = 20) -> str:
-        """Return the last lines of what each part logged, for a failure to be understood."""
+        """Return the last lines of each part's log, to explain a failure."""
         found = sorted(self.folder.glob("*.log"))
         return "\n".join(
             "\n".join([f"--- {path.name}", *path.read_text().splitlines()[-lines:]])
@@ -65,7 +65,7 @@ class Lab:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What `lab status --json` says."""
+        """The output of `lab status --json`."""
         found: dict[str, Any] = json.loads(self.good("status", "--json"))
         return found
 
@@ -75,7 +75,7 @@ class Lab:
         return str(self.status["url"]).removeprefix("http://")
 
     def processes(self) -> list[str]:
-        """Return the command lines of living processes that name the run folder."""
+        """Return the command lines of living processes that contain the run folder's path."""
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             line = " ".join(process.info["cmdline"] or [])

@@ -1,7 +1,7 @@
 """A small closed-loop load for tests: clients that keep their connection and verify answers.
 
-Failures are counted, never raised in a thread; a client that lost its connection opens another
-one, as a browser would, but the request that met it counts as failed.
+Threads record failures and never raise. A client that loses its connection opens a new one, as a
+browser would, but the request that was lost counts as failed.
 """
 
 import http.client
@@ -12,10 +12,11 @@ from tests.support.processes import wait_until
 
 
 class Load:
-    """`clients` threads asking GET `path` of host:port until the block ends.
+    """`clients` threads that send GET `path` to `address` (HOST:PORT) until the block ends.
 
-    `reopening`: a kept connection that the server closes before it answers is opened again, once,
-    and that is no failure (RFC 9110 section 9.2.2): what browsers do, and what nginx counts on.
+    `reopening`: if the server closes a kept connection before it answers, the client retries once
+    on a new one, and this is not a failure (RFC 9110 section 9.2.2): browsers do it, and nginx
+    relies on it.
     """
 
     def __init__(
@@ -38,9 +39,9 @@ class Load:
         return sum(self.counts)
 
     def wait_for_more(self, count: int) -> None:
-        """Return when `count` requests more have been answered than now."""
-        aim = self.done + count
-        wait_until(lambda: self.done >= aim, f"{count} more requests are answered")
+        """Return when `count` more requests have been answered."""
+        goal = self.done + count
+        wait_until(lambda: self.done >= goal, f"{count} more requests are answered")
 
     def _run(self, number: int) -> None:
         connection = http.client.HTTPConnection(self._address, timeout=20)

@@ -1,6 +1,6 @@
-"""The real programs that our parts are tried against, each from a configuration of the test's own.
+"""Real programs to test our parts against, each with a configuration written by the test.
 
-What a machine lacks is skipped with the command that installs it; CI installs all of them.
+If one is not installed, the test is skipped with the command that installs it; CI installs all.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sb
 
 
 def need(program: str, package: str) -> str:
-    """Return the path of `program`; skip the test when it is not installed."""
+    """Return the path of `program`; skip the test if it is not installed."""
     found = shutil.which(program, path=_PATH)
     if found is None:
         pytest.skip(f"{program} is not installed: sudo apt install {package}")
@@ -30,7 +30,7 @@ def need(program: str, package: str) -> str:
 
 @contextlib.contextmanager
 def running(command: list[str], address: Address, cwd: Path) -> Iterator[Process]:
-    """Run a peer until the block ends; it is ready when `address` takes connections."""
+    """Run a peer until the block ends; waits until `address` accepts connections."""
     with Process(command, cwd=cwd) as process:
         wait_until(lambda: accepts(address), f"{command[0]} listens")
         yield process
@@ -59,7 +59,7 @@ def running_nginx(folder: Path, server: str, http: str = "") -> Iterator[Address
 
 @contextlib.contextmanager
 def running_lighttpd(folder: Path, backend: Address) -> Iterator[Address]:
-    """Run lighttpd with every path going to a FastCGI back end on a unix socket."""
+    """Run lighttpd, which passes every path to a FastCGI back end on a unix socket."""
     program = need("lighttpd", "lighttpd")
     address = Address("127.0.0.1", free_port())
     (folder / "root").mkdir()
@@ -107,7 +107,7 @@ int main(void) {
 
 @contextlib.contextmanager
 def running_libfcgi(folder: Path) -> Iterator[Address]:
-    """Compile and run a responder in C on the reference implementation of FastCGI."""
+    """Compile and run a C responder on libfcgi, the reference implementation of FastCGI."""
     compiler = need("gcc", "gcc")
     spawner = need("cgi-fcgi", "libfcgi-bin")
     source, program = folder / "responder.c", folder / "responder"

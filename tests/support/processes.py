@@ -1,9 +1,9 @@
-"""Real server processes for the tests: started, awaited, listened to, always ended.
+"""Real server processes for tests: start them, wait for them, read their stderr, always end them.
 
-A server is ready when it says so (`listening on ADDRESS` on stderr), not after a sleep. Its
-stderr is read by a thread as it comes, so that no pipe fills up and a failing test can show it.
-Each server leads a process group of its own, which holds whatever it forks: ending the group by
-the leader's pid leaves nothing behind, even of a server that was killed and lost its children.
+A server is ready when it prints `listening on ADDRESS` to stderr, not after a sleep. A thread reads
+stderr continuously, so the pipe never fills up and a failing test can show the output. Each server
+leads its own process group, which contains everything it forks: killing the group leaves nothing
+behind, even if the server was killed and its children were orphaned.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from typing import Final, Self
 from chainlab.transport import Address, parse_address
 
 PATIENCE: Final = 30.0
-"""Seconds until a condition that must come counts as never: generous, the machine is shared."""
+"""Seconds to wait for a condition before failing; generous, because the machine is shared."""
 
 _LISTENING: Final = "listening on "
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Return as soon as `condition` holds; AssertionError naming `what` when it never does."""
+    """Return as soon as `condition` holds; AssertionError naming `what` if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} s in vain until {what}"
@@ -34,7 +34,7 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
 
 
 def is_alive(pid: int) -> bool:
-    """Whether `pid` runs; a zombie does not."""
+    """Whether `pid` exists and is not a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -43,7 +43,7 @@ def is_alive(pid: int) -> bool:
 
 
 def child_pids(pid: int) -> set[int]:
-    """Return the living children of `pid`, by /proc."""
+    """Return the living children of `pid`, from /proc."""
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -54,10 +54,10 @@ def child_pids(pid: int) -> set[int]:
 
 
 def open_files(pid: int) -> list[str]:
-    """Return what the descriptors of `pid` lead to, as /proc names it: paths, socket:[...]."""
+    """Return the targets of the descriptors of `pid` as in /proc: paths, socket:[...]."""
     found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
+        with contextlib.suppress(OSError):  # closed in the meantime
             found.append(str(entry.readlink()))
     return found
 
@@ -68,7 +68,7 @@ def resident_kib(pid: int) -> int:
 
 
 def peak_kib(pid: int) -> int:
-    """Return the largest resident set that `pid` ever had, in KiB."""
+    """Return the peak resident set of `pid` in KiB."""
     return _status_kib(pid, "VmHWM")
 
 
@@ -80,7 +80,7 @@ def _status_kib(pid: int, field: str) -> int:
 
 
 class Process:
-    """A server process, a context manager: it and what it forked are gone at the end."""
+    """A server process; a context manager that ends it and everything it forked."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process that was started: the master of a prefork server."""
+        """The pid of the started process: the master of a prefork server."""
         return self._popen.pid
 
     @property
@@ -115,7 +115,7 @@ class Process:
 
     @property
     def stderr(self) -> str:
-        """What it has said so far."""
+        """Its stderr so far."""
         return "".join(self._lines)
 
     def _collect(self) -> None:
@@ -128,24 +128,24 @@ class Process:
         return [line.removeprefix(_LISTENING).strip() for line in lines]
 
     def wait_until_listening(self) -> Address:
-        """Return the address it says it listens on."""
+        """Wait until it listens; return the address that it printed."""
         wait_until(lambda: self._bound() or self._popen.poll() is not None, "the server listens")
         assert self._bound(), f"the server did not start:\n{self.stderr}"
         return parse_address(self._bound()[0])
 
     def wait_for_stderr(self, text: str, times: int = 1) -> None:
-        """Return when `text` has been said; AssertionError with all it said when it never is."""
+        """Return when stderr contains `text`; AssertionError with its stderr if it never does."""
         try:
-            wait_until(lambda: self.stderr.count(text) >= times, f"stderr says {text!r}")
+            wait_until(lambda: self.stderr.count(text) >= times, f"stderr contains {text!r}")
         except AssertionError as error:
             raise AssertionError(f"{error}:\n{self.stderr}") from None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process alone, not to its children."""
+        """Send a signal to the process only, not to its children."""
         os.kill(self.pid, number)
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Return the exit code; negative for a signal. All of stderr has been read then."""
+        """Wait for its end, read the rest of stderr; return the exit code (negative: a signal)."""
         code = self._popen.wait(seconds)
         self._reader.join(seconds)
         return code
@@ -154,7 +154,7 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the whole process group: politely first, then for good."""
+        """End the process by SIGTERM, then kill its whole process group."""
         if self._popen.poll() is None:
             self._popen.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -171,7 +171,7 @@ class Process:
 def running_worker(
     application: str, *options: str, bind: str, cwd: Path | None = None
 ) -> Iterator[tuple[Process, Address]]:
-    """Run `python -m fcgi_worker` until the block ends; gives the process and its address."""
+    """Run `python -m fcgi_worker` until the block ends; yields the process and its address."""
     command = [sys.executable, "-m", "fcgi_worker", application, "--bind", bind, *options]
     with Process(command, cwd=cwd) as process:
         yield process, process.wait_until_listening()

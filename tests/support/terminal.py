@@ -1,4 +1,4 @@
-"""A program in a terminal of its own: what it prints is awaited, keys are typed."""
+"""A program in its own pseudoterminal: wait for its output, type keys."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 class Terminal:
-    """Runs a command that believes a person is there."""
+    """Runs a command that sees an interactive terminal."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._ours, theirs = pty.openpty()
@@ -37,7 +37,7 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def expect(self, text: str, seconds: float = PATIENCE) -> str:
-        """Return what came up to `text`, from where the last one ended; AssertionError: never."""
+        """Wait for `text`; return the output before it, since the last match, or AssertionError."""
         deadline = time.monotonic() + seconds
         while (at := self.shown.find(text, self._seen)) < 0:
             more = self._read(deadline - time.monotonic())
@@ -50,18 +50,18 @@ class Terminal:
             return False
         try:
             piece = os.read(self._ours, 65536)
-        except OSError:  # EIO: nobody has the other side open any more
+        except OSError:  # EIO: no process has the other side open
             return False
         self.shown += _ESCAPES.sub("", piece.decode(errors="replace"))
         return bool(piece)
 
     def close(self) -> None:
-        """Close the window: the program reads the end, and gets SIGHUP."""
+        """Close the terminal: the program reads end-of-file and gets SIGHUP."""
         os.close(self._ours)
         self._ours = -1
 
     def end(self, seconds: float = PATIENCE) -> int:
-        """Return the exit code, once it has ended by itself and all it printed is read."""
+        """Wait until the program exits by itself, reading its output; return the exit code."""
         deadline = time.monotonic() + seconds
         while self._ours >= 0 and self._read(deadline - time.monotonic()):
             pass
