@@ -1,27 +1,25 @@
 """Buffers a request body between client and upstream, in bounded memory.
 
 Streamed: at most 64 KiB is buffered; `full` tells the client side to pause reading.
-Spooled: FastCGI sends CONTENT_LENGTH before the body (RFC 3875 section 4.1.2), but a chunked body
-has no known length. The gateway therefore collects a chunked body first: up to 64 KiB in memory,
-more in an unnamed temporary file (nginx: client_body_temp).
+Buffered: the request goes to the upstream once its whole body is here, so that a slow client never
+occupies an upstream connection: up to 64 KiB in memory, more in a temporary file (nginx:
+fastcgi_request_buffering). A chunked body for FastCGI is always buffered, because CONTENT_LENGTH
+precedes the body (RFC 3875 section 4.1.2).
 """
 
-import tempfile
-from typing import IO, Final
-
-HIGH: Final = 65536
-"""High-water mark: bytes buffered in one direction before the gateway pauses the source."""
+from gateway.spool import HIGH, Spool, SpoolSpace
 
 
 class Body:
     """A byte queue: `append` and `finish` fill it, `take` empties it."""
 
-    __slots__ = ("_file", "_memory", "_spooled", "_taken", "_whole", "complete", "size")
+    __slots__ = ("_buffered", "_memory", "_space", "_spool", "_taken", "_whole", "complete", "size")
 
-    def __init__(self, *, spooled: bool) -> None:
-        self._spooled = spooled
+    def __init__(self, space: SpoolSpace, *, buffered: bool) -> None:
+        self._space = space
+        self._buffered = buffered
         self._memory = bytearray()
-        self._file: IO[bytes] | None = None
+        self._spool: Spool | None = None
         self._taken = 0
         # The whole body, if one `take` returned it, so that `rewind` can replay it.
         self._whole: bytes | None = None
@@ -31,12 +29,12 @@ class Body:
     @property
     def full(self) -> bool:
         """True if the gateway should stop reading from the client until `take` makes room."""
-        return len(self._memory) >= HIGH and not self._spooled
+        return len(self._memory) >= HIGH and not self._buffered
 
     @property
     def ready(self) -> bool:
-        """True if the request can go to an upstream; a spooled body must be complete first."""
-        return self.complete or not self._spooled
+        """True if the request can go to an upstream; a buffered body must be complete first."""
+        return self.complete or not self._buffered
 
     @property
     def drained(self) -> bool:
@@ -44,27 +42,25 @@ class Body:
         return self.complete and self._taken == self.size
 
     def append(self, data: bytes) -> None:
-        """Buffer bytes from the client."""
-        self.size += len(data)
-        if self._file is None and self._spooled and len(self._memory) + len(data) > HIGH:
-            self._file = tempfile.TemporaryFile(prefix="chain-gateway-")  # noqa: SIM115
-            self._file.write(self._memory)
+        """Buffer bytes from the client; OSError if they fit neither in memory nor on disk."""
+        if self._spool is None and self._buffered and len(self._memory) + len(data) > HIGH:
+            self._spool = Spool(self._space)
+            self._spool.append(self._memory)
             self._memory.clear()
-        if self._file is not None:
-            self._file.write(data)
+        if self._spool is not None:
+            self._spool.append(data)
         else:
             self._memory += data
+        self.size += len(data)
 
     def finish(self) -> None:
         """Mark the body as complete."""
         self.complete = True
-        if self._file is not None:
-            self._file.seek(0)
 
     def take(self) -> bytes:
         """Return the next piece: everything in memory, or up to 64 KiB from the file."""
-        if self._file is not None:
-            data = self._file.read(HIGH)
+        if self._spool is not None:
+            data = self._spool.take(HIGH)
         else:
             data = bytes(self._memory)
             self._memory.clear()
@@ -75,14 +71,14 @@ class Body:
 
     def take_whole(self) -> bytes | None:
         """Return the whole body if it is complete and in memory, otherwise None."""
-        return self.take() if self.complete and self._file is None and not self._taken else None
+        return self.take() if self.complete and self._spool is None and not self._taken else None
 
     def rewind(self) -> bool:
         """Reset to the first byte for a retry; return False if earlier pieces are gone."""
         if not self._taken:
             return True
-        if self._file is not None:
-            self._file.seek(0)
+        if self._spool is not None:
+            self._spool.rewind()
         elif self._whole is not None:
             self._memory[:] = self._whole
         else:
@@ -91,6 +87,6 @@ class Body:
         return True
 
     def close(self) -> None:
-        """Close and delete the temporary file, if any."""
-        if self._file is not None:
-            self._file.close()
+        """Delete the temporary file, if any."""
+        if self._spool is not None:
+            self._spool.close()

@@ -101,6 +101,12 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="Continue the client's trace or start a new one (W3C Trace Context).",
 )
+@click.option(
+    "--request-buffering/--no-request-buffering",
+    default=None,
+    show_default="on for FastCGI",
+    help="Forward a request once its whole body is here, so that slow uploads hold no worker.",
+)
 @click.option("--check", is_flag=True, help="Validate the configuration and exit without serving.")
 @timeout_options
 @click.pass_context
@@ -149,6 +155,7 @@ def _from_flags(options: dict[str, Any]) -> Config:
         options["listen"],
         protocol,
         options[protocol],
+        request_buffering=options["request_buffering"],
         workers=options["workers"],
         server_timing=options["server_timing"],
         traceparent=options["traceparent"],

@@ -1,8 +1,8 @@
 """One client connection: reads requests, hands each to an exchange, writes the responses.
 
-Every response goes straight to the socket. Only what the socket rejects is buffered, and a full
-buffer pauses the exchange (`over_high`) until the client catches up. `_wants_input` lists every
-reason to stop reading.
+Every response goes straight to the socket. Only what the socket rejects is queued (`outbox`), and a
+full queue pauses the exchange (`over_high`) until the client catches up. `_wants_input` lists every
+reason to stop reading, `_settle` every limit on a wait.
 
 Like nginx, the gateway aborts a running request when its client closes, which frees the upstream.
 A half-close counts as a close, because both look the same: a FIN.
@@ -11,8 +11,9 @@ A half-close counts as a close, because both look the same: a FIN.
 import os
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final
 
 from chainlab.wire.fastcgi import encode_ending, encode_pair
 from chainlab.wire.http1 import (
@@ -27,60 +28,78 @@ from chainlab.wire.http1 import (
     ServerConnection,
     reason_phrase,
 )
-from gateway.body import HIGH
 from gateway.config import Config
+from gateway.logs import LogHead
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
+from gateway.outbox import Outbox
 from gateway.params import REQUEST_ID, SOFTWARE, Peer
+from gateway.services import Services
+from gateway.spool import HIGH
+from gateway.stream import RECEIVE, Stream
 
-if TYPE_CHECKING:
-    from gateway.process import Process
-
-_RECEIVE: Final = 65536
 _LINGER: Final = 5.0  # seconds to keep reading after a response that preceded the request's end
 _NEWCOMER: Final = 1.0  # seconds a new client has for its first request during shutdown
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER 0: close sends RST, so truncation is visible
 
 
-class Exchange(Protocol):
+class Exchange(ABC):
     """One request in flight, as its client sees it."""
+
+    __slots__ = ()
 
     head: RequestHead
 
     @property
+    @abstractmethod
     def body_full(self) -> bool:
         """True if the client must stop sending body bytes for now."""
 
+    @abstractmethod
     def on_body(self, data: bytes) -> None:
         """Handle a piece of the request body."""
 
+    @abstractmethod
     def on_body_end(self) -> None:
         """Handle the end of the request."""
 
+    @abstractmethod
     def on_input_pause(self) -> None:
         """Handle the end of one read: no more body bytes until the next read."""
 
+    @abstractmethod
     def on_drained(self) -> None:
         """Resume: the socket has accepted everything sent so far."""
 
+    @abstractmethod
     def abandon(self, status: int) -> None:
         """Release all resources and log `status`; send the client nothing more."""
 
 
-class Client:
+class ClientOwner(ABC):
+    """Who accepted the connections: starts their requests, and forgets them when they close."""
+
+    @abstractmethod
+    def begin(self, client: "Client", head: RequestHead) -> None:
+        """Hand a request to its handler."""
+
+    @abstractmethod
+    def on_client_closed(self, client: "Client") -> None:
+        """Forget a closed client."""
+
+
+class Client(Stream):
     """An accepted connection. It closes itself and then sets `closed`."""
 
     __slots__ = (
-        "_advancing",
-        "_interest",
-        "_lingering",
-        "_loop",
+        "_broken",
+        "_linger_until",
         "_out",
-        "_process",
-        "_sock",
+        "_owner",
+        "_scheduled",
+        "_services",
+        "_since",
         "_stuck",
         "began_at",
-        "closed",
-        "deadline",
         "ending",
         "exchange",
         "http",
@@ -89,28 +108,28 @@ class Client:
         "trace_ending",
     )
 
-    def __init__(self, process: "Process", sock: socket.socket, peer: Peer, port: int) -> None:
-        self._process = process
-        self._loop = process.loop
-        self._sock = sock
-        self._out = bytearray()
-        self._interest = READ
-        self._advancing = False
-        self._lingering = False
+    def __init__(
+        self, services: Services, owner: ClientOwner, sock: socket.socket, peer: Peer, port: int
+    ) -> None:
+        super().__init__(services.loop, sock, READ)
+        self._services = services
+        self._owner = owner
+        self._out = Outbox(services.spool_space)
+        self._scheduled = False  # `advance` runs after this batch
+        self._broken = False  # a send failed: `_gone` runs after this batch
         self._stuck = False  # the last send was partial: wait for WRITE
+        self._linger_until = 0.0  # 0 unless lingering
+        self._since = self._loop.now  # when the current wait last made progress
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
         self.ending = encode_ending(self.port_pair, REQUEST_ID)
         self.trace_ending: tuple[Config, bytes] | None = None  # a cache that `tracing` fills
-        self.http = ServerConnection(process.current.config.limits)
+        self.http = ServerConnection(services.limits)
         self.exchange: Exchange | None = None
-        self.closed = False
         # Start of the next request head: accept time for the first request, arrival of the first
         # byte for later ones; 0 before that byte. The header timeout runs while this is set.
         self.began_at = self._loop.now
-        self.deadline = self.began_at + process.current.config.timeouts.header
-        self._loop.register(sock, READ, self.on_event)
-        self._loop.watch(self)
+        self.deadline = self.began_at + services.timeouts.header
 
     @property
     def idle(self) -> bool:
@@ -140,22 +159,24 @@ class Client:
                 self._gone()
             return
         try:
-            data = self._sock.recv(_RECEIVE)
+            data = self._sock.recv(RECEIVE)
         except BlockingIOError:
             return
         except OSError:
             self._gone()
             return
-        if self._lingering:
+        if self._linger_until:
             if not data:
                 self.close()
             return
         if data:
+            if not self._out:
+                self._since = self._loop.now
             if self.exchange is None and not self._out:
                 head = self.http.receive_known(data)
                 if head is not None:
-                    self.deadline = NEVER
-                    self._process.begin(self, head)
+                    self.deadline = NEVER  # the upstream's deadlines hold now
+                    self._owner.begin(self, head)
                     return
             self.http.receive_data(data)
         elif self.exchange is not None:
@@ -168,11 +189,11 @@ class Client:
     def on_deadline(self) -> None:
         """Handle a timeout: 408 in mid-request, otherwise close (RFC 9110 section 15.5.9)."""
         exchange = self.exchange
-        if self._out or self._lingering or self.http.response_started or self.idle:
+        if self._out or self._linger_until or self.http.response_started or self.idle:
             self._gone()
             return
         what = "request head" if exchange is None else "request body"
-        self._process.error_log.info(
+        self._services.error_log.info(
             f"client {self.peer.remote}: the {what} did not arrive in time"
         )
         if exchange is not None:
@@ -183,29 +204,32 @@ class Client:
 
     # Requests
 
+    def resume(self) -> None:
+        """Process received bytes again after this batch: the exchange accepts more of the body."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.soon(self.advance)
+
     def advance(self) -> None:
         """Process received bytes until the connection must wait for input or output."""
-        if self._advancing or self.closed:
+        self._scheduled = False
+        if self.closed:
             return
-        self._advancing = True
         try:
             self._advance()
         except RemoteProtocolError as error:
             self._on_bad_request(error)
-        self._advancing = False
-        if not self.closed:
-            self._watch()
+        self._settle()
 
     def _advance(self) -> None:
         http = self.http
-        while not self.closed:
+        while not (self.closed or self._broken or self._linger_until):
             exchange = self.exchange
             if exchange is None and self._out:
                 return  # one response at a time: flush this one before the next request
             if exchange is not None and exchange.body_full:
                 exchange.on_input_pause()
                 if exchange.body_full:
-                    self.deadline = NEVER
                     return
                 continue
             event = http.next_event()
@@ -218,29 +242,47 @@ class Client:
                 self._finish()
                 return
             if isinstance(event, RequestHead):
-                self.deadline = NEVER  # the upstream's deadlines hold now
-                self._process.begin(self, event)
+                self._owner.begin(self, event)
             elif exchange is None:
                 continue  # drop the body of a request that already has its response
             elif isinstance(event, Data):
                 exchange.on_body(event.data)
             elif isinstance(event, EndOfMessage):
-                self.deadline = NEVER
                 exchange.on_body_end()
 
     def _await_more(self, exchange: Exchange | None) -> None:
-        timeouts = self._process.current.config.timeouts
         if exchange is not None:
-            self.deadline = self._loop.now + timeouts.body
             if self.http.awaiting_continue:
                 self.send(self.http.send_continue())
             exchange.on_input_pause()
         elif self.http.buffered and not self.began_at:
             self.began_at = self._loop.now  # fixed at the first byte: slow bytes cannot extend it
+
+    def _settle(self) -> None:
+        """Set the one limit on the current wait, and the events to watch, from the state.
+
+        Called after every event that made progress or changed the state.
+        """
+        if self.closed:
+            return
+        since, timeouts = self._since, self._services.timeouts
+        if self._linger_until:
+            self.deadline = self._linger_until
+        elif self._out or self._stuck:
+            self.deadline = since + timeouts.send
+        elif self.http.unread and not (self.exchange is not None and self.exchange.body_full):
+            self.deadline = since + timeouts.body
+        elif self.exchange is not None:
+            self.deadline = NEVER  # the upstream connection or the queue has a limit
+        elif self.began_at:
             self.deadline = self.began_at + timeouts.header
+        else:
+            self.deadline = since + timeouts.idle
+        interest = READ if self._wants_input() else HANGUP
+        self._set_interest(interest | WRITE if self._stuck else interest)
 
     def _on_bad_request(self, error: RemoteProtocolError) -> None:
-        self._process.error_log.info(
+        self._services.error_log.info(
             f"client {self.peer.remote}: refused with {error.status}: {error.reason}"
         )
         exchange, self.exchange = self.exchange, None
@@ -289,19 +331,63 @@ class Client:
         if log is not None:
             log(status, len(body))
         else:
-            self._process.log_own(self, head, status, len(body))
-        self.on_answered()
+            self.log(head, status, len(body))
+        self._on_answered()
 
-    def on_answered(self) -> None:
+    def log(self, head: RequestHead | None, status: int, size: int) -> None:
+        """Write the access-log line of a response that the gateway made itself."""
+        log = self._services.access_log
+        if log.enabled:
+            line = head.derived.log if head is not None and head.derived else LogHead(head)
+            write = log.record if log.json else log.combined
+            write(self.peer.remote, line, status, size)
+
+    def respond(
+        self, head: ResponseHead, data: bytes, extra: bytes, *, complete: bool, spool: int = 0
+    ) -> None:
+        """Send the head of the exchange's response and the first content; `complete`: all of it.
+
+        `extra` holds encoded field lines. Up to `spool` bytes that the client does not accept yet
+        may go to a temporary file. LocalProtocolError, and nothing sent: the content is shorter
+        than Content-Length.
+        """
+        http = self.http
+        self._out.limit = spool
+        exchange = self.exchange
+        bodiless = exchange is not None and exchange.head.method == b"HEAD"
+        if complete and not bodiless:
+            out = http.send_complete(head, data, extra)
+        else:
+            out = http.send_response(head, extra) + http.send_data(data)
+            if complete:
+                out += http.end()
+        self.send(out)
+        if complete:
+            self._on_answered()
+
+    def more(self, data: bytes, *, complete: bool) -> None:
+        """Send more content; LocalProtocolError if it ends before its Content-Length."""
+        out = self.http.send_data(data)
+        if complete:
+            out += self.http.end()
+        if out:
+            self.send(out)
+        if complete:
+            self._on_answered()
+
+    def end_response(self) -> None:
+        """End a response whose content went through `sendfile`."""
+        self.more(b"", complete=True)
+
+    def _on_answered(self) -> None:
         """End the exchange; continue with the next request once the response is flushed."""
         self.exchange = None
         self.began_at = 0.0
-        if self.closed or self._out:
+        self._since = self._loop.now
+        if self.closed or self._out or self._broken:
             return
-        if self.http.ready:  # fast path: keep-alive and nothing buffered
-            self.deadline = self._loop.now + self._process.current.config.timeouts.idle
-            if self._process.leaving:
-                self.close()
+        if self.http.ready and not self._services.leaving:  # keep-alive and nothing buffered
+            self.deadline = self._loop.now + self._services.timeouts.idle
         else:
             self._go_on()
 
@@ -309,19 +395,18 @@ class Client:
         """Close, wait for the next request, or start one that is already buffered."""
         if self.http.must_close:
             self._finish()
-            return
-        self.deadline = self._loop.now + self._process.current.config.timeouts.idle
-        if self.http.buffered:
-            self.advance()
-        elif self._process.leaving:
+        elif self.http.buffered:
+            self.resume()
+        elif self._services.leaving:
             self.close()
+        self._settle()
 
     # Sending
 
     @property
     def over_high(self) -> bool:
         """True if so many bytes are unsent that the upstream should pause."""
-        return len(self._out) >= HIGH
+        return self._out.full
 
     @property
     def waiting(self) -> bool:
@@ -329,57 +414,65 @@ class Client:
         return bool(self._out)
 
     def send(self, data: bytes) -> None:
-        """Send `data`; buffer what the socket does not accept now."""
+        """Send `data`; queue what the socket does not accept now."""
         if self._out:
-            self._out += data
+            self._out.append(data)
+            return
+        if self._broken or self.closed:
             return
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            self._gone()
+            self._break()
             return
         if sent < len(data):
-            self._out += data[sent:]
+            self._out.append(data[sent:])
             self.wait_until_writable()
 
     def sendfile(self, fd: int, offset: int, count: int) -> int | None:
         """Send from `fd` with sendfile(2); return the bytes sent, None if the socket is full."""
-        if self._out:
+        if self._out or self._broken:
             return None
         try:
             return os.sendfile(self._sock.fileno(), fd, offset, count)
         except BlockingIOError:
             return None
         except OSError:
-            self._gone()
+            self._break()
             return None
+
+    def _break(self) -> None:
+        """Give up on the socket after this batch: the caller still works on the exchange."""
+        if not self._broken:
+            self._broken = True
+            self._loop.soon(self._gone)
 
     def wait_until_writable(self) -> None:
         """Call `on_drained` once the socket is writable again."""
-        self.deadline = self._loop.now + self._process.current.config.timeouts.send
         self._stuck = True
-        self._watch()
+        self._since = self._loop.now
+        self._settle()
 
     def _flush(self) -> None:
         while self._out:
             try:
-                sent = self._sock.send(self._out[:_RECEIVE])
+                sent = self._sock.send(self._out.front())
             except BlockingIOError:
-                return
+                break
             except OSError:
                 self._gone()
                 return
-            del self._out[:sent]
-            self.deadline = self._loop.now + self._process.current.config.timeouts.send
-        self.deadline = NEVER
-        self._stuck = False
-        self._watch()
-        if self.exchange is not None:
-            self.exchange.on_drained()
-        else:
-            self._go_on()
+            self._out.drop(sent)
+            self._since = self._loop.now
+        if not self._out:
+            self._stuck = False
+            if self.exchange is not None:
+                self.exchange.on_drained()
+            else:
+                self._go_on()
+        self._settle()
 
     def _wants_input(self) -> bool:
         """True if the gateway should read from the client now."""
@@ -387,19 +480,7 @@ class Client:
             return False  # too many pipelined bytes are buffered already
         if self.exchange is not None and self.exchange.body_full:
             return False  # the client sends its body faster than the upstream reads
-        return not self.http.must_close or self._lingering
-
-    def _watch(self) -> None:
-        interest = READ if self._wants_input() else HANGUP
-        if self._stuck:
-            interest |= WRITE
-        if interest != self._interest and not self.closed:
-            self._interest = interest
-            self._loop.modify(self._sock, interest)
-
-    def resume(self) -> None:
-        """Resume reading: the exchange accepts body bytes again."""
-        self.advance()
+        return not self.http.must_close or bool(self._linger_until)
 
     # Ending
 
@@ -413,15 +494,12 @@ class Client:
             return
         if not self.http.unread:
             self.close()
-        elif not self._lingering:
-            self._lingering = True
-            self.deadline = self._loop.now + _LINGER
+        elif not self._linger_until:
+            self._linger_until = self._loop.now + _LINGER
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:
                 self.close()
-                return
-            self._watch()
 
     def leave(self) -> None:
         """Close now if idle, otherwise after the current response."""
@@ -441,6 +519,7 @@ class Client:
 
     def cut(self) -> None:
         """Reset the connection, so that a partial response cannot look complete."""
+        self.exchange = None
         if not self.closed:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.close()
@@ -452,11 +531,6 @@ class Client:
         if exchange is not None:
             exchange.abandon(499)
 
-    def close(self) -> None:
-        """Close the connection now."""
-        if self.closed:
-            return
-        self.closed = True
-        self._loop.close(self._sock)
-        self._loop.forget(self)
-        self._process.on_client_closed(self)
+    def _on_closed(self) -> None:
+        self._out.clear()
+        self._owner.on_client_closed(self)

@@ -50,6 +50,8 @@ class Upstream:
     connections: int = 32  # maximum per address; FCGI_GET_VALUES may lower it
     queue: int = 1024  # requests waiting for a connection; more get 503 with Retry-After
     params: tuple[tuple[str, str], ...] = ()  # FastCGI parameters, added or replaced
+    request_buffering: bool = False  # forward a request once its whole body is here
+    response_buffering: bool = True  # a slow client's response goes to a file, not back-pressure
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Config:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     connections: int = 0  # maximum clients per process; 0: as many as descriptors allow
+    spool_response: int = 1 << 30  # bytes of one response in a temporary file
+    spool: int = 4 << 30  # bytes that all temporary files of a process may take
     log: Log = field(default_factory=Log)
 
 
@@ -119,6 +123,8 @@ def parse_config(text: str, name: str) -> Config:
         upstreams=upstreams,
         timeouts=_read_timeouts(top.table("timeouts")),
         connections=limits_table.number("connections", 0, 0, 1_000_000),
+        spool_response=limits_table.number("spool_response", 1 << 30, 0, 1 << 50),
+        spool=limits_table.number("spool", 4 << 30, 0, 1 << 50),
         limits=_read_limits(limits_table),
         log=Log(
             access=log_table.text("access", "-"),
@@ -132,10 +138,17 @@ def parse_config(text: str, name: str) -> Config:
 
 
 def simple_config(
-    listen: Iterable[Address], protocol: str, addresses: Iterable[Address], **rest: Any
+    listen: Iterable[Address],
+    protocol: str,
+    addresses: Iterable[Address],
+    *,
+    request_buffering: bool | None = None,
+    **rest: Any,
 ) -> Config:
     """Return a configuration that sends every path to one upstream, as the flags describe it."""
-    upstream = Upstream("app", protocol, tuple(addresses))
+    if request_buffering is None:
+        request_buffering = protocol == "fastcgi"
+    upstream = Upstream("app", protocol, tuple(addresses), request_buffering=request_buffering)
     return Config(
         listen=tuple(listen),
         routes=(Route("/", upstream="app"),),
@@ -175,14 +188,17 @@ def _read_upstreams(top: "_Table") -> dict[str, Upstream]:
     found = {}
     for table in top.tables_by_name("upstream"):
         name = table.path[-1]
+        protocol = table.choice("protocol", ("fastcgi", "http"))
         found[name] = Upstream(
             name=name,
-            protocol=table.choice("protocol", ("fastcgi", "http")),
+            protocol=protocol,
             addresses=table.addresses("addresses", resolve=True),
             balance=table.choice("balance", ("round-robin", "least-connections")),
             connections=table.number("connections", 32, 1, 65536),
             queue=table.number("queue", 1024, 0, 1_000_000),
             params=table.strings("params"),
+            request_buffering=table.flag("request_buffering", default=protocol == "fastcgi"),
+            response_buffering=table.flag("response_buffering", default=True),
         )
         if found[name].params and found[name].protocol != "fastcgi":
             table.fail("params", "not allowed in an http upstream", "remove them")
@@ -277,10 +293,10 @@ class _Table:
             self.fail(key, f"{value} is out of range", f"write a number from {low} to {high}")
         return value
 
-    def flag(self, key: str) -> bool:
-        """Take a boolean; the default is false."""
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """Take a boolean."""
         self._known.append(key)
-        value = self._values.pop(key, False)
+        value = self._values.pop(key, default)
         if not isinstance(value, bool):
             self.fail(key, f"{value!r} is neither true nor false", "write true or false")
         return bool(value)

@@ -5,7 +5,7 @@ END_REQUEST. The gateway sends such a response with a Content-Length, in one sen
 the same heads, so parsed heads are cached.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chainlab.wire.cgi import find_end, parse_head
 from chainlab.wire.fastcgi import (
@@ -22,14 +22,10 @@ from chainlab.wire.fastcgi import (
 )
 from chainlab.wire.http1 import Fields, LocalProtocolError, RemoteProtocolError, ResponseHead
 from chainlab.wire.http1.memo import Memo
+from gateway.backend import Backend
 from gateway.params import to_client
-from gateway.upstream_connection import UpstreamConnection
+from gateway.upstream_connection import Lender, Requester, UpstreamConnection
 
-if TYPE_CHECKING:
-    from gateway.exchange import ProxyExchange
-    from gateway.pool import Backend, Pool
-
-_ABORT_GRACE: Final = 1.0  # seconds an application has to end an aborted request
 _STDERR_LIMIT: Final = 65536  # maximum bytes logged per request
 
 _heads: Final = Memo[ResponseHead]()
@@ -38,18 +34,17 @@ _heads: Final = Memo[ResponseHead]()
 class FastCGIConnection(UpstreamConnection):
     """A keep-alive connection that carries one FastCGI request at a time."""
 
-    __slots__ = ("_aborting", "_head", "_headed", "_limit", "_logged", "_protocol")
+    __slots__ = ("_head", "_headed", "_limit", "_logged", "_protocol")
 
-    def __init__(self, pool: "Pool", backend: "Backend") -> None:
+    def __init__(self, pool: Lender, backend: Backend) -> None:
         super().__init__(pool, backend)
         self._protocol = ClientConnection()
         self._limit = pool.config.limits.header_block
         self._head = b""  # a partial response head
         self._headed = False
-        self._aborting = False
         self._logged = 0
 
-    def _send_request(self, exchange: "ProxyExchange") -> None:
+    def _send_request(self, exchange: Requester) -> None:
         self._head = b""
         self._headed = False
         self._logged = 0
@@ -58,11 +53,11 @@ class FastCGIConnection(UpstreamConnection):
             if exchange.traced:
                 ending = exchange.make_ending()
             else:
-                before, after = exchange.client.ending
+                before, after = exchange.ending
                 ending = b"%b%b%b" % (before, exchange.request_id, after)
             self._send(self._protocol.begin_encoded(plan.start, ending))
             return
-        varying = exchange.client.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
+        varying = exchange.port_pair + encode_pair(b"HTTP_X_REQUEST_ID", exchange.request_id)
         if exchange.traced:
             varying += encode_pairs(exchange.trace_params())
         body = exchange.body
@@ -79,7 +74,7 @@ class FastCGIConnection(UpstreamConnection):
         records = self._protocol.send_stdin(data)
         return records + self._protocol.end_stdin() if last else records
 
-    def _receive(self, exchange: "ProxyExchange", data: bytes) -> None:
+    def _receive(self, exchange: Requester, data: bytes) -> None:
         protocol = self._protocol
         if not (self._headed or self._head):
             whole = protocol.receive_whole(data)
@@ -107,7 +102,7 @@ class FastCGIConnection(UpstreamConnection):
         elif output or end is not None:
             self._on_output(exchange, output, complete=end is not None)
 
-    def _on_whole(self, exchange: "ProxyExchange", content: bytes) -> None:
+    def _on_whole(self, exchange: Requester, content: bytes) -> None:
         """Handle a response that arrived in one read; its head is often cached."""
         end = content.find(b"\r\n\r\n") + 4
         head = _heads.get(content[:end])
@@ -119,7 +114,7 @@ class FastCGIConnection(UpstreamConnection):
         self._done(reusable=True)
         exchange.respond(head, content[end:], complete=True)
 
-    def _on_output(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
+    def _on_output(self, exchange: Requester, data: bytes, *, complete: bool) -> None:
         head = None
         if not self._headed:
             data = self._head + data
@@ -136,7 +131,7 @@ class FastCGIConnection(UpstreamConnection):
             exchange.more(data, complete=complete)
 
     def _take_head(
-        self, exchange: "ProxyExchange", data: bytes, end: int, *, complete: bool
+        self, exchange: Requester, data: bytes, end: int, *, complete: bool
     ) -> ResponseHead | None:
         """Parse the head in `data[:end]`; None if it is incomplete or invalid."""
         if (end if end >= 0 else len(data)) > self._limit:
@@ -172,14 +167,14 @@ class FastCGIConnection(UpstreamConnection):
         else:
             self.fail(502, f"refused the request with protocol status {protocol_status}")
 
-    def _receive_eof(self, _exchange: "ProxyExchange") -> None:
+    def _receive_eof(self, _exchange: Requester) -> None:
         self.fail(502, "closed the connection before the end of the response")
 
     def _log_stderr(self, data: bytes) -> None:
         if self._logged < _STDERR_LIMIT:
             self._logged += len(data)
             for line in data.decode("utf-8", "replace").splitlines():
-                self.pool.process.error_log.error(
+                self.pool.services.error_log.error(
                     f"upstream {self.pool.upstream.name}: {self.backend.address}: stderr: {line}"
                 )
 
@@ -198,14 +193,14 @@ class FastCGIConnection(UpstreamConnection):
             self.close()
             return
         self._aborting = True
-        self.deadline = self._loop.now + _ABORT_GRACE
         self._paused = False
+        self._since = self._loop.now
         self._send(self._protocol.abort())
-        self._watch()
+        self._settle()
 
     def _on_idle_data(self, data: bytes) -> None:
         if not data or not self._aborting:
-            self.close()
+            super()._on_idle_data(data)
             return
         self._protocol.receive_data(data)
         try:

@@ -4,8 +4,6 @@
 client never sees the backend's framing, so both ends agree on where a response ends.
 """
 
-from typing import TYPE_CHECKING
-
 from chainlab.wire.http1 import (
     ClientConnection,
     Data,
@@ -15,12 +13,9 @@ from chainlab.wire.http1 import (
     RemoteProtocolError,
     ResponseHead,
 )
+from gateway.backend import Backend
 from gateway.params import to_client
-from gateway.upstream_connection import UpstreamConnection
-
-if TYPE_CHECKING:
-    from gateway.exchange import ProxyExchange
-    from gateway.pool import Backend, Pool
+from gateway.upstream_connection import Lender, Requester, UpstreamConnection
 
 
 class HttpConnection(UpstreamConnection):
@@ -28,7 +23,7 @@ class HttpConnection(UpstreamConnection):
 
     __slots__ = ("_head", "_protocol")
 
-    def __init__(self, pool: "Pool", backend: "Backend") -> None:
+    def __init__(self, pool: Lender, backend: Backend) -> None:
         super().__init__(pool, backend)
         limits = pool.config.limits
         self._protocol = ClientConnection(
@@ -36,7 +31,7 @@ class HttpConnection(UpstreamConnection):
         )
         self._head: ResponseHead | None = None  # received, not yet passed to the exchange
 
-    def _send_request(self, exchange: "ProxyExchange") -> None:
+    def _send_request(self, exchange: Requester) -> None:
         self._head = None
         plan = exchange.plan
         extra = b"X-Request-Id: %b\r\n" % exchange.request_id
@@ -53,18 +48,18 @@ class HttpConnection(UpstreamConnection):
         framed = self._protocol.send_data(data)
         return framed + self._protocol.end() if last else framed
 
-    def _receive(self, exchange: "ProxyExchange", data: bytes) -> None:
+    def _receive(self, exchange: Requester, data: bytes) -> None:
         self._protocol.receive_data(data)
         self._take_events(exchange)
 
-    def _receive_eof(self, exchange: "ProxyExchange") -> None:
+    def _receive_eof(self, exchange: Requester) -> None:
         if not self._answered:
             self.fail(502, "closed the connection before the response began")
             return
         self._protocol.receive_eof()
         self._take_events(exchange)
 
-    def _take_events(self, exchange: "ProxyExchange") -> None:
+    def _take_events(self, exchange: Requester) -> None:
         """Pass everything received to the exchange, in one piece."""
         pieces: list[bytes] = []
         complete = False
@@ -83,12 +78,11 @@ class HttpConnection(UpstreamConnection):
                     break
         except RemoteProtocolError as error:
             self._hand_over(exchange, b"".join(pieces), complete=False)
-            if self.exchange is exchange:
-                self.fail(502, f"invalid response: {error.reason}")
+            self.fail(502, f"invalid response: {error.reason}")
             return
         self._hand_over(exchange, b"".join(pieces), complete=complete)
 
-    def _hand_over(self, exchange: "ProxyExchange", data: bytes, *, complete: bool) -> None:
+    def _hand_over(self, exchange: Requester, data: bytes, *, complete: bool) -> None:
         head, self._head = self._head, None
         if complete:
             self._done(reusable=self._protocol.reusable)

@@ -217,7 +217,7 @@ def _has_port(host: bytes) -> bool:
 
 # From an upstream's response to the client's
 
-_NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date"}
+_NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date", b"x-accel-buffering"}
 
 
 def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
@@ -231,4 +231,18 @@ def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead
     if status == 204:
         dropped |= {b"content-length"}
     kept = [field for field, (name, _) in zip(fields, lower, strict=True) if name not in dropped]
-    return ResponseHead(status, [(b"Server", SOFTWARE), *kept], reason)
+    head = ResponseHead(status, [(b"Server", SOFTWARE), *kept], reason)
+    head.derived = any(
+        (name == b"x-accel-buffering" and value.strip().lower() == b"no")
+        or (name == b"content-type" and value.strip().lower().startswith(b"text/event-stream"))
+        for name, value in lower
+    )
+    return head
+
+
+def is_stream(head: ResponseHead) -> bool:
+    """Return True if the upstream asked for its response not to be buffered.
+
+    It does so by `X-Accel-Buffering: no`, as for nginx, or by sending text/event-stream.
+    """
+    return head.derived is True

@@ -19,21 +19,22 @@ import signal
 import socket
 import traceback
 from contextlib import suppress
-from itertools import count
 from types import FrameType
 from typing import Final
 
 from chainlab.transport.logfile import LogError
 from chainlab.wire.http1 import RequestHead
-from gateway.client import Client
+from gateway.client import Client, ClientOwner
 from gateway.config import Config, ConfigError, parse_config
-from gateway.logs import AccessLog, ErrorLog, LogHead
+from gateway.exchange import ProxyExchange
+from gateway.logs import AccessLog, ErrorLog
 from gateway.loop import Loop, settle
 from gateway.params import Peer, RequestPlan
 from gateway.pool import Pool
 from gateway.routing import Generation
 from gateway.scoreboard import Scoreboard
-from gateway.upstream_connection import UpstreamConnection
+from gateway.services import Services
+from gateway.upstream_connection import Kind, UpstreamConnection
 
 _ACCEPTS: Final = 16  # connections accepted per wake-up; the rest are left to other processes
 _QUIET: Final = 10.0  # minimum seconds between two warnings about too many clients
@@ -61,7 +62,7 @@ class Door:
         self._process.accept(self.sock, _ACCEPTS)
 
 
-class Process:
+class Process(ClientOwner):
     """A child of the master; `run` returns when the process should exit."""
 
     def __init__(
@@ -74,13 +75,8 @@ class Process:
         scoreboard: Scoreboard,
         row: int,
     ) -> None:
-        timeouts = config.timeouts
-        shortest = min(timeouts.connect, timeouts.read, timeouts.send, timeouts.header)
-        self.loop = Loop(self._on_bug, sweep=shortest / 4)
-        self.leaving = False
-        self.error_log = ErrorLog(config.log.error)
-        self.access_log = AccessLog(config.log, self.loop)
-        self.requests = 0
+        self.loop = Loop(self._on_bug, sweep=_sweep_interval(config))
+        self.services = Services(config, self.loop)
         self._clients: set[Client] = set()
         self._peers: dict[tuple[str, str, int], Peer] = {}
         self._retired: list[Pool] = []
@@ -93,10 +89,11 @@ class Process:
         self._leave_by = 0.0
         self._wakes, self._waker = socket.socketpair()
         self._signalled: list[int] = []
-        self._id_prefix = os.urandom(8).hex().encode()
-        self._ids = count(1)
-        self.current = Generation(self, config, generation, processes)
+        self.current = self._generation(config, generation, processes)
         self._most_clients = most_clients(config)
+
+    def _generation(self, config: Config, number: int, processes: int) -> Generation:
+        return Generation(self.services, config, number, processes, self.answer_status)
 
     # Life
 
@@ -105,14 +102,12 @@ class Process:
         self._install_signals()
         self._control.setblocking(False)
         self.loop.register(self._control, select.EPOLLIN, self._on_control)
-        self.loop.every_sweep(self._sweep)
-        self._write_row()
-        self._resume_accepting()
+        self._sweep_again()
         with suppress(OSError):
             self._control.send(READY)
         settle()
         self.loop.run()
-        self.access_log.close()
+        self.services.access_log.close()
         self._scoreboard.write(self._row, 0, 0)
 
     def _install_signals(self) -> None:
@@ -144,36 +139,42 @@ class Process:
 
     def _reopen_logs(self) -> None:
         try:
-            self.access_log.reopen()
-            self.error_log.reopen()
+            self.services.access_log.reopen()
+            self.services.error_log.reopen()
         except LogError as error:
-            self.error_log.error(str(error))
+            self.services.error_log.error(str(error))
 
     def leave(self) -> None:
         """Finish running requests, then stop (SIGQUIT)."""
-        if self.leaving:
+        if self.services.leaving:
             return
         for door in self._doors:
             self.accept(door.sock, limit=4096)  # the kernel has already completed these handshakes
-        self.leaving = True
+        self.services.leaving = True
         self._pause_accepting()
         self._leave_by = self.loop.now + self.current.config.timeouts.grace
         for client in list(self._clients):
             client.leave()
         self._sweep()
 
+    def _sweep_again(self) -> None:
+        """Sweep now and then every interval, whatever happens in a sweep."""
+        self.loop.later(_sweep_interval(self.current.config), self._sweep_again)
+        self._sweep()
+
     def _sweep(self) -> None:
-        """Do the periodic work of every loop sweep."""
-        if not self._accepting and not self.leaving:
+        """Do the periodic work: accept again, move the queues, write the logs, report."""
+        if not self._accepting and not self.services.leaving:
             self._resume_accepting()
         for pool in (*self.current.pools.values(), *self._retired):
             pool.sweep()
         self._retired = [pool for pool in self._retired if pool.busy]
-        self.access_log.flush_when_due()
+        self.services.access_log.flush_when_due()
         self._write_row()
-        if self.leaving and (not self._clients or self.loop.now >= self._leave_by):
+        if self.services.leaving and (not self._clients or self.loop.now >= self._leave_by):
             if self._clients:
-                self.error_log.warn(f"{len(self._clients)} clients cut off after the grace time")
+                left = len(self._clients)
+                self.services.error_log.warn(f"{left} clients cut off after the grace time")
             self.loop.stop()
 
     def _write_row(self) -> None:
@@ -184,8 +185,8 @@ class Process:
             self.current.number,
             active,
             len(self._clients),
-            self.requests,
-            len(self._retired) + self.leaving,
+            self.services.requests,
+            len(self._retired) + self.services.leaving,
         )
 
     # The master
@@ -212,7 +213,7 @@ class Process:
             self._take(config, order["generation"], order["processes"], listeners)
         except (ConfigError, LogError, OSError) as error:
             # The master validated this text, so something changed since: say, a deleted folder.
-            self.error_log.error(f"new configuration refused: {error}")
+            self.services.error_log.error(f"new configuration refused: {error}")
             for listener in listeners:
                 listener.close()
 
@@ -220,13 +221,15 @@ class Process:
         self, config: Config, generation: int, processes: int, listeners: list[socket.socket]
     ) -> None:
         """Replace the current configuration."""
-        fresh = Generation(self, config, generation, processes)
+        fresh = self._generation(config, generation, processes)
         if config.log != self.current.config.log:
             access, error = AccessLog(config.log, self.loop), ErrorLog(config.log.error)
-            self.access_log.close()
-            self.error_log.close()
-            self.access_log, self.error_log = access, error
+            self.services.access_log.close()
+            self.services.error_log.close()
+            self.services.access_log, self.services.error_log = access, error
         old, self.current = self.current, fresh
+        self.services.apply(config)
+        self.loop.sweep_every(_sweep_interval(config))
         self._most_clients = most_clients(config)
         for pool in old.pools.values():
             pool.retire()
@@ -282,7 +285,7 @@ class Process:
             if len(self._peers) >= _PEERS:
                 self._peers.clear()
             peer = self._peers[key] = Peer(*key)
-        self._clients.add(Client(self, sock, peer, port))
+        self._clients.add(Client(self.services, self, sock, peer, port))
 
     def _make_room(self) -> bool:
         """Close up to 32 idle clients, longest idle first; return False if there are none."""
@@ -294,30 +297,26 @@ class Process:
     def _pause(self, why: str | None) -> None:
         if self.loop.now - self._complained_at >= _QUIET:
             self._complained_at = self.loop.now
-            self.error_log.warn(f"pausing accept for a moment: {why}")
+            self.services.error_log.warn(f"pausing accept for a moment: {why}")
         self._pause_accepting()
 
     def on_client_closed(self, client: Client) -> None:
         """Forget a closed client; stop if it was the last one during shutdown."""
         self._clients.discard(client)
-        if self.leaving and not self._clients:
+        if self.services.leaving and not self._clients:
             self.loop.stop()
 
     # Requests
 
     def begin(self, client: Client, head: RequestHead) -> None:
         """Hand a request to its handler."""
-        self.requests += 1
-        if self.leaving:
+        self.services.requests += 1
+        if self.services.leaving:
             client.http.keep_alive = False
         plan: RequestPlan | None = head.derived
         if plan is None or plan.peer is not client.peer or plan.generation != self.current.number:
             head.derived = plan = self.current.plan(head, client.peer)
         plan.begin(client, head, plan)
-
-    def next_request_id(self) -> bytes:
-        """Return an id unique across all gateways: 16 random hex digits and a counter."""
-        return b"%b%08x" % (self._id_prefix, next(self._ids) & 0xFFFFFFFF)
 
     def answer_status(self, client: Client, head: RequestHead, _plan: RequestPlan) -> None:
         """Answer with the scoreboard."""
@@ -325,24 +324,18 @@ class Process:
         kind = (b"Content-Type", b"application/json")
         client.answer(200, self._scoreboard.as_json(), head, kind, (b"Cache-Control", b"no-store"))
 
-    def log_own(self, client: Client, head: RequestHead | None, status: int, size: int) -> None:
-        """Log a request that the gateway answered itself."""
-        if not self.access_log.enabled:
-            return
-        log = head.derived.log if head is not None and head.derived else LogHead(head)
-        write = self.access_log.record if self.access_log.json else self.access_log.combined
-        write(client.peer.remote, log, status, size)
-
     # Bugs
 
     def _on_bug(self, owner: object) -> None:
         """Log an unexpected exception and end only the connection it happened on."""
         for line in traceback.format_exc().splitlines():
-            self.error_log.error(f"bug: {line}")
+            self.services.error_log.error(f"bug: {line}")
         if isinstance(owner, Client):
             owner.give_up()
         elif isinstance(owner, UpstreamConnection):
-            owner.fail(500, "internal error in the gateway, see above")
+            owner.fail(500, "internal error in the gateway, see above", Kind.OTHER)
+        elif isinstance(owner, ProxyExchange):
+            owner.client.give_up()
 
 
 def most_clients(config: Config) -> int:
@@ -351,3 +344,9 @@ def most_clients(config: Config) -> int:
     upstream = sum(u.connections * len(u.addresses) for u in config.upstreams.values())
     allowed = max(descriptors - _RESERVE - min(upstream, descriptors // 2), 1)
     return min(config.connections or allowed, allowed)
+
+
+def _sweep_interval(config: Config) -> float:
+    """Return the seconds between two sweeps: a fraction of the shortest timeout."""
+    timeouts = config.timeouts
+    return min(1.0, timeouts.connect, timeouts.read, timeouts.send, timeouts.header) / 4

@@ -6,22 +6,25 @@ The upstream receives the original path. The longest prefix wins.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
 from gateway.config import Config
 from gateway.exchange import ProxyExchange
+from gateway.fastcgi_upstream import FastCGIConnection
+from gateway.http_upstream import HttpConnection
 from gateway.params import Peer, RequestPlan
-from gateway.pool import Pool
+from gateway.pool import Connect, Pool
+from gateway.services import Services
 from gateway.static import StaticRoute
 from gateway.tracing import TracedExchange
 
-if TYPE_CHECKING:
-    from gateway.process import Process
-
 Begin = Callable[[Client, RequestHead, RequestPlan], None]
+
+_CONNECTIONS: Final[dict[str, Connect]] = {"fastcgi": FastCGIConnection, "http": HttpConnection}
+"""What a pool connects with, by the protocol of its upstream."""
 
 _ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
@@ -29,18 +32,26 @@ _ALLOW = (b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 class Generation:
     """One loaded configuration in one process, with its pools and static routes."""
 
-    def __init__(self, process: "Process", config: Config, generation: int, processes: int) -> None:
+    def __init__(
+        self,
+        services: Services,
+        config: Config,
+        generation: int,
+        processes: int,
+        answer_status: Begin,
+    ) -> None:
         self.config = config
         self.number = generation
-        self._process = process
+        self._services = services
+        self._answer_status = answer_status
         self.pools = {
-            name: Pool(process, config, upstream, processes)
+            name: Pool(services, config, upstream, processes, _CONNECTIONS[upstream.protocol])
             for name, upstream in config.upstreams.items()
         }
         traced = config.server_timing or config.traceparent
         self._exchange = TracedExchange if traced else ProxyExchange
         self._static = {
-            route.prefix: StaticRoute(process, route.prefix, route.root)
+            route.prefix: StaticRoute(services, route.prefix, route.root)
             for route in config.routes
             if route.root
         }
@@ -55,7 +66,7 @@ class Generation:
         if path is None:
             return self._plan(head, peer, "", _refuse_path)
         if path == self.config.status_path:
-            return self._plan(head, peer, path, self._process.answer_status)
+            return self._plan(head, peer, path, self._answer_status)
         for route in self.config.routes:
             if path.startswith(route.prefix):
                 if route.upstream is None:
@@ -65,7 +76,7 @@ class Generation:
                     head, peer, self.number, pool.upstream,
                     traced=self.config.traceparent, timed=self.config.server_timing,
                 )  # fmt: skip
-                plan.begin = _Proxy(self._process, pool, self._exchange).begin
+                plan.begin = _Proxy(self._services, pool, self._exchange).begin
                 return plan
         return self._plan(head, peer, path, _not_found)
 
@@ -79,15 +90,15 @@ class Generation:
 class _Proxy:
     """The handler of a proxied route: starts an exchange on one pool."""
 
-    __slots__ = ("_exchange", "_pool", "_process")
+    __slots__ = ("_exchange", "_pool", "_services")
 
-    def __init__(self, process: "Process", pool: Pool, exchange: type[ProxyExchange]) -> None:
+    def __init__(self, services: Services, pool: Pool, exchange: type[ProxyExchange]) -> None:
         self._exchange = exchange
-        self._process = process
+        self._services = services
         self._pool = pool
 
     def begin(self, client: Client, head: RequestHead, plan: RequestPlan) -> None:
-        client.exchange = exchange = self._exchange(self._process, client, head, plan, self._pool)
+        client.exchange = exchange = self._exchange(self._services, client, head, plan, self._pool)
         exchange.begin()
 
 

@@ -12,14 +12,12 @@ import re
 import stat
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
-from gateway.client import Client
+from chainlab.wire.http1 import RequestHead, ResponseHead
+from gateway.client import Client, Exchange
 from gateway.params import SOFTWARE, RequestPlan
-
-if TYPE_CHECKING:
-    from gateway.process import Process
+from gateway.services import Services
 
 _TURN: Final = 1 << 20  # bytes sent before other connections get their turn
 _RANGE: Final = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -47,18 +45,28 @@ class File:
         kind, encoding = mimetypes.guess_type(path.name)
         self.type = (kind if kind and not encoding else "application/octet-stream").encode()
 
+    def close(self) -> None:
+        """Close the descriptor, once: its number may soon be another file's."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
-class FileExchange:
+
+class FileExchange(Exchange):
     """A response from an open file."""
 
-    def __init__(self, process: "Process", client: Client, head: RequestHead, file: File) -> None:
-        self._process = process
+    def __init__(self, services: Services, client: Client, head: RequestHead, file: File) -> None:
+        self._services = services
         self._client = client
         self._file = file
         self._at = 0
         self._end = file.size
         self.head = head
-        self.body_full = False
+
+    @property
+    def body_full(self) -> bool:
+        """False: the body is ignored."""
+        return False
 
     def begin(self) -> None:
         """Send the head that the conditions and range call for, then the file."""
@@ -88,13 +96,13 @@ class FileExchange:
 
     def _respond(self, head: ResponseHead, *, content: bool = False) -> None:
         client = self._client
-        if self._process.leaving:
+        if self._services.leaving:
             client.http.keep_alive = False
         self._status = head.status
         self._first = self._at
         if not content or self.head.method == b"HEAD":
             self._end = self._at
-        extra = b"Date: %b\r\n" % self._process.loop.date
+        extra = b"Date: %b\r\n" % self._services.loop.date
         client.send(client.http.send_response(head, extra))
         self.on_drained()
 
@@ -102,7 +110,7 @@ class FileExchange:
         """Send what the socket accepts, up to one turn."""
         client = self._client
         turn = min(self._end, self._at + _TURN)
-        while self._at < turn and client.exchange is self:
+        while self._at < turn:
             sent = client.sendfile(self._file.fd, self._at, turn - self._at)
             if sent is None:
                 break
@@ -111,27 +119,18 @@ class FileExchange:
                 return
             self._at += sent
             client.http.sent_by_caller(sent)
-        if client.exchange is not self:
-            return
         if self._at < self._end:
             client.wait_until_writable()
         else:
             self._finish()
 
     def _finish(self) -> None:
-        os.close(self._file.fd)
-        client = self._client
-        try:
-            client.send(client.http.end())
-        except LocalProtocolError as error:
-            self._process.error_log.error(f"static: {error}")
-        if client.exchange is self:
-            self._process.log_own(client, self.head, self._status, self._at - self._first)
-            client.on_answered()
+        self._file.close()
+        self._client.log(self.head, self._status, self._at - self._first)
+        self._client.end_response()
 
     def _cut(self, why: str) -> None:
-        self._process.error_log.error(f"static: {self.head.target.decode()}: {why}")
-        self._client.exchange = None
+        self._services.error_log.error(f"static: {self.head.target.decode()}: {why}")
         self.abandon(self._status)
         self._client.cut()
 
@@ -146,16 +145,16 @@ class FileExchange:
 
     def abandon(self, status: int) -> None:
         """Close the file; the client is gone."""
-        os.close(self._file.fd)
+        self._file.close()
         if status:
-            self._process.log_own(self._client, self.head, self._status, self._at - self._first)
+            self._client.log(self.head, self._status, self._at - self._first)
 
 
 class StaticRoute:
     """Serves the files of `root` under the paths that begin with `prefix`."""
 
-    def __init__(self, process: "Process", prefix: str, root: Path) -> None:
-        self._process = process
+    def __init__(self, services: Services, prefix: str, root: Path) -> None:
+        self._services = services
         self._prefix = prefix
         self._root = root
 
@@ -177,7 +176,7 @@ class StaticRoute:
         except (OSError, ValueError):  # ValueError: a NUL in the path
             client.refuse(404, head)
             return
-        client.exchange = exchange = FileExchange(self._process, client, head, file)
+        client.exchange = exchange = FileExchange(self._services, client, head, file)
         exchange.begin()
 
     def _open(self, path: str) -> File:

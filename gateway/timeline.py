@@ -7,12 +7,10 @@ client's and belongs to no part. The loop reads the clock once per batch of even
 step costs one store, and the time between two steps in the same batch counts as 0.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chainlab.transport.logfile import format_time, quote, quote_id
-
-if TYPE_CHECKING:
-    from gateway.loop import Loop
+from gateway.loop import Loop
 
 PARTS: Final = ("accept", "queue", "connect", "first_byte", "send")
 """The parts of a request's time, in order."""
@@ -72,7 +70,7 @@ class Timeline:
             begin = end
         return spent
 
-    def members(self, loop: "Loop", request_id: bytes, upstream: str, *, cut: bool) -> str:
+    def members(self, loop: Loop, request_id: bytes, upstream: str, *, cut: bool) -> str:
         """Return the members of a JSON access-log line beyond head and status."""
         total = loop.now - self.began_at
         start = format_time(loop.wall - total)

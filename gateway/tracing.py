@@ -22,7 +22,7 @@ between two steps in the same batch counts as 0.
 import re
 from random import getrandbits
 from time import time_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chainlab.wire.fastcgi import encode_ending
 from chainlab.wire.http1 import RequestHead
@@ -30,10 +30,8 @@ from chainlab.wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
 from gateway.client import Client
 from gateway.exchange import ProxyExchange
 from gateway.params import REQUEST_ID, RequestPlan
-
-if TYPE_CHECKING:
-    from gateway.pool import Pool
-    from gateway.process import Process
+from gateway.pool import Pool
+from gateway.services import Services
 
 _NAMES: Final = (b"gw-accept", b"gw-queue", b"gw-connect", b"gw-first-byte")
 _SPENT: Final = [
@@ -58,14 +56,9 @@ class TracedExchange(ProxyExchange):
     traced = True
 
     def __init__(
-        self,
-        process: "Process",
-        client: Client,
-        head: RequestHead,
-        plan: RequestPlan,
-        pool: "Pool",
+        self, services: Services, client: Client, head: RequestHead, plan: RequestPlan, pool: Pool
     ) -> None:
-        super().__init__(process, client, head, plan, pool)
+        super().__init__(services, client, head, plan, pool)
         self._timed = pool.config.server_timing
         self._upstream_timing = b""
         self._traceparent = b""
@@ -138,7 +131,7 @@ class TracedExchange(ProxyExchange):
         connected = self.connected_at
         if connected == self.began_at and self.first_byte_at:  # the common case
             return _USUAL % ((self.first_byte_at - connected) * 1000)
-        spent = self.milliseconds(self._process.loop.now)[: len(_NAMES)]
+        spent = self.milliseconds(self._services.loop.now)[: len(_NAMES)]
         return _SPENT[len(spent)] % tuple(spent)
 
     def _refuse(self, status: int, extra: bytes = b"") -> None:

@@ -32,6 +32,8 @@ balance = "least-connections"
 connections = 7
 queue = 9
 params = { SCRIPT_FILENAME = "/srv/index.php", X = "" }
+request_buffering = false
+response_buffering = false
 
 [upstream.other]
 protocol = "http"
@@ -67,6 +69,8 @@ chunk_line = 100
 trailer_block = 200
 body = 4096
 connections = 500
+spool_response = 5000
+spool = 6000
 
 [log]
 access = "/var/log/access"
@@ -85,6 +89,8 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         connections=7,
         queue=9,
         params=(("SCRIPT_FILENAME", "/srv/index.php"), ("X", "")),
+        request_buffering=False,
+        response_buffering=False,
     )
     http = Upstream("other", "http", (Address("127.0.0.1", 9001),))
     assert config == Config(
@@ -106,6 +112,8 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         timeouts=Timeouts(1, 2, 3.5, 4, 5, 6, 7, 8),
         limits=Limits(1000, 2000, 10, 100, 200, 4096),
         connections=500,
+        spool_response=5000,
+        spool=6000,
         log=Log("/var/log/access", "json", "/var/log/error"),
     )
 

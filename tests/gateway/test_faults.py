@@ -465,7 +465,7 @@ def test_a_response_before_the_request_is_read_ends_the_connection(tmp_path: Pat
 
     with (
         fastcgi(tmp_path, answers_early) as back,
-        running_gateway("--fastcgi", str(back.address)) as found,
+        running_gateway("--fastcgi", str(back.address), "--no-request-buffering") as found,
         found.connect() as client,
     ):
         client.send(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\nstart")

@@ -7,13 +7,14 @@ import pytest
 
 from chainlab.transport import Address
 from chainlab.wire.http1 import Limits, LocalProtocolError, RequestHead, ServerConnection
-from gateway.body import HIGH, Body
+from gateway.body import Body
 from gateway.config import Log, Upstream
 from gateway.logs import AccessLog, LogHead
 from gateway.loop import Loop
 from gateway.params import Peer, RequestPlan, make_fields, make_params, to_client
 from gateway.routing import resolve_path
 from gateway.scoreboard import Scoreboard
+from gateway.spool import HIGH, SpoolSpace
 from gateway.static import choose_range, is_fresh, read_date
 
 PEER = Peer("192.0.2.7", "192.0.2.1", 8080)
@@ -161,7 +162,7 @@ def test_a_path_that_is_no_utf_8_names_the_same_bytes() -> None:
 
 
 def test_a_streamed_body_is_full_at_its_limit() -> None:
-    body = Body(spooled=False)
+    body = Body(SpoolSpace(1 << 30), buffered=False)
     body.append(b"x" * (HIGH - 1))
     assert body.ready
     assert not body.full
@@ -175,7 +176,7 @@ def test_a_streamed_body_is_full_at_its_limit() -> None:
 
 
 def test_a_whole_body_can_be_taken_again() -> None:
-    body = Body(spooled=False)
+    body = Body(SpoolSpace(1 << 30), buffered=False)
     body.append(b"all")
     assert body.take_whole() is None
     body.finish()
@@ -187,7 +188,7 @@ def test_a_whole_body_can_be_taken_again() -> None:
 @pytest.mark.parametrize("size", [0, 5, HIGH, HIGH + 1, 5 * HIGH + 7])
 def test_a_spooled_body_comes_back_whole(size: int) -> None:
     content = bytes(range(256)) * (size // 256 + 1)
-    body = Body(spooled=True)
+    body = Body(SpoolSpace(1 << 30), buffered=True)
     for at in range(0, size, 1000):
         body.append(content[at : min(at + 1000, size)])
         assert not body.full

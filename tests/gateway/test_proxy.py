@@ -197,7 +197,7 @@ def test_a_response_streams_before_it_ends(tmp_path: Path) -> None:
         assert b" second" in client.read_until(b"0\r\n\r\n")
 
 
-def test_a_request_body_streams_before_it_ends(tmp_path: Path) -> None:
+def test_an_unbuffered_request_body_streams_before_it_ends(tmp_path: Path) -> None:
     seen: list[bytes] = []
 
     def script(peer: FastCGIPeer) -> None:
@@ -210,7 +210,7 @@ def test_a_request_body_streams_before_it_ends(tmp_path: Path) -> None:
 
     with (
         fastcgi(tmp_path, script) as back,
-        running_gateway("--fastcgi", str(back.address)) as found,
+        running_gateway("--fastcgi", str(back.address), "--no-request-buffering") as found,
         found.connect() as client,
     ):
         client.send(b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n12345")

@@ -1,0 +1,78 @@
+"""Response bytes that the client's socket has not accepted yet.
+
+The first 64 KiB stay in memory. If the response may be buffered, the rest goes to a temporary file
+(nginx: fastcgi_buffering, fastcgi_max_temp_file_size), so that a slow client does not occupy an
+upstream connection. If not, or if the file has reached its limit or cannot be written, `full`
+pauses the upstream until the client catches up: nothing fails.
+"""
+
+from gateway.spool import HIGH, Spool, SpoolSpace
+
+
+class Outbox:
+    """A byte queue: `append` fills it, `front` and `drop` empty it."""
+
+    __slots__ = ("_memory", "_space", "_spool", "_stuck", "_tail", "limit")
+
+    def __init__(self, space: SpoolSpace) -> None:
+        self._space = space
+        self._memory = bytearray()  # the front of the queue
+        self._spool: Spool | None = None  # what follows it
+        self._tail = bytearray()  # what the file could not take
+        self._stuck = False  # the file cannot take more until it is empty
+        self.limit = 0  # bytes that this response may put in a file; 0: pause the upstream instead
+
+    def __bool__(self) -> bool:
+        return bool(self._memory)  # `drop` refills it from the file
+
+    @property
+    def full(self) -> bool:
+        """True if the upstream should pause."""
+        if len(self._memory) < HIGH:
+            return False
+        if self._stuck or not self.limit:
+            return True
+        return self._spool is not None and self._spool.size >= self.limit
+
+    def append(self, data: bytes) -> None:
+        """Queue `data`: in memory, in the file, or in memory again if the file cannot take it."""
+        behind = self._spool is not None and self._spool.left
+        if not behind and (self._stuck or not self.limit or len(self._memory) + len(data) <= HIGH):
+            self._memory += data
+        elif self._stuck or not self._write(data):
+            self._tail += data
+
+    def _write(self, data: bytes) -> bool:
+        try:
+            if self._spool is None:
+                self._spool = Spool(self._space)
+            self._spool.append(data)
+        except OSError:
+            self._stuck = True
+            return False
+        return True
+
+    def front(self) -> bytes:
+        """Return the next bytes to send, at most 64 KiB."""
+        return bytes(self._memory[:HIGH])
+
+    def drop(self, count: int) -> None:
+        """Remove the first `count` bytes: they are sent."""
+        del self._memory[:count]
+        spool = self._spool
+        if spool is not None and len(self._memory) < HIGH and spool.size:
+            self._memory += spool.take(HIGH)
+            if not spool.left:
+                spool.clear()
+        if not (spool is not None and spool.left):
+            self._memory += self._tail
+            self._tail.clear()
+            self._stuck = False
+
+    def clear(self) -> None:
+        """Drop everything and delete the file."""
+        self._memory.clear()
+        self._tail.clear()
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
