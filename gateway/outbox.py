@@ -28,11 +28,11 @@ class Outbox:
     @property
     def full(self) -> bool:
         """True if the upstream should pause."""
-        if len(self._memory) < HIGH:
-            return False
-        if self._stuck or not self.limit:
+        if self._tail:
             return True
-        return self._spool is not None and self._spool.size >= self.limit
+        if self.limit and not self._stuck:
+            return self._spool is not None and self._spool.size >= self.limit
+        return len(self._memory) >= HIGH
 
     def append(self, data: bytes) -> None:
         """Queue `data`: in memory, in the file, or in memory again if the file cannot take it."""
