@@ -1,7 +1,7 @@
 """One address of an upstream, and what one process knows about it."""
 
 from abc import ABC, abstractmethod
-from typing import Final
+from typing import Any, Final
 
 from chainlab.transport import Address
 
@@ -14,6 +14,10 @@ class PooledConnection(ABC):
     """A connection as its backend sees it."""
 
     __slots__ = ()
+
+    @abstractmethod
+    def start(self, exchange: Any, assigned_at: float) -> None:
+        """Send the request of `exchange`; the pool chose this connection at `assigned_at`."""
 
     @abstractmethod
     def close(self) -> None:

@@ -134,7 +134,7 @@ class Client(Stream):
     @property
     def idle(self) -> bool:
         """True if no request is running or partly received and no response bytes are unsent."""
-        return self.exchange is None and not self.http.buffered and not self._out
+        return self.exchange is None and not self.http.buffered and not self._out.memory
 
     @property
     def kept(self) -> bool:
@@ -170,9 +170,9 @@ class Client(Stream):
                 self.close()
             return
         if data:
-            if not self._out:
+            if not self._out.memory:
                 self._since = self._loop.now
-            if self.exchange is None and not self._out:
+            if self.exchange is None and not self._out.memory:
                 head = self.http.receive_known(data)
                 if head is not None:
                     self.deadline = NEVER  # the upstream's deadlines hold now
@@ -189,7 +189,7 @@ class Client(Stream):
     def on_deadline(self) -> None:
         """Handle a timeout: 408 in mid-request, otherwise close (RFC 9110 section 15.5.9)."""
         exchange = self.exchange
-        if self._out or self._linger_until or self.http.response_started or self.idle:
+        if self._out.memory or self._linger_until or self.http.response_started or self.idle:
             self._gone()
             return
         what = "request head" if exchange is None else "request body"
@@ -225,7 +225,7 @@ class Client(Stream):
         http = self.http
         while not (self.closed or self._broken or self._linger_until):
             exchange = self.exchange
-            if exchange is None and self._out:
+            if exchange is None and self._out.memory:
                 return  # one response at a time: flush this one before the next request
             if exchange is not None and exchange.body_full:
                 exchange.on_input_pause()
@@ -268,7 +268,7 @@ class Client(Stream):
         since, timeouts = self._since, self._services.timeouts
         if self._linger_until:
             self.deadline = self._linger_until
-        elif self._out or self._stuck:
+        elif self._out.memory or self._stuck:
             self.deadline = since + timeouts.send
         elif self.http.unread and not (self.exchange is not None and self.exchange.body_full):
             self.deadline = since + timeouts.body
@@ -342,28 +342,26 @@ class Client(Stream):
             write = log.record if log.json else log.combined
             write(self.peer.remote, line, status, size)
 
-    def respond(
-        self, head: ResponseHead, data: bytes, extra: bytes, *, complete: bool, spool: int = 0
-    ) -> None:
-        """Send the head of the exchange's response and the first content; `complete`: all of it.
+    def respond(self, head: ResponseHead, data: bytes, extra: bytes) -> None:
+        """Send the exchange's whole response; `extra` holds encoded field lines.
 
-        `extra` holds encoded field lines. Up to `spool` bytes that the client does not accept yet
-        may go to a temporary file. LocalProtocolError, and nothing sent: the content is shorter
-        than Content-Length.
+        LocalProtocolError, and nothing sent: the content is shorter than Content-Length.
         """
-        http = self.http
-        self._out.limit = spool
-        exchange = self.exchange
-        bodiless = exchange is not None and exchange.head.method == b"HEAD"
-        if complete and not bodiless:
-            out = http.send_complete(head, data, extra)
+        http, exchange = self.http, self.exchange
+        if exchange is not None and exchange.head.method == b"HEAD":
+            out = http.send_response(head, extra) + http.end()  # the length of a GET is not known
         else:
-            out = http.send_response(head, extra) + http.send_data(data)
-            if complete:
-                out += http.end()
+            out = http.send_complete(head, data, extra)
         self.send(out)
-        if complete:
-            self._on_answered()
+        self._on_answered()
+
+    def begin_response(self, head: ResponseHead, data: bytes, extra: bytes, *, spool: int) -> None:
+        """Send the head and the first content of a response that `more` continues.
+
+        Up to `spool` bytes that the client does not accept yet may go to a temporary file.
+        """
+        self._out.limit = spool
+        self.send(self.http.send_response(head, extra) + self.http.send_data(data))
 
     def more(self, data: bytes, *, complete: bool) -> None:
         """Send more content; LocalProtocolError if it ends before its Content-Length."""
@@ -384,7 +382,7 @@ class Client(Stream):
         self.exchange = None
         self.began_at = 0.0
         self._since = self._loop.now
-        if self.closed or self._out or self._broken:
+        if self.closed or self._out.memory or self._broken:
             return
         if self.http.ready and not self._services.leaving:  # keep-alive and nothing buffered
             self.deadline = self._loop.now + self._services.timeouts.idle
@@ -411,11 +409,11 @@ class Client(Stream):
     @property
     def waiting(self) -> bool:
         """True if response bytes are waiting for the socket."""
-        return bool(self._out)
+        return bool(self._out.memory)
 
     def send(self, data: bytes) -> None:
         """Send `data`; queue what the socket does not accept now."""
-        if self._out:
+        if self._out.memory:
             self._out.append(data)
             return
         if self._broken or self.closed:
@@ -433,7 +431,7 @@ class Client(Stream):
 
     def sendfile(self, fd: int, offset: int, count: int) -> int | None:
         """Send from `fd` with sendfile(2); return the bytes sent, None if the socket is full."""
-        if self._out or self._broken:
+        if self._out.memory or self._broken:
             return None
         try:
             return os.sendfile(self._sock.fileno(), fd, offset, count)
@@ -456,7 +454,7 @@ class Client(Stream):
         self._settle()
 
     def _flush(self) -> None:
-        while self._out:
+        while self._out.memory:
             try:
                 sent = self._sock.send(self._out.front())
             except BlockingIOError:
@@ -466,7 +464,7 @@ class Client(Stream):
                 return
             self._out.drop(sent)
             self._since = self._loop.now
-        if not self._out:
+        if not self._out.memory:
             self._stuck = False
             if self.exchange is not None:
                 self.exchange.on_drained()
@@ -490,7 +488,7 @@ class Client(Stream):
         Closing a socket that has unread bytes sends RST, which can destroy a response still in
         flight (RFC 9112 section 9.6). So shut down writing and keep reading for a while.
         """
-        if self._out:
+        if self._out.memory:
             return
         if not self.http.unread:
             self.close()

@@ -101,7 +101,9 @@ class ProxyExchange(Requester, Exchange):
             )
             self.body = Body(self._services.spool_space, buffered=buffered)
         else:
-            self._submit()
+            self._state = _QUEUED
+            self.submitted_at = self.started_at
+            self._pool.submit(self)
 
     def _submit(self) -> None:
         if self._state is _ENDED:
@@ -180,19 +182,23 @@ class ProxyExchange(Requester, Exchange):
             data = self._clip(head, data)
         self._status = head.status
         self._sent = len(data)
+        if not complete:
+            self._begin_response(head, data, extra)
+            return
         try:
-            if complete:
-                client.respond(head, data, extra, complete=True)
-            else:
-                pool = self._pool
-                buffered = pool.upstream.response_buffering and not is_stream(head)
-                spool = pool.config.spool_response if buffered else 0
-                self._state = _ANSWERING
-                client.respond(head, data, extra, complete=False, spool=spool)
+            client.respond(head, data, extra)
         except LocalProtocolError as error:
             self._fail(502, f"incomplete response: {error}")
             return
-        self._after_send(complete=complete)
+        self._finish()
+
+    def _begin_response(self, head: ResponseHead, data: bytes, extra: bytes) -> None:
+        pool = self._pool
+        buffered = pool.upstream.response_buffering and not is_stream(head)
+        self._state = _ANSWERING
+        spool = pool.config.spool_response if buffered else 0
+        self.client.begin_response(head, data, extra, spool=spool)
+        self._pause_if_full()
 
     def more(self, data: bytes, *, complete: bool) -> None:
         """Send more of the body; `complete` marks the last piece."""
@@ -206,7 +212,10 @@ class ProxyExchange(Requester, Exchange):
         except LocalProtocolError as error:
             self._fail(502, f"incomplete response: {error}")
             return
-        self._after_send(complete=complete)
+        if complete:
+            self._finish()
+        else:
+            self._pause_if_full()
 
     def _clip(self, head: ResponseHead, data: bytes) -> bytes:
         """Drop body bytes that `head` does not allow."""
@@ -218,14 +227,14 @@ class ProxyExchange(Requester, Exchange):
             return data[:length]
         return data
 
-    def _after_send(self, *, complete: bool) -> None:
-        if complete:
-            self.connection = None
-            if self._services.access_log.enabled:
-                self._log(cut=False)
-            self._end()
-        elif self.client.over_high and self.connection is not None:
+    def _pause_if_full(self) -> None:
+        if self.client.over_high and self.connection is not None:
             self.connection.pause()
+
+    def _finish(self) -> None:
+        if self._services.access_log.enabled:
+            self._log(cut=False)
+        self._end()
 
     # When something goes wrong
 

@@ -12,18 +12,15 @@ from gateway.spool import HIGH, Spool, SpoolSpace
 class Outbox:
     """A byte queue: `append` fills it, `front` and `drop` empty it."""
 
-    __slots__ = ("_memory", "_space", "_spool", "_stuck", "_tail", "limit")
+    __slots__ = ("_space", "_spool", "_stuck", "_tail", "limit", "memory")
 
     def __init__(self, space: SpoolSpace) -> None:
         self._space = space
-        self._memory = bytearray()  # the front of the queue
+        self.memory = bytearray()  # the front of the queue; empty only if all is sent
         self._spool: Spool | None = None  # what follows it
         self._tail = bytearray()  # what the file could not take
         self._stuck = False  # the file cannot take more until it is empty
         self.limit = 0  # bytes that this response may put in a file; 0: pause the upstream instead
-
-    def __bool__(self) -> bool:
-        return bool(self._memory)  # `drop` refills it from the file
 
     @property
     def full(self) -> bool:
@@ -32,13 +29,13 @@ class Outbox:
             return True
         if self.limit and not self._stuck:
             return self._spool is not None and self._spool.size >= self.limit
-        return len(self._memory) >= HIGH
+        return len(self.memory) >= HIGH
 
     def append(self, data: bytes) -> None:
         """Queue `data`: in memory, in the file, or in memory again if the file cannot take it."""
         behind = self._spool is not None and self._spool.left
-        if not behind and (self._stuck or not self.limit or len(self._memory) + len(data) <= HIGH):
-            self._memory += data
+        if not behind and (self._stuck or not self.limit or len(self.memory) + len(data) <= HIGH):
+            self.memory += data
         elif self._stuck or not self._write(data):
             self._tail += data
 
@@ -54,24 +51,24 @@ class Outbox:
 
     def front(self) -> bytes:
         """Return the next bytes to send, at most 64 KiB."""
-        return bytes(self._memory[:HIGH])
+        return bytes(self.memory[:HIGH])
 
     def drop(self, count: int) -> None:
         """Remove the first `count` bytes: they are sent."""
-        del self._memory[:count]
+        del self.memory[:count]
         spool = self._spool
-        if spool is not None and len(self._memory) < HIGH and spool.size:
-            self._memory += spool.take(HIGH)
+        if spool is not None and len(self.memory) < HIGH and spool.size:
+            self.memory += spool.take(HIGH)
             if not spool.left:
                 spool.clear()
         if not (spool is not None and spool.left):
-            self._memory += self._tail
+            self.memory += self._tail
             self._tail.clear()
             self._stuck = False
 
     def clear(self) -> None:
         """Drop everything and delete the file."""
-        self._memory.clear()
+        self.memory.clear()
         self._tail.clear()
         if self._spool is not None:
             self._spool.close()

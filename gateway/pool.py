@@ -106,7 +106,7 @@ class Pool(Lender):
         """Start `exchange` on a backend or queue it; fail it if the queue is full."""
         backend = None if self._queue else self._only or self._choose(exchange)
         if backend is not None and backend.idle and not exchange.retried:
-            self._lend(exchange, backend)
+            backend.idle.pop().start(exchange, exchange.submitted_at)
         elif backend is not None and backend.free:
             self._run(exchange, backend)
         elif len(self._queue) >= self.upstream.queue:
@@ -146,16 +146,11 @@ class Pool(Lender):
         self._turn = backends.index(free[0])
         return free[0]
 
-    def _lend(self, exchange: Requester, backend: Backend) -> None:
-        connection = backend.idle.pop()
-        assert isinstance(connection, UpstreamConnection)
-        connection.start(exchange, self.loop.now)
-
     def _run(self, exchange: Requester, backend: Backend) -> None:
         now = self.loop.now
         if backend.idle:
             if not exchange.retried:
-                self._lend(exchange, backend)
+                backend.idle.pop().start(exchange, now)
                 return
             backend.idle[-1].close()  # a retry follows a dead kept connection: use a new one
         if not backend.open and self._asks and now >= backend.ask_after:

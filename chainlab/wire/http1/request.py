@@ -26,6 +26,7 @@ _PREFACE_HEAD: Final = _HTTP2_PREFACE + b"\r\n"
 class RequestHead:
     """A parsed and checked request head. Immutable by convention: cached heads are shared.
 
+    `has_body` is True if content follows: a length above zero, or chunks.
     `path` is as received, still percent-encoded; `*` for `OPTIONS *`. For an absolute-form target,
     `path` is its path and `host` its authority. `query` excludes the question mark. `derived` is
     free for the caller's own data about this head (the gateway stores its plan there).
@@ -37,6 +38,7 @@ class RequestHead:
         "derived",
         "expect_continue",
         "fields",
+        "has_body",
         "host",
         "keep_alive",
         "method",
@@ -56,13 +58,9 @@ class RequestHead:
         self.keep_alive = not has_token(fields, b"connection", b"close") and (
             minor > 0 or has_token(fields, b"connection", b"keep-alive")
         )
+        self.has_body = self.chunked or bool(self.content_length)
         self.expect_continue = _read_expect(fields, minor) and self.has_body
         self.derived: Any = None
-
-    @property
-    def has_body(self) -> bool:
-        """True if content follows: a length above zero, or chunks."""
-        return self.chunked or bool(self.content_length)
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of field `name` (lower case), or None."""

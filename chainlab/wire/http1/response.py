@@ -38,6 +38,7 @@ class ResponseHead:
 
     __slots__ = (
         "_encoded",
+        "bodyless",
         "chunked",
         "content_length",
         "derived",
@@ -54,17 +55,14 @@ class ResponseHead:
         self.status = status
         self.fields: Fields = tuple(fields)
         self.reason = reason_phrase(status) if reason is None else reason
+        # A response of this status never has content (RFC 9112 section 6.3, rule 1).
+        self.bodyless = status < 200 or status in _BODYLESS
         self.minor = 1
         self.chunked = False
         self.keep_alive = True
         self.content_length = self._own_length()
         self.derived: Any = None
         self._encoded: list[bytes | None] = [None] * 8
-
-    @property
-    def bodyless(self) -> bool:
-        """True if a response of this status never has content (RFC 9112 section 6.3, rule 1)."""
-        return self.status < 200 or self.status in _BODYLESS
 
     def get(self, name: bytes) -> bytes | None:
         """Return the first value of field `name` (lower case), or None."""

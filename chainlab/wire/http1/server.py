@@ -286,7 +286,9 @@ class ServerConnection:
 
         Adds a missing Content-Length. A HEAD request gets only the head.
         """
-        request = self._require_ready()
+        if self._response != _READY or self.awaiting_continue:
+            self._require_ready()
+        request = self._request
         minor = request.minor if request else 1
         encoded = head.encode(minor=minor, keep_alive=self.keep_alive, chunked=False)
         if head.bodyless:
@@ -299,7 +301,9 @@ class ServerConnection:
                 body = b""
             elif length is not None and length != len(body):
                 raise LocalProtocolError(f"a body of {len(body)} bytes, Content-Length {length}")
-        self._finish_response()
+        self._response = _SENT
+        if self._receiving == _DONE:
+            self._finish_cycle()
         return b"%b%b\r\n%b" % (encoded, extra, body)
 
     def send_response(self, head: ResponseHead, extra: bytes = b"") -> bytes:
