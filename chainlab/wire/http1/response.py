@@ -119,6 +119,7 @@ def parse_response(head: bytes, limits: Limits) -> ResponseHead:
     length, chunked = measure(fields, minor)
     response = ResponseHead.__new__(ResponseHead)
     response.status = int(line[2])
+    response.bodyless = response.status < 200 or response.status in _BODYLESS
     response.fields = fields
     response.reason = line[3] or b""
     response.minor = minor
