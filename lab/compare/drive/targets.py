@@ -179,6 +179,6 @@ def choose(
     """Return the targets named; "all" means all. LabError lists the known ids."""
     unknown = [name for name in names if name not in backends and name != "all"]
     if unknown:
-        raise LabError(f"unknown back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
+        raise LabError(f"no back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
     chosen = list(backends) if "all" in names else list(dict.fromkeys(names))
     return [of_backend(backends[name], front, where) for name in chosen]
