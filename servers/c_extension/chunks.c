@@ -136,7 +136,7 @@ static enum http_progress take_data_end(struct http_chunks *chunks, const char *
 {
     size_t here = length - *at;
     if (data[*at] != '\r' || (here > 1 && data[*at + 1] != '\n'))
-        return http_refuse(refusal, 400, "chunk data longer than its size says");
+        return http_refuse(refusal, 400, "chunk data longer than its size");
     if (here > 1) {
         *at += 2;
         chunks->state = CHUNK_SIZE;

@@ -42,7 +42,7 @@ static bool check_field(struct http_text name, struct http_text value)
 {
     const char *end = name.at + name.length;
     if (!name.length || http_skip(name.at, end, HTTP_TOKEN) != end) {
-        PyErr_SetString(PyExc_ValueError, "a header's name is no token");
+        PyErr_SetString(PyExc_ValueError, "a header name that is not a token");
         return false;
     }
     end = value.at + value.length;

@@ -114,7 +114,7 @@ enum http_progress http_split_field(struct http_text line, struct http_text *nam
     if (*stop == ' ' || *stop == '\t')
         return http_refuse(refusal, 400, "a space in a header name or before its colon");
     if (stop == line.at || *stop != ':')
-        return http_refuse(refusal, 400, "a header name that is no token");
+        return http_refuse(refusal, 400, "a header name that is not a token");
     *name = (struct http_text){line.at, (size_t)(stop - line.at)};
     *value = trim(stop + 1, end);
     return HTTP_WHOLE;
@@ -334,7 +334,7 @@ static enum http_progress decide_framing(struct http_head *head, struct http_ref
             return http_refuse(refusal, 400, "Transfer-Encoding in HTTP/1.0");
         head->chunked = head->coding_count == 1 && head->coding_is_chunked;
         if (head->coding_after_chunked)
-            return http_refuse(refusal, 400, "the coding chunked is not the last, or not alone");
+            return http_refuse(refusal, 400, "chunked is not the last transfer coding, or is repeated");
         if (head->coding_bad)
             return http_refuse(refusal, 400, "a malformed Transfer-Encoding");
         if (!head->chunked)
@@ -390,7 +390,7 @@ enum http_progress http_read_head(struct http_head *head, const char *data, size
                                   struct http_refusal *refusal)
 {
     if (!head->seen && length && data[0] == TLS_HANDSHAKE)
-        return http_refuse(refusal, 400, "a TLS hello on a port that speaks plain HTTP");
+        return http_refuse(refusal, 400, "a TLS handshake on a plain HTTP port");
     for (;;) {
         size_t at = head->seen;
         enum http_progress progress = http_find_line_end(data, length, &at, refusal);
