@@ -103,9 +103,9 @@ S10 = Stage(
                 {"a": f"{clients.MANY} or more: one each", "b": "a few", "c": "one"},
             ),
             measure=_goroutines,
-            why="The runtime maps many goroutines to a few threads, about one per core: the "
-            "coroutine server's loop, built into the language and on several cores. Read "
-            "servers/go/cmd/go-http/.",
+            why="The runtime runs many goroutines on a few threads: one per core runs Go code, the "
+            "others make blocking system calls or serve the runtime. It is the coroutine server's "
+            "loop, built into the language and on several cores. Read servers/go/cmd/go-http/.",
             unavailable=BACKENDS["go"].unavailable,
         ),
         Step(
