@@ -100,7 +100,7 @@ def _cross(
         if last is not None and last[1] != ahead:
             first, second = (one[0], other[0]) if last[1] else (other[0], one[0])
             upto = f"{last[0]} connection{'s' if last[0] > 1 else ''}"
-            sentence = f"{first} ahead of {second} up to {upto}, behind it from {connections}"
+            sentence = f"{first} leads {second} up to {upto} and trails it from {connections}"
             found.append(Crossing(route, first, second, sentence))
         last = (connections, ahead)
     return found

@@ -66,7 +66,7 @@ def test_starved_clients_are_told(tmp_path: Path) -> None:
     ("way", "verdict", "told"),
     [
         ("extra", "wrong-answers", "framing"),
-        ("busy", "wrong-answers", "status 503 in place of 200"),
+        ("busy", "wrong-answers", "status 503 instead of 200"),
         ("short", "errors", "short"),
         ("drop", "errors", "closed"),
         ("silent", "errors", "timeout"),
@@ -93,7 +93,7 @@ def test_a_back_end_that_dies_behind_its_front(tmp_path: Path) -> None:
     dead = Target(chain.described, start)
     (cell,) = compare(tmp_path, settings(rounds=2), dead).cells
     assert cell.verdict == "wrong-answers", "the front answers in its place"
-    assert re.search("status 50[234] in place of 200", check_of(cell, "answers").evidence)
+    assert re.search("status 50[234] instead of 200", check_of(cell, "answers").evidence)
     assert cell.summary is None, "what the front alone costs is not the chain's cost"
 
 
