@@ -56,7 +56,7 @@ def main(
     \b
     python -m loadtest.openloop http://127.0.0.1:8080/hello --rate 5000 --connections 64
     python -m loadtest.openloop http://127.0.0.1:8080/hello --closed
-    python -m loadtest.openloop.check    the driver beside wrk, on a server of its own
+    python -m loadtest.openloop.check    compare the driver with wrk
     """
     if closed != (rate is None):
         raise click.UsageError(

@@ -1,8 +1,8 @@
 """Runs several driver processes and merges their results.
 
 Each is a fresh interpreter, `python -m loadtest.openloop.worker FD`, at the end of a socket pair: a
-fork would copy the locks of the caller's threads. They connect, report ready, and start together at
-a given time of the monotonic clock, which is machine-wide.
+fork would copy the locks of the caller's threads and share its CPU time. They connect, report
+ready, and start together at a given time of the monotonic clock, which is machine-wide.
 """
 
 import os

@@ -95,13 +95,13 @@ def _next(result: Result, group: list[Standing]) -> str:
     if len(last.places) < 2:
         return ""
     names = last.places[1].architectures
-    who = f"at {last.connections:,} {_some(names)}" if len(group) > 1 else _some(names)
+    followers = f"at {last.connections:,} {_some(names)}" if len(group) > 1 else _some(names)
     ours = _interval(result, last, last.places[0].architectures[-1])
     theirs = _interval(result, last, names[0])
     if ours is None or theirs is None or not min(ours.median, theirs.median):
-        return f"; {who} {'follow' if len(names) > 1 else 'follows'}"
+        return f"; {followers} {'follow' if len(names) > 1 else 'follows'}"
     follow = "follow together" if len(names) > 1 else "follows"
-    return f"; {who} {follow}, {_apart(last.metric, theirs.median / ours.median)}"
+    return f"; {followers} {follow}, {_apart(last.metric, theirs.median / ours.median)}"
 
 
 def _apart(metric: str, ratio: float) -> str:
