@@ -143,7 +143,7 @@ S7 = Stage(
             setup="strace counts the system calls of one request on a keep-alive connection: for "
             "`thread`, which blocks in recv, and for `epoll-lt`.",
             by_hand="lab explain epoll-lt",
-            question=Number("How many calls does epoll-lt make per request?"),
+            question=Number("How many calls does epoll-lt make per request?", near=0.05),
             measure=_calls,
             why="One more than the blocking server: it asks which connections are ready, then "
             "reads. For a single connection multiplexing is not faster (claim M4); it wins with "
