@@ -111,10 +111,10 @@ def _entry(spec: Spec) -> Entry:
         ("FastCGI", spec.protocol == "fastcgi"),
         ("closes each", not spec.keep_alive),
         (f"serves 1 of {CONNECTIONS}", spec.concurrency == "one"),
-        ("burns a core", spec.mode == "asking"),
+        ("burns a core", spec.mode == "busy polling"),
     )
     note = ", ".join(text for text, holds in notes if holds)
-    return Entry(spec.name, note, resident=spec.mode != "asking")
+    return Entry(spec.name, note, resident=spec.mode != "busy polling")
 
 
 def _attempt(entry: Entry, step: Callable[[Entry], None]) -> None:

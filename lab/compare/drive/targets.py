@@ -140,7 +140,7 @@ def of_backend(backend: Backend, front: str, where: Where = HERE) -> Target:
     def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Instance:
         return where.start(backend, before, run_dir, workers, stack)
 
-    return Target(described, start, resident=spec.mode != "asking")
+    return Target(described, start, resident=spec.mode != "busy polling")
 
 
 def _note(backend: Backend, added: str) -> str:
@@ -150,7 +150,7 @@ def _note(backend: Backend, added: str) -> str:
         ("closes each connection: a handshake in each request", not spec.keep_alive),
         ("serves one connection at a time", spec.concurrency == "one"),
         ("a fixed number of workers", spec.concurrency == "workers"),
-        ("burns a core, busy or idle", spec.mode == "asking"),
+        ("burns a core, busy or idle", spec.mode == "busy polling"),
     )
     return "; ".join(text for text, holds in notes if holds)
 
