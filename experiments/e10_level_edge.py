@@ -1,9 +1,9 @@
-"""E10: level-triggered reports what is there, edge-triggered what has come.
+"""E10: level-triggered epoll reports data that is there, edge-triggered epoll data that arrives.
 
-64 KiB arrive at a connection and are read 1 KiB at a time. After each read the epoll is asked, with
-timeout 0. Level-triggered it reports as long as a byte is left. Edge-triggered it reports once; a
-reader that goes on until EAGAIN gets everything, one that reads a piece and waits for the next
-report waits for ever, though 63 KiB lie ready: until something new comes, which reports again.
+64 KiB arrive on a connection and are read 1 KiB at a time, with epoll_wait (timeout 0) after each
+read. Level-triggered epoll reports as long as a byte is left. Edge-triggered epoll reports once: a
+reader that continues until EAGAIN gets everything; one that reads once and waits for the next
+report hangs with 63 KiB unread, until new data arrives and causes another report.
 """
 
 import select
@@ -17,14 +17,14 @@ from experiments.sockets import await_bytes, pair, unread
 ARRIVAL: Final = 64 * 1024
 STEP: Final = 1024
 STALL: Final = 0.3
-"""Seconds that the edge-triggered reader is let wait in vain: a report takes microseconds."""
+"""Seconds that the stalled reader waits for a report; a report takes microseconds."""
 
 MORE: Final = b"!"
-"""What comes at last to the one that waits in vain."""
+"""New data for the stalled reader."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """One arrival for each of three readers."""
+    """Run three readers, each with one arrival."""
     return {
         "arrival": ARRIVAL,
         "step": STEP,
@@ -35,7 +35,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _reader(interest: int, *, ask_each_time: bool) -> dict[str, Any]:
-    """Read until nothing is left; asking before each read, or once and then until EAGAIN."""
+    """Read everything: call epoll before each read, or once and then read until EAGAIN."""
     with pair() as (server, client), select.epoll() as epoll:
         server.setblocking(False)
         epoll.register(server, interest)
@@ -54,7 +54,7 @@ def _reader(interest: int, *, ask_each_time: bool) -> dict[str, Any]:
 
 
 def _stalled() -> dict[str, Any]:
-    """Edge-triggered: read once, wait for a report of the rest, then let one more byte come."""
+    """Edge-triggered: read once, wait for a report of the rest, then send one more byte."""
     with pair() as (server, client), select.epoll() as epoll:
         server.setblocking(False)
         epoll.register(server, select.EPOLLIN | select.EPOLLET)
@@ -76,7 +76,7 @@ def _stalled() -> dict[str, Any]:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Level: one report for each read. Edge: one in all, and none for what was left.
+    """Level: one report per read. Edge: one in total, and none for the rest.
 
     No threshold: the reports are counted.
     """
@@ -87,25 +87,24 @@ def judge(numbers: Numbers) -> list[Finding]:
     silent = stalled["first"] == 1 and stalled["while_waiting"] == 0 and stalled["left"] > 0
     key = (
         f"{numbers['arrival'] >> 10} KiB read in {steps} steps: {len(level['reports'])} reports "
-        f"level-triggered, {len(edge['reports'])} edge-triggered; after one step, "
-        f"{stalled['left'] >> 10} KiB lay ready and {stalled['waited'] * 1000:g} ms brought "
-        f"{stalled['while_waiting']} reports, one new byte {stalled['after_more']}"
+        f"level-triggered, {len(edge['reports'])} edge-triggered; edge-triggered after one step, "
+        f"with {stalled['left'] >> 10} KiB left: {stalled['while_waiting']} reports in "
+        f"{stalled['waited'] * 1000:g} ms, {stalled['after_more']} after one new byte"
     )
     return [Finding("E10", verdict(again and once and silent), key)]
 
 
 def figures(numbers: Numbers) -> list[Chart]:
-    """Draw each read, and each report, of the three readers."""
+    """Draw each read and each report of the three readers."""
     stalled = numbers["stalled"]
     rows: dict[str, dict[str, list[float]]] = {
         "level-triggered": _happened(numbers["level"]),
         "edge, until EAGAIN": _happened(numbers["edge"]),
-        "edge, one read a report": {"reports": [0], "reads": [0]},
+        "edge, one read per report": {"reports": [0], "reads": [0]},
     }
     text = (
-        f"{numbers['arrival'] >> 10} KiB have come; every mark is a read of a KiB, or a report. "
-        f"The third reader read once, and hears nothing of the {stalled['left'] >> 10} KiB that "
-        "are left."
+        f"{numbers['arrival'] >> 10} KiB have arrived; each mark is a read of 1 KiB, or a report. "
+        f"The third reader read once and gets no report of the {stalled['left'] >> 10} KiB left."
     )
     return [symbols.strip("e10-reports", "Reports of one arrival", text, rows, "KiB read")]
 
@@ -119,10 +118,10 @@ EXPERIMENT = Experiment(
         "E10": "Level-triggered epoll reports again until the data is consumed; edge-triggered "
         "epoll reports once."
     },
-    title="Level and edge",
-    method="64 KiB arrive whole and are read 1 KiB at a time: by a reader that asks a level-"
-    "triggered epoll before each read, by one that asks an edge-triggered one and reads until "
-    "EAGAIN, and by one that reads once and asks again.",
+    title="Level-triggered and edge-triggered",
+    method="64 KiB arrive and are read 1 KiB at a time: by a reader that calls a level-triggered "
+    "epoll before each read, by one that calls an edge-triggered epoll and reads until EAGAIN, and "
+    "by one that reads once and calls epoll again.",
     measure=measure,
     judge=judge,
     figures=figures,

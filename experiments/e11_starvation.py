@@ -1,13 +1,13 @@
-"""E11: edge-triggered, one connection can starve the rest; how, for how long, and the cure.
+"""E11: with edge triggering one connection can starve the rest; how, for how long, and the cure.
 
-An edge-triggered reader must take everything until EAGAIN. A blocking socket has no EAGAIN: the
-last recv(2) sleeps until that peer speaks again or leaves, and nobody else is served. If it does
-not block but its peer sends as fast as it is read, EAGAIN never comes either. So nonblocking
-sockets are needed but are not enough: the cure is one read a turn, and a queue of those that may
-have more, as in servers/multiplexing/epoll_et.py.
+An edge-triggered reader must read until EAGAIN. A blocking socket never returns EAGAIN: the last
+recv(2) sleeps until that peer sends again or closes, and no other connection is served. With a
+nonblocking socket EAGAIN never comes either if the peer sends as fast as the server reads. So
+nonblocking sockets are necessary but not enough: the cure is one read per turn, and a queue of
+connections that may have more, as in servers/multiplexing/epoll_et.py.
 
-In each run there are two clients. The quiet one sent a byte before the loop began; counted is how
-long it waited, and how often the other one was read before it.
+Each run has two clients. The quiet one sent a byte before the loop began; the run measures how long
+it waited, and how often the other client was read before it.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ FLOOD: Final = 2 << 20
 """Bytes that the fast client sends."""
 
 WORK: Final = 150
-"""Rounds of PBKDF2 for each read, a tenth of a millisecond: a server does something with what it
-reads, so that a client on the same machine is the faster of the two."""
+"""Rounds of PBKDF2 per read, a tenth of a millisecond: the work of a real server, which makes a
+client on the same machine the faster of the two."""
 
 HOLD: Final = 0.3
-"""Seconds that the silent client stays silent, before it leaves."""
+"""Seconds that the silent client stays silent before it closes."""
 
 STARVED: Final = 64
-"""Reads of another before one's own: 64 KiB of a stranger's, where fair is one read of his."""
+"""Reads of the other client (64 KiB) before the quiet one from which it counts as starved."""
 
 FAIR: Final = 2
-"""Reads of another before one's own that are fair: his turn, and the one that found us asleep."""
+"""Fair number of reads before the quiet client: one turn, and one that was already under way."""
 
 
 class Loop:
-    """An edge-triggered loop over two connections; ends when both clients have gone."""
+    """An edge-triggered loop over two connections; ends when both clients have closed."""
 
     def __init__(self, other: socket.socket, quiet: socket.socket, *, drain: bool) -> None:
         self._other, self._quiet = other, quiet
@@ -54,7 +54,7 @@ class Loop:
         self.waited = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Serve; return how long the quiet one waited, and for how many reads of the other."""
+        """Serve; return the quiet client's wait, and how many reads of the other came first."""
         self._begin = time.monotonic()
         queue: deque[int] = deque()
         with select.epoll() as epoll:
@@ -77,7 +77,7 @@ class Loop:
         }
 
     def _read(self, fd: int) -> bool:
-        """Read once and work on it; return whether there may be more."""
+        """Read once and process the data; return True if there may be more."""
         sock = self._open[fd]
         try:
             data = sock.recv(STEP)
@@ -95,7 +95,7 @@ class Loop:
 
 
 def measure(_limits: Limits) -> Numbers:
-    """A silent and a fast client, each against a loop that starves and one that does not."""
+    """Run a silent and a fast client, each with a loop that starves and with one that does not."""
     return {
         "blocking": _run(_silent, blocking=True, drain=True),
         "blocking_cured": _run(_silent, blocking=False, drain=False),
@@ -123,32 +123,32 @@ def _run(client: Callable[[socket.socket], None], *, blocking: bool, drain: bool
 
 
 def _silent(client: socket.socket) -> None:
-    """Send one piece, say nothing for a while, leave."""
+    """Send one piece, stay silent for a while, close."""
     client.sendall(bytes(STEP))
-    time.sleep(HOLD)  # it is this silence that is measured
+    time.sleep(HOLD)  # this silence is what is measured
     client.shutdown(socket.SHUT_WR)
 
 
 def _fast(client: socket.socket) -> None:
-    """Send as fast as it is taken, then leave."""
+    """Send as fast as possible, then close."""
     client.sendall(bytes(FLOOD))
     client.shutdown(socket.SHUT_WR)
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Blocking: served only after the other left, cured: before. Endless: by reads before it."""
+    """Judge the blocking case by the quiet client's wait, the endless case by reads before it."""
     held = numbers["blocking"]["waited_ms"] >= numbers["hold_ms"] / 2
     freed = numbers["blocking_cured"]["waited_ms"] < numbers["hold_ms"] / 2
     starved = numbers["endless"]["reads_before"] >= STARVED
     cured = numbers["endless_cured"]["reads_before"] <= FAIR
     key = (
-        f"blocking sockets: the quiet client waited {numbers['blocking']['waited_ms']:.0f} ms for "
-        f"a silent one, {numbers['blocking_cured']['waited_ms']:.1f} ms with nonblocking ones"
+        f"the quiet client waited {numbers['blocking']['waited_ms']:.0f} ms for a silent one with "
+        f"blocking sockets, {numbers['blocking_cured']['waited_ms']:.1f} ms with nonblocking ones"
     )
     scope = (
-        f"Nonblocking is not enough: read until EAGAIN from a fast client, the quiet one waited "
-        f"for {numbers['endless']['reads_before']} reads of "
-        f"{numbers['endless']['waited_ms']:.0f} ms; with one read a turn for "
+        f"Nonblocking sockets are not enough: while the loop read from a fast client until "
+        f"EAGAIN, the quiet one waited for {numbers['endless']['reads_before']} reads "
+        f"({numbers['endless']['waited_ms']:.0f} ms); with one read per turn, for "
         f"{numbers['endless_cured']['reads_before']}."
     )
     return [Finding("E11", verdict(held and freed and starved and cured), key, scope)]
@@ -160,11 +160,11 @@ def figures(numbers: Numbers) -> list[Chart]:
         "silent: blocking": numbers["blocking"]["waited_ms"],
         "silent: nonblocking": numbers["blocking_cured"]["waited_ms"],
         "fast: until EAGAIN": numbers["endless"]["waited_ms"],
-        "fast: a read a turn": numbers["endless_cured"]["waited_ms"],
+        "fast: one read per turn": numbers["endless_cured"]["waited_ms"],
     }
     text = (
-        "How long a client waited whose byte had come before the loop began: beside one that sent "
-        f"a piece and was then silent for {numbers['hold_ms']:g} ms, and beside one that sent "
+        "Wait of a client whose byte had arrived before the loop began, beside a client that sent "
+        f"a piece and then stayed silent for {numbers['hold_ms']:g} ms, or one that sent "
         f"{numbers['flood_reads'] >> 10} MiB without a pause."
     )
     return [drawing.bars("e11-waits", "The quiet client's wait", text, rows, "ms")]
@@ -175,9 +175,9 @@ EXPERIMENT = Experiment(
         "E11": "Edge-triggered epoll needs nonblocking sockets, or one descriptor starves the rest."
     },
     title="Starvation under edge triggering",
-    method="A quiet client's byte has come; another client sends a piece and is silent, or sends "
-    "without a pause. An edge-triggered loop serves both: with blocking sockets, nonblocking until "
-    "EAGAIN, and nonblocking with one read a turn.",
+    method="A quiet client's byte has arrived; another client sends a piece and stays silent, or "
+    "sends without a pause. An edge-triggered loop serves both: with blocking sockets, nonblocking "
+    "until EAGAIN, and nonblocking with one read per turn.",
     measure=measure,
     judge=judge,
     figures=figures,

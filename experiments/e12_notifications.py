@@ -1,9 +1,9 @@
-"""E12: what edge triggering saves: reports, where one read does not take all that came.
+"""E12: edge triggering saves reports when one read does not take all the data.
 
-The same load against two loops that differ in the flag alone. Both read a piece of a fixed size.
-The level-triggered one reads once for each report, and is reported to again while something is
-left. The edge-triggered one reads until EAGAIN, or until a read was not filled, and hears again
-when more comes. For requests that one read takes there is nothing to save; for long ones there is.
+The same load runs against two loops that read in pieces of the same size. The level-triggered loop
+reads once per report, and gets further reports while data is left. The edge-triggered loop reads
+until EAGAIN or a short read, and gets the next report when more arrives. It saves nothing for
+requests that fit one read, but reports for longer ones.
 """
 
 import select
@@ -19,17 +19,17 @@ from experiments.sockets import PATIENCE, pairs
 
 CONNECTIONS: Final = 16
 ROUNDS: Final = 40
-"""Requests on each connection, one after the other; all connections at once."""
+"""Requests per connection, one after the other; all connections at once."""
 
 PIECE: Final = 4096
-"""Bytes of a read."""
+"""Bytes per read."""
 
 PIECES: Final = (0.5, 2, 4, 8, 16)
-"""Lengths of requests, in reads."""
+"""Request lengths, in reads."""
 
 SAVED: Final = 0.9
-"""Reports of the edge-triggered loop for one of the level-triggered, at most, for long requests:
-below it more than a tenth is saved, which chance in the arrivals would not do over 640 requests."""
+"""Greatest ratio of edge-triggered to level-triggered reports for long requests: a saving of more
+than a tenth, which over 640 requests is no accident of the arrivals."""
 
 
 def measure(_limits: Limits) -> Numbers:
@@ -43,7 +43,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _serve(size: int, *, edge: bool) -> dict[str, Any]:
-    """Answer every request with a byte; return what it took, per request."""
+    """Answer every request with a byte; return reports, reads and waits per request."""
     with pairs(CONNECTIONS) as made, select.epoll() as epoll:
         servers = {server.fileno(): server for server, _ in made}
         got = dict.fromkeys(servers, 0)
@@ -56,7 +56,7 @@ def _serve(size: int, *, edge: bool) -> dict[str, Any]:
         while answered < CONNECTIONS * ROUNDS:
             events = epoll.poll(PATIENCE)
             if not events:
-                raise TimeoutError(f"{answered} requests, then nothing for {PATIENCE:g} s")
+                raise TimeoutError(f"after {answered} requests no data for {PATIENCE:g} s")
             waits += 1
             reports += len(events)
             for fd, _ in events:
@@ -77,7 +77,7 @@ def _serve(size: int, *, edge: bool) -> dict[str, Any]:
 
 
 def _take(server: socket.socket, *, until_empty: bool) -> tuple[int, int]:
-    """Read once, or until a read is not filled; return bytes and calls."""
+    """Read once, or until a short read or EAGAIN; return bytes and calls."""
     total = calls = 0
     while True:
         calls += 1
@@ -91,7 +91,7 @@ def _take(server: socket.socket, *, until_empty: bool) -> tuple[int, int]:
 
 
 def _load(clients: Sequence[socket.socket], size: int) -> None:
-    """Send a request on every connection, then await all answers; again and again."""
+    """In each round, send a request on every connection, then await all answers."""
     request = bytes(size)
     for _ in range(ROUNDS):
         for client in clients:
@@ -101,45 +101,45 @@ def _load(clients: Sequence[socket.socket], size: int) -> None:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """By the reports for the longest requests."""
+    """Judge by the reports for the longest requests."""
     rows = numbers["rows"]
     short, long = rows[0], rows[-1]
     share = long["edge"]["reports"] / long["level"]["reports"]
     key = (
-        f"requests of {long['reads']:g} reads: {long['level']['reports']:.2f} reports for each "
+        f"a request of {long['reads']:g} reads takes {long['level']['reports']:.2f} reports "
         f"level-triggered, {long['edge']['reports']:.2f} edge-triggered"
     )
     scope = (
-        f"Requests that one read takes: {short['level']['reports']:.2f} and "
-        f"{short['edge']['reports']:.2f}: nothing to save. The calls of recv: "
-        f"{long['level']['reads']:.2f} and {long['edge']['reads']:.2f} for the long ones."
+        f"A request that fits one read takes {short['level']['reports']:.2f} and "
+        f"{short['edge']['reports']:.2f} reports: nothing to save. A long one takes "
+        f"{long['level']['reads']:.2f} and {long['edge']['reads']:.2f} calls of recv."
     )
     return [Finding("E12", verdict(share <= SAVED), key, scope)]
 
 
 def figures(numbers: Numbers) -> list[Chart]:
-    """Draw reports for each request against its length."""
+    """Draw reports per request against its length."""
     rows = numbers["rows"]
     series = {
         f"{name}-triggered": [(row["reads"], row[name]["reports"]) for row in rows]
         for name in ("level", "edge")
     }
     text = (
-        f"{numbers['requests']} requests on {CONNECTIONS} connections at once, for each length; "
+        f"For each length, {numbers['requests']} requests on {CONNECTIONS} connections at once; "
         f"a read takes {numbers['piece'] >> 10} KiB."
     )
     return [
-        drawing.lines("e12-reports", "Reports for a request", text, series,
-                      "length of a request, in reads", "reports for each request")
+        drawing.lines("e12-reports", "Reports per request", text, series,
+                      "length of a request, in reads", "reports per request")
     ]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
     claims={"E12": "Edge triggering lowers the number of notifications."},
     title="Notifications under load",
-    method=f"{CONNECTIONS} clients send requests of different lengths at once to two loops that "
-    "differ in EPOLLET alone, and in that the edge-triggered one reads until nothing is left. "
-    "What epoll_wait returns is counted.",
+    method=f"{CONNECTIONS} clients at once send requests of different lengths to two loops. One is "
+    "level-triggered; the other uses EPOLLET and reads until nothing is left. The events that "
+    "epoll_wait returns are counted.",
     measure=measure,
     judge=judge,
     figures=figures,

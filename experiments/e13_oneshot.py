@@ -1,13 +1,13 @@
-"""E13: with several threads on one epoll, ONESHOT gives a connection to one of them at a time.
+"""E13: with several threads on one epoll, ONESHOT gives a connection to one thread at a time.
 
-Each message comes in two halves, the second while a thread has the first in hand. Level-triggered,
-the first half alone is reported to whoever asks, until it is read. Edge-triggered, the second half
-is a new edge, which another thread is woken for. Then two threads hold one connection: whose half
-is whose? A oneshot report disarms the descriptor; nobody hears of it until its thread, done, arms
-it again by epoll_ctl(2).
+Each message arrives in two halves, the second while a thread still handles the first.
+Level-triggered epoll reports the first half to every thread that asks, until it is read.
+Edge-triggered epoll treats the second half as a new edge and wakes another thread. Then two threads
+handle one connection, and each may get part of the message. A oneshot report disarms the
+descriptor: no thread gets another report until the handling thread rearms it with epoll_ctl(2).
 
-"In hand" is made long enough by waiting for the second half to be there (and a moment for others to
-be woken): that is what a slow handler meets, made certain.
+To make the overlap certain, the handler waits for the second half, and a moment more for other
+threads to wake up, as a slow handler would.
 """
 
 import select
@@ -25,11 +25,11 @@ from experiments.sockets import PATIENCE, await_bytes, pairs
 THREADS: Final = 4
 CONNECTIONS: Final = 4
 MESSAGES: Final = 10
-"""On each connection."""
+"""Messages per connection."""
 
 HALF: Final = b"half"
 MOMENT: Final = 0.002
-"""Seconds that a handler goes on once both halves have come: thirty times what a wake-up takes."""
+"""Seconds that a handler continues after both halves: thirty times the time of a wake-up."""
 
 MODES: Final = {
     "level": 0,
@@ -39,7 +39,7 @@ MODES: Final = {
 
 
 class Pool:
-    """Threads that wait on one epoll, and what they did."""
+    """Threads that wait on one epoll, and counts of what they did."""
 
     def __init__(self, servers: list[socket.socket], flags: int) -> None:
         self._flags = flags
@@ -51,7 +51,7 @@ class Pool:
         self.handled = self.double = self.rearmed = self.empty = 0
 
     def run(self) -> None:
-        """Serve until every message was answered; at most PATIENCE seconds for each round."""
+        """Run the threads until `stop`."""
         with select.epoll() as self._epoll:
             for fd in self._servers:
                 self._epoll.register(fd, select.EPOLLIN | self._flags)
@@ -62,7 +62,7 @@ class Pool:
                 thread.join()
 
     def stop(self) -> None:
-        """Have the threads end."""
+        """Tell the threads to end."""
         self._ended = True
 
     def _serve(self) -> None:
@@ -80,7 +80,7 @@ class Pool:
                         self.rearmed += 1
 
     def _handle(self, fd: int) -> None:
-        """Take both halves when they are there, and answer; another one may have been faster."""
+        """Wait for both halves, read and answer; another thread may have read them first."""
         server = self._servers[fd]
         with suppress(TimeoutError):
             await_bytes(server, 2 * len(HALF), patience=MOMENT)
@@ -96,7 +96,7 @@ class Pool:
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Count in each mode how often a thread was given a connection that another one held."""
+    """Count in each mode how often a thread got a connection that another was handling."""
     modes = {name: _run(flags) for name, flags in MODES.items()}
     return {
         "threads": THREADS,
@@ -107,7 +107,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _alone() -> dict[str, int]:
-    """One thread, one connection: reports of data, of more data, and after arming it again."""
+    """One thread, one connection: count reports of data, of more data, and after rearming."""
     with pairs(1) as ((server, client),), select.epoll() as epoll:
         epoll.register(server, select.EPOLLIN | select.EPOLLONESHOT)
         client.sendall(HALF)
@@ -142,7 +142,7 @@ def _run(flags: int) -> dict[str, Any]:
 
 
 def _talk(clients: list[socket.socket]) -> None:
-    """Send a message in two halves on each connection, await the answers; again and again."""
+    """In each round, send a message in two halves on each connection and await the answers."""
     for _ in range(MESSAGES):
         for client in clients:
             client.sendall(HALF)
@@ -154,9 +154,9 @@ def _talk(clients: list[socket.socket]) -> None:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """It reports once until armed again; and what for: with it no connection is held by two.
+    """ONESHOT must report once until rearmed, and never give a connection to two threads.
 
-    No threshold: without ONESHOT that happened at least once, with it never.
+    No threshold: without ONESHOT that must happen at least once, with it never.
     """
     modes, alone = numbers["modes"], numbers["alone"]
     without = {name: modes[name]["double"] for name in ("level", "edge")}
@@ -164,38 +164,41 @@ def judge(numbers: Numbers) -> list[Finding]:
     once = (alone["first"], alone["more"], alone["armed_again"]) == (1, 0, 1)
     disarms = once and oneshot["double"] == 0 and oneshot["rearmed"] > 0
     key = (
-        f"reports of data: {alone['first']}, of more data: {alone['more']}, after arming again: "
-        f"{alone['armed_again']}; {numbers['messages']} messages to {numbers['threads']} threads: "
-        f"two held one connection {without['level']} times level-triggered, {without['edge']} "
-        f"edge-triggered, {oneshot['double']} with ONESHOT"
+        f"reports with ONESHOT: {alone['first']} for data, {alone['more']} for more data, "
+        f"{alone['armed_again']} after rearming; with {numbers['messages']} messages and "
+        f"{numbers['threads']} threads, two threads had the same connection {without['level']} "
+        f"times level-triggered, {without['edge']} edge-triggered, {oneshot['double']} with "
+        "ONESHOT"
     )
     return [Finding("E13", verdict(disarms and all(without.values())), key)]
 
 
 def figures(numbers: Numbers) -> list[Chart]:
-    """Draw reports that found the connection free, and those that found it taken."""
+    """Draw the reports of free connections, and of those already being handled."""
     names = {"level": "level", "edge": "edge", "oneshot": "edge, oneshot"}
     rows = {
         names[name]: {
-            "nobody had it": mode["reports"] - mode["double"],
-            "another thread had it": mode["double"],
+            "connection was free": mode["reports"] - mode["double"],
+            "another thread was handling it": mode["double"],
         }
         for name, mode in numbers["modes"].items()
     }
     text = (
-        f"Reports for {numbers['messages']} messages that come in two halves, to "
-        f"{numbers['threads']} threads on one epoll."
+        f"Reports for {numbers['messages']} messages in two halves, with {numbers['threads']} "
+        "threads on one epoll."
     )
-    return [drawing.bars("e13-double", "Who is given a connection", text, rows, "reports")]
+    return [
+        drawing.bars("e13-double", "Reports of free and of busy connections", text, rows, "reports")
+    ]
 
 
 EXPERIMENT = Experiment(
     claims={
-        "E13": "ONESHOT disarms a descriptor after one event; it must be armed again to hear more."
+        "E13": "ONESHOT disarms a descriptor after one event; it must be rearmed to report more."
     },
     title="Oneshot and threads",
     method=f"{THREADS} threads wait on one epoll for {CONNECTIONS} connections, whose messages "
-    "come in two halves. Counted is how often a thread is given a connection that another one is "
+    "arrive in two halves. The run counts how often a thread gets a connection that another is "
     "handling: level-triggered, edge-triggered, and with EPOLLONESHOT.",
     measure=measure,
     judge=judge,

@@ -1,9 +1,9 @@
-"""E14: what a network must do for each event that epoll names.
+"""E14: what must happen on the network for each epoll event.
 
-Each is raised by what a real peer does to a real TCP connection, and beside each it is shown that
-the event was not there before. EPOLLERR and EPOLLHUP are reported whether asked for or not. They
-differ in what is left: after EPOLLRDHUP (the peer will send no more) this side may still send;
-after EPOLLHUP neither may; after EPOLLERR there is an errno to fetch.
+The peer of a real TCP connection causes each event, and each is shown to be absent before.
+EPOLLERR and EPOLLHUP are reported even if not requested. After EPOLLRDHUP (the peer sends no more)
+this side may still send; after EPOLLHUP neither side may; after EPOLLERR there is an errno to
+fetch (SO_ERROR).
 """
 
 import errno
@@ -28,7 +28,7 @@ NAMES: Final = {
 }
 
 ASKED: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP
-"""All that must be asked for; EPOLLERR and EPOLLHUP come without."""
+"""The events that must be requested; EPOLLERR and EPOLLHUP are always reported."""
 
 Ends = tuple[socket.socket, socket.socket]
 
@@ -66,11 +66,11 @@ CASES: Final[dict[str, tuple[str, Callable[[Ends], None]]]] = {
     "both close their half": ("EPOLLHUP", _both_halves),
     "the peer closes its half": ("EPOLLRDHUP", _half_close),
 }
-"""What happens, the event that it is told by, and how it is made to happen. EPOLLOUT is apart."""
+"""By what happens: the event it raises, and a function that does it. EPOLLOUT: `_drains`."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Let each happen to a connection of its own."""
+    """Cause each event on a separate connection."""
     found = {what: _case(event, happen) for what, (event, happen) in CASES.items()}
     found["the peer reads, and the full buffer drains"] = _drains()
     return {"cases": found}
@@ -90,7 +90,7 @@ def _case(event: str, happen: Callable[[Ends], None]) -> dict[str, Any]:
 
 
 def _drains() -> dict[str, Any]:
-    """EPOLLOUT goes when the send buffer is full, and comes back when the peer reads."""
+    """EPOLLOUT disappears when the send buffer is full, and returns when the peer reads."""
     with pair() as (server, client), select.epoll() as epoll:
         server.setblocking(False)
         epoll.register(server, ASKED)
@@ -111,7 +111,7 @@ def _drains() -> dict[str, Any]:
 
 
 def _named(epoll: select.epoll) -> list[str]:
-    """What is reported now."""
+    """Return the names of the events reported now."""
     bits = 0
     for _, found in epoll.poll(0):
         bits |= found
@@ -119,7 +119,7 @@ def _named(epoll: select.epoll) -> list[str]:
 
 
 def _await(epoll: select.epoll, event: str) -> list[str]:
-    """What is reported once `event` is, or when it does not come."""
+    """Return the events reported once `event` is among them, or after PATIENCE seconds."""
     deadline = time.monotonic() + PATIENCE
     while event not in (found := _named(epoll)) and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -127,36 +127,38 @@ def _await(epoll: select.epoll, event: str) -> list[str]:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Each event was not reported before what raises it happened, and was after.
+    """Each event must be absent before its cause and reported after it.
 
     No threshold: a bit is set or it is not.
     """
     cases = numbers["cases"]
     missing = [
-        f"{case['event']} when {what}"
+        f"{case['event']} ({what})"
         for what, case in cases.items()
         if case["event"] in case["before"] or case["event"] not in case["after"]
     ]
-    told = "; ".join(f"{case['event']}: {what}" for what, case in cases.items())
+    causes = "; ".join(f"{case['event']}: {what}" for what, case in cases.items())
     holds = not missing and {case["event"] for case in cases.values()} == set(NAMES)
-    key = f"reported each, and not before: {told}" if holds else f"not {'; not '.join(missing)}"
+    key = (
+        f"each event was reported after its cause and not before: {causes}"
+        if holds
+        else f"not reported, or reported too early: {'; '.join(missing)}"
+    )
     return [Finding("E14", verdict(holds), key)]
 
 
 def figures(numbers: Numbers) -> list[Chart]:
-    """Draw which events each thing that happens brings."""
+    """Draw which events each cause raises."""
     rows = {
         what: {
-            name.removeprefix("EPOLL"): (
-                "was there before" if name in case["before"] else "raised by it"
-            )
+            name.removeprefix("EPOLL"): ("reported before" if name in case["before"] else "raised")
             for name in case["after"]
         }
         for what, case in numbers["cases"].items()
     }
-    text = "What epoll reports of a connection (EPOLLIN, …) after each of these has happened."
+    text = "The events (EPOLLIN, …) that epoll reports after each of these."
     columns = [name.removeprefix("EPOLL") for name in NAMES]
-    return [symbols.matrix("e14-events", "Events, and what raises them", text, rows, columns)]
+    return [symbols.matrix("e14-events", "Events and what raises them", text, rows, columns)]
 
 
 EXPERIMENT = Experiment(
@@ -165,9 +167,9 @@ EXPERIMENT = Experiment(
         "an error; HUP: hung up (and RDHUP: the peer closed its half)."
     },
     title="The events, each raised",
-    method="A TCP connection for each: the peer sends, closes, sends an urgent byte, resets, "
-    "closes its half, both close theirs; a full send buffer drains. What epoll reports is "
-    "noted before and after.",
+    method="Each on a separate TCP connection: the peer sends, closes, sends an urgent byte, "
+    "resets, closes its half; both close their halves; a full send buffer drains. The events that "
+    "epoll reports are recorded before and after.",
     measure=measure,
     judge=judge,
     figures=figures,

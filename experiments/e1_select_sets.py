@@ -1,8 +1,8 @@
-"""E1: select takes three sets and gives three back, whole; whoever called walks them.
+"""E1: select takes three sets and returns three whole sets, which the caller must walk.
 
-The sets are bitmaps: one bit for each descriptor number, asked about or not. On return the same
-memory says who is ready, so it must be filled anew before the next call, and every bit up to the
-highest descriptor must be looked at. epoll beside it hands out the ready ones and nothing else.
+The sets are bitmaps with one bit per descriptor number, watched or not. select overwrites them with
+the ready descriptors, so the caller must refill them before each call, and after it check every bit
+up to the highest descriptor. epoll, for comparison, returns only the ready descriptors.
 """
 
 import select
@@ -16,14 +16,14 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import pairs
 
 CONNECTIONS: Final = 100
-"""Watched at a time; with both ends in this process, far below the 1,024 that a set holds."""
+"""Connections watched; even with both ends in this process, far below the 1,024 of a set."""
 
 READY: Final = 3
-"""One for each set: readable, writable, urgent."""
+"""Ready connections, one per set: readable, writable, urgent."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Ask once about many connections, of which three have something to say."""
+    """Call select once on many connections, of which three are ready."""
     with pairs(CONNECTIONS) as made:
         servers = [server for server, _ in made]
         readable, urgent = made[CONNECTIONS // 2], made[-1]
@@ -60,7 +60,7 @@ def _await_both(readable: socket.socket, urgent: socket.socket) -> None:
 
 
 def _walk(sets: Sequence[libc.Bits], count: int) -> tuple[list[list[int]], int]:
-    """Look at every bit as a caller of select must; return who is ready, and how many looks."""
+    """Check every bit, as a caller must; return the ready descriptors and the bits checked."""
     found: list[list[int]] = [[], [], []]
     walked = 0
     for fd in range(count):
@@ -72,7 +72,7 @@ def _walk(sets: Sequence[libc.Bits], count: int) -> tuple[list[list[int]], int]:
 
 
 def _epoll(servers: Sequence[socket.socket], writable: socket.socket) -> int:
-    """How many entries epoll hands out for the same question."""
+    """Return how many entries epoll returns for the same connections."""
     with select.epoll() as epoll:
         for each in servers:
             writing = select.EPOLLOUT if each is writable else 0
@@ -81,18 +81,18 @@ def _epoll(servers: Sequence[socket.socket], writable: socket.socket) -> int:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Each set came back overwritten with its own ready ones, and all of it had to be walked.
+    """Each set must hold exactly its ready descriptors, found by walking the whole set.
 
-    No threshold: were less than every watched entry looked at, some ready one could be missed.
+    No threshold: checking fewer than all watched entries could miss a ready one.
     """
     exact = numbers["found"] == numbers["expected"]
     overwritten = [len(each) for each in numbers["found"]] == numbers["bits_out"]
     whole = numbers["walked"] >= sum(numbers["bits_in"])
     per_ready = numbers["walked"] / max(1, sum(numbers["bits_out"]))
     key = (
-        f"bits in {_each(numbers['bits_in'])} (read, write, exception), out "
+        f"bits set before {_each(numbers['bits_in'])} (read, write, exception), after "
         f"{_each(numbers['bits_out'])}; {numbers['walked']} entries walked to find "
-        f"{sum(numbers['bits_out'])}: {per_ready:.0f} for each ready one; epoll handed out "
+        f"{sum(numbers['bits_out'])}: {per_ready:.0f} per ready one; epoll returned "
         f"{numbers['epoll_returned']}"
     )
     return [Finding("E1", verdict(exact and overwritten and whole), key)]
@@ -103,29 +103,29 @@ def _each(counts: list[int]) -> str:
 
 
 def figures(numbers: Numbers) -> list[Chart]:
-    """Draw what was looked at beside what was found."""
+    """Draw the entries checked beside those found."""
     rows = {
         "bits set, before": sum(numbers["bits_in"]),
         "bits set, after": sum(numbers["bits_out"]),
         "entries walked": numbers["walked"],
-        "epoll handed out": numbers["epoll_returned"],
+        "returned by epoll": numbers["epoll_returned"],
     }
     text = (
         f"One select(2) on {numbers['watched']} connections: one readable, one writable, one with "
         "an urgent byte. The caller walks three sets up to the highest descriptor."
     )
-    return [drawing.bars("e1-walked", "Looked at, and found", text, rows, "entries")]
+    return [drawing.bars("e1-walked", "Entries checked and found", text, rows, "entries")]
 
 
 EXPERIMENT = Experiment(
     claims={
         "E1": "select watches three sets (read, write, exception) and returns whole sets, which "
-        "the caller must walk to find who is ready."
+        "the caller must walk to find the ready descriptors."
     },
     title="select: three sets, walked whole",
     method=f"{CONNECTIONS} TCP connections are put into the sets of one select(2); one has data, "
-    "one has room to write, one has an urgent byte. The bits before and after are counted, and the "
-    "looks it takes to find the ready ones.",
+    "one has room to write, one has an urgent byte. The run counts the bits before and after, "
+    "and the entries walked to find the ready ones.",
     measure=measure,
     judge=judge,
     figures=figures,

@@ -1,8 +1,8 @@
-"""E2: select ends at descriptor 1,023, but it is the C library's type that ends there.
+"""E2: select stops at descriptor 1,023, but the limit is the C library's, not the kernel's.
 
 An fd_set has 1,024 bits. Python checks the number before it sets a bit and raises ValueError; a C
 program that does not check writes past the end of its set. The system call takes the length from
-its first argument: given a larger bitmap by ctypes, it watches higher descriptors as any other.
+its first argument: given a larger bitmap through ctypes, it watches higher descriptors too.
 """
 
 import fcntl
@@ -21,11 +21,11 @@ ABOVE: Final = 1500
 """A descriptor well above the limit of fd_set."""
 
 ROOM: Final = 2048
-"""Bits of the larger set that the kernel is handed."""
+"""Bits of the larger set passed to the kernel."""
 
 
 def measure(limits: Limits) -> Numbers:
-    """Give one ready connection the numbers on both sides of the limit, and ask about it."""
+    """Poll one ready connection under descriptor numbers on both sides of the limit."""
     if limits.descriptors <= ABOVE:
         raise NotHere(
             f"descriptor {ABOVE} is beyond this machine's hard limit of {limits.descriptors}",
@@ -43,11 +43,11 @@ def measure(limits: Limits) -> Numbers:
 
 
 def _at(sock: socket.socket, fd: int, ask: Callable[[int], str]) -> str:
-    """What is said about the connection while it has that descriptor."""
+    """Return the poller's answer about the connection under that descriptor number."""
     given = fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, fd)
     try:
         if given != fd:
-            raise RuntimeError(f"descriptor {fd} is taken in this process")
+            raise RuntimeError(f"descriptor {fd} is already in use in this process")
         return ask(fd)
     finally:
         os.close(given)
@@ -76,24 +76,24 @@ def _by_poll(fd: int) -> str:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """The last descriptor that fits works, the next one is refused.
+    """The last descriptor that fits must work, the next must be refused.
 
-    No threshold but FD_SETSIZE itself.
+    The only threshold is FD_SETSIZE itself.
     """
     last, beyond = str(libc.FD_SETSIZE - 1), str(libc.FD_SETSIZE)
-    said = numbers["language"]
-    limited = said[last] == "ready" and said[beyond].startswith("ValueError")
+    python = numbers["language"]
+    limited = python[last] == "ready" and python[beyond].startswith("ValueError")
     key = (
-        f"Python's select at descriptor {last}: {said[last]}; at {beyond}: {said[beyond]}; "
-        f"poll there: {numbers['poll'][beyond]}"
+        f"Python's select at descriptor {last}: {python[last]}; at {beyond}: {python[beyond]}; "
+        f"poll at {beyond}: {numbers['poll'][beyond]}"
     )
     kernel = numbers["kernel"]
     scope = (
-        f"The limit is the C library's fd_set, not the kernel's: the system call itself, given a "
-        f"bitmap of {ROOM} bits, said of descriptor {beyond}: {kernel[beyond]}, and of {ABOVE}: "
-        f"{kernel[str(ABOVE)]}. So no kernel has to be compiled to lift it."
+        f"The limit is that of the C library's fd_set, not the kernel's: with a bitmap of {ROOM} "
+        f"bits, the system call itself reports descriptor {beyond} as {kernel[beyond]} and "
+        f"{ABOVE} as {kernel[str(ABOVE)]}. Raising the limit needs no new kernel."
         if kernel[beyond] == kernel[str(ABOVE)] == "ready"
-        else f"The system call itself, given a bitmap of {ROOM} bits, refuses them as well."
+        else f"The system call itself, with a bitmap of {ROOM} bits, refuses them too."
     )
     return [Finding("E2", verdict(limited), key, scope)]
 
@@ -102,8 +102,8 @@ EXPERIMENT = Experiment(
     claims={"E2": "select is limited to 1,024 descriptors on Linux."},
     title="select at descriptor 1,024",
     method=f"One ready connection gets the descriptor numbers 1023, 1024 and {ABOVE} in turn. "
-    "Python's select is asked about each, then select(2) itself by ctypes, with a larger bitmap, "
-    "and poll.",
+    "Each is passed to Python's select, to select(2) itself through ctypes with a larger bitmap, "
+    "and to poll.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=15, cpu_seconds=10, descriptors=ROOM),

@@ -1,10 +1,10 @@
-"""E3, E4, E15: what one more idle connection costs a call of select, poll and epoll.
+"""E3, E4, E15: what one more idle connection adds to a call of select, poll and epoll.
 
-select and poll are handed the whole set at each call and ask every descriptor in it. epoll was told
-once, by epoll_ctl(2), which costs a call for each connection; since then the kernel's callback puts
-a connection that gets data on a list, and epoll_wait(2) hands out that list. So its cost follows
-the length of the list. That the list is filled by arrivals and not found by looking also shows in
-its order: whoever became ready first comes first, wherever it stands in the set.
+select and poll get the whole set at each call and check every descriptor in it. epoll registers
+each connection once, with a call of epoll_ctl(2). Then a kernel callback puts a connection that
+gets data on a ready list, and epoll_wait(2) returns that list, so its cost follows the list's
+length. The list's order also shows that arrivals fill it, not a scan: connections come in the order
+in which they became ready, whatever their place in the set.
 """
 
 import os
@@ -20,10 +20,10 @@ from experiments.poller_verdicts import figures, judge
 from experiments.sockets import Idle, await_bytes, idle, pair, pairs
 
 SIZES: Final = (10, 30, 100, 300, 900, 3000, 10_000, 19_000)
-"""Idle connections watched; as many of them as the machine has descriptors for."""
+"""Numbers of idle connections; sizes beyond the machine's descriptors are left out."""
 
 READY: Final = (1, 10, 100, 1000)
-"""Connections with data, while the smallest size from `BESIDE` on is idle beside them."""
+"""Numbers of connections with data, while BESIDE others are idle."""
 
 BESIDE: Final = 300
 SPARE: Final = 120
@@ -34,11 +34,11 @@ ARRIVALS: Final = (5, 2, 7, 0, 3, 6, 1, 4)
 
 
 def measure(limits: Limits) -> Numbers:
-    """Ask all three at each size; then epoll alone with more and more that are ready."""
+    """Measure all three at each size; then epoll alone with more and more ready connections."""
     sizes = [size for size in SIZES if size <= limits.descriptors - SPARE]
     if not sizes or sizes[-1] < BESIDE:
         raise NotHere(
-            f"only {limits.descriptors} descriptors for {BESIDE} connections",
+            f"{limits.descriptors} descriptors are too few for {BESIDE} connections",
             f"raise the hard limit: ulimit -Hn {SIZES[-1] + SPARE}",
         )
     with idle(sizes[-1]) as silent, pair() as (server, client), select.epoll() as epoll:
@@ -63,10 +63,10 @@ def measure(limits: Limits) -> Numbers:
 
 
 def _at(size: int, silent: Idle, server: socket.socket, epoll: select.epoll) -> dict[str, Any]:
-    """One size: µs for each, and for adding a connection to the epoll."""
+    """Measure one size: µs per call of each poller, and per connection added to the epoll."""
     fresh = silent.accept(size)
     adding = pollers.each(lambda each: epoll.register(each, select.EPOLLIN), fresh)
-    ready = os.dup(server.fileno())  # the lowest free number: above all those that are idle
+    ready = os.dup(server.fileno())  # gets the lowest free number, which is above all idle ones
     fds = [*(each.fileno() for each in silent.connections), ready]
     epoll.register(ready, select.EPOLLIN)
     try:
@@ -85,13 +85,13 @@ def _at(size: int, silent: Idle, server: socket.socket, epoll: select.epoll) -> 
 
 
 def _watched(epoll: select.epoll) -> int:
-    """How many the kernel says that this epoll watches."""
+    """Return how many descriptors this epoll watches, according to the kernel."""
     text = Path(f"/proc/self/fdinfo/{epoll.fileno()}").read_text()
     return sum(line.startswith("tfd:") for line in text.splitlines())
 
 
 def _by_ready(server: socket.socket, epoll: select.epoll, counts: list[int]) -> list[list[float]]:
-    """µs of epoll_wait with more and more descriptors of a connection that has data."""
+    """Return µs of epoll_wait with more and more descriptors of a connection with data."""
     found: list[list[float]] = []
     ready: list[int] = []
     for count in counts:
@@ -106,7 +106,7 @@ def _by_ready(server: socket.socket, epoll: select.epoll, counts: list[int]) -> 
 
 
 def _order() -> dict[str, list[int]]:
-    """In which order epoll and poll name eight connections that got data in another order."""
+    """Return the orders in which connections got data, and in which epoll and poll report them."""
     with pairs(len(ARRIVALS)) as made, select.epoll() as epoll:
         poll = select.poll()
         places = {server.fileno(): place for place, (server, _) in enumerate(made)}
@@ -125,17 +125,17 @@ def _order() -> dict[str, list[int]]:
 
 EXPERIMENT = Experiment(
     claims={
-        "E3": "select copies and scans every descriptor at each call; poll scans them too, without "
+        "E3": "select copies and scans every descriptor at each call; poll does so too, without "
         "select's limit.",
         "E4": "epoll keeps the set in the kernel; its cost follows the ready descriptors, not the "
         "watched ones.",
-        "E15": "The kernel's callback puts ready descriptors on a list; epoll scans nothing.",
+        "E15": "A kernel callback puts ready descriptors on a list; epoll scans nothing.",
     },
     title="What an idle connection costs",
-    method="Up to 19,000 idle TCP connections are watched, one more has data. Each of select "
-    "(up to descriptor 1023), poll and epoll is called through ctypes, which adds about a "
-    "microsecond to each; lines are fitted by least squares. Then the idle stay and more and more "
-    "become ready. Last, eight connections get data in mixed order.",
+    method="Up to 19,000 idle TCP connections and one with data are watched. select (up to "
+    "descriptor 1023), poll and epoll are called through ctypes, which adds about a microsecond "
+    "per call; lines are fitted by least squares. Then more and more connections are ready beside "
+    f"{BESIDE} idle ones. Last, eight connections get data in mixed order.",
     measure=measure,
     judge=judge,
     figures=figures,

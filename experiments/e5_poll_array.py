@@ -1,8 +1,8 @@
-"""E5: poll is given an array, not a list of linked structs.
+"""E5: poll takes an array, not a linked list.
 
-The array is laid so that it ends where a page ends, and the page behind may not be touched. Asked
-about exactly these entries, poll(2) answers; asked about one more, it fails with EFAULT, for it
-reads on behind the last one: entry i lies at the start plus i times 8 bytes and nowhere else.
+The array ends exactly at the end of a page, and the next page is inaccessible. Called with exactly
+these entries, poll(2) works; called with one more, it fails with EFAULT, because it reads past the
+last entry: entry i is always at the start plus i times 8 bytes.
 """
 
 import ctypes
@@ -19,11 +19,11 @@ from experiments.sockets import await_bytes, pairs
 
 CONNECTIONS: Final = 8
 READY: Final = (1, 6)
-"""Places in the array of the two that have data."""
+"""Indexes of the two connections that have data."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Ask about an array at the end of a page, and about one entry more than there is."""
+    """Poll an array at the end of a page, with its length and with one entry more."""
     with pairs(CONNECTIONS) as made, mmap.mmap(-1, 2 * mmap.PAGESIZE) as memory:
         for place in READY:
             made[place][1].sendall(b"x")
@@ -41,7 +41,7 @@ def _ask(servers: Sequence[socket.socket], memory: mmap.mmap) -> dict[str, Any]:
     try:
         for entry, server in zip(entries, servers, strict=True):
             entry.fd, entry.events = server.fileno(), select.POLLIN
-        said = libc.poll(start, len(servers), 0)
+        reported = libc.poll(start, len(servers), 0)
         ready = [place for place, entry in enumerate(entries) if entry.revents]
         try:
             one_more = str(libc.poll(start, len(servers) + 1, 0))
@@ -49,31 +49,31 @@ def _ask(servers: Sequence[socket.socket], memory: mmap.mmap) -> dict[str, Any]:
             one_more = errno.errorcode[error.errno or 0]
     finally:
         libc.mprotect(fence, mmap.PAGESIZE, libc.PROT_READ_WRITE)
-        del entries, entry  # the memory cannot be given back while they look into it
+        del entries, entry  # they export the buffer, and mmap cannot close while they do
     return {
         "entry_bytes": size,
         "pointer_bytes": ctypes.sizeof(ctypes.c_void_p),
         "entries": len(servers),
-        "said": said,
+        "said": reported,
         "ready": ready,
         "one_more": one_more,
     }
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Refuted when poll found the ready ones by their place, and read on behind the last.
+    """Refuted if poll finds the ready entries by index and reads past the last one.
 
-    No threshold: an array it is, or it is not.
+    No threshold: it is an array or it is not.
     """
     by_place = numbers["ready"] == list(READY) and numbers["said"] == len(READY)
     array = by_place and numbers["one_more"] == "EFAULT"
     key = (
-        f"{numbers['entries']} entries of {numbers['entry_bytes']} bytes (fd, events, revents) "
-        f"side by side up to the end of a page: poll found the ready ones at places "
-        f"{numbers['ready']}; asked about one entry more: {numbers['one_more']}"
+        f"{numbers['entries']} adjacent entries of {numbers['entry_bytes']} bytes (fd, events, "
+        f"revents) end at a page boundary: poll found the ready ones at indexes "
+        f"{numbers['ready']}; asked for one entry more: {numbers['one_more']}"
     )
     scope = (
-        "True of the interface. Inside, Linux copies the array into blocks that it chains "
+        "This holds for the interface. Internally, Linux copies the array into linked blocks "
         "(struct poll_list in fs/select.c): the claim's likely source, not measured here."
     )
     return [Finding("E5", REFUTED if array else CONFIRMED, key, scope)]
@@ -82,8 +82,8 @@ def judge(numbers: Numbers) -> list[Finding]:
 EXPERIMENT = Experiment(
     claims={"E5": "poll is implemented with pointers to pollfd, a linked list."},
     title="poll takes an array",
-    method="Eight struct pollfd lie side by side and end where a page ends; the next page may not "
-    "be touched (mprotect). poll(2) is asked about eight of them, then about nine.",
+    method="Eight adjacent struct pollfd end at a page boundary; the next page is inaccessible "
+    "(mprotect). poll(2) is called with eight entries, then with nine.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=15, cpu_seconds=10),

@@ -1,8 +1,8 @@
-"""E6: select is the one that is everywhere; what this machine has beside it.
+"""E6: select exists on almost every platform; which multiplexers this machine has besides.
 
-A single machine cannot measure all others. What it can do is ask each multiplexer that its Python
-has about a connection with data, and look into the standard library, which was written for all
-systems: there select alone needs no question whether the system has it.
+One machine cannot measure all others. It can try each multiplexer of its Python on a connection
+with data, and read the standard library, which is written for all systems: select is the only
+multiplexer it uses without first checking that the system has it.
 """
 
 import ast
@@ -18,11 +18,11 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import await_bytes, pair
 
 MULTIPLEXERS: Final = ("select", "poll", "epoll", "devpoll", "kqueue")
-"""All that Python knows (docs.python.org/3/library/select.html); the last two are not Linux's."""
+"""All that Python knows (docs.python.org/3/library/select.html); the last two are not on Linux."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Ask each that is there, and read how the standard library chooses."""
+    """Try each multiplexer that exists, and read what the standard library takes for granted."""
     with pair() as (server, client):
         client.sendall(b"x")
         await_bytes(server, 1)
@@ -57,35 +57,35 @@ def _epoll(server: socket.socket) -> bool:
 
 
 def _unconditional() -> list[str]:
-    """The selectors that Python's standard library defines without asking what the system has."""
+    """Return the selectors that the standard library defines unconditionally."""
     tree = ast.parse(Path(selectors.__file__).read_text())
     names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     return [name for name in names if name.endswith("Selector") and name[0] not in "B_"]
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """It works here, and the library that is written for all systems takes it for granted."""
+    """select must work here, and be the only one that the standard library takes for granted."""
     works, system = numbers["works"], numbers["system"]
     have = [name for name in MULTIPLEXERS if works[name]]
     lack = [name for name in MULTIPLEXERS if not works[name]]
     holds = works["select"] and numbers["unconditional"] == ["SelectSelector"]
     key = (
-        f"this Python on {system} has {', '.join(have)}, and not {', '.join(lack)}; its "
-        f"selectors module defines without asking: {', '.join(numbers['unconditional'])}"
+        f"this Python on {system} has {', '.join(have)}, but not {', '.join(lack)}; its "
+        f"selectors module defines unconditionally: {', '.join(numbers['unconditional'])}"
     )
     scope = (
-        f"Of “almost every platform” one was measured: {system}. The others are known from a "
-        "library that is written for them."
+        f"Only one of “almost every platform” was measured: {system}. The standard library, "
+        "written for all of them, is the evidence for the others."
     )
     return [Finding("E6", verdict(holds), key, scope)]
 
 
 EXPERIMENT = Experiment(
     claims={"E6": "select is supported on almost every platform."},
-    title="Which multiplexers there are",
-    method="Each multiplexer that this Python has is asked about a connection with data. The "
-    "source of the standard library's selectors module is read: which of its classes stand "
-    "there without a condition.",
+    title="Which multiplexers exist",
+    method="Each multiplexer of this Python is tried on a connection with data. The source of the "
+    "standard library's selectors module is searched for classes that it defines "
+    "unconditionally.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=15, cpu_seconds=10),

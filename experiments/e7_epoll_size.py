@@ -1,8 +1,8 @@
 """E7: epoll_create's size is a hint, and maxevents has nothing to do with it.
 
-The old call epoll_create(2) takes a size. The kernel must be given one above 0, and since 2.6.8
-does nothing else with it: an epoll made for one descriptor takes a hundred, and one wait may ask
-for more events than the size and gets them.
+The old call epoll_create(2) takes a size. It must be above 0, and since Linux 2.6.8 it is otherwise
+ignored: an epoll created for one descriptor takes a hundred, and one wait can return more events
+than the size.
 """
 
 import ctypes
@@ -17,14 +17,14 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import await_bytes, pairs
 
 SIZE: Final = 1
-"""What epoll_create is told."""
+"""The size passed to epoll_create."""
 
 CONNECTIONS: Final = 100
-"""What is added, all of them with data, and asked for in one wait."""
+"""Connections added, all with data, and requested in one wait."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Add more than the size says, and wait for more than it says."""
+    """Add more descriptors than the size, and wait for more events than the size."""
     with pairs(CONNECTIONS) as made:
         for server, client in made:
             client.sendall(b"x")
@@ -34,7 +34,9 @@ def measure(_limits: Limits) -> Numbers:
             for server, _ in made:
                 epoll.register(server, select.EPOLLIN)
             events = (libc.EpollEvent * CONNECTIONS)()
-            beyond = 2**31 // ctypes.sizeof(libc.EpollEvent) + 1  # no such array: EINVAL first
+            beyond = (
+                2**31 // ctypes.sizeof(libc.EpollEvent) + 1
+            )  # fails with EINVAL before the kernel touches the array
             return {
                 "size": SIZE,
                 "added": CONNECTIONS,
@@ -55,20 +57,20 @@ def _error(call: Callable[[], object]) -> str:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """The hint holds if more were added than the size; the bound, unless more came than the size.
+    """The hint holds if more than `size` could be added; the bound, if no more than `size` came.
 
-    No threshold but the size itself.
+    The only threshold is the size itself.
     """
     size, added, events = numbers["size"], numbers["added"], numbers["events"]
-    hint = f"epoll_create({size}) took {added} connections; a size of 0 gives {numbers['size_0']}"
+    hint = f"epoll_create({size}) took {added} connections; size 0 gives {numbers['size_0']}"
     bound = (
         f"a wait with maxevents {numbers['maxevents']} on an epoll of size {size} returned "
         f"{events} events"
     )
     scope = (
-        f"The text of the notes is that of old manual pages. Since Linux 2.6.8 the size is "
-        f"ignored; what bounds maxevents is its own type: 0 gives {numbers['maxevents_0']}, an "
-        f"array of more than 2 GiB {numbers['maxevents_beyond']}."
+        f"The notes follow old manual pages. Since Linux 2.6.8 the size is ignored; maxevents "
+        f"has its own bounds: 0 gives {numbers['maxevents_0']}, an array of more than 2 GiB "
+        f"{numbers['maxevents_beyond']}."
     )
     bounded = events <= size
     return [
@@ -78,13 +80,10 @@ def judge(numbers: Numbers) -> list[Finding]:
 
 
 EXPERIMENT = Experiment(
-    claims={
-        "E7": "epoll_create's size is a hint to the kernel, and maxevents may not be greater than "
-        "it."
-    },
+    claims={"E7": "epoll_create's size is a hint to the kernel, and maxevents may not exceed it."},
     title="epoll_create's size",
-    method=f"epoll_create({SIZE}) by ctypes; then {CONNECTIONS} connections with data are added, "
-    f"and one epoll_wait asks for {CONNECTIONS} events.",
+    method=f"After epoll_create({SIZE}), called through ctypes, {CONNECTIONS} connections with "
+    f"data are added, and one epoll_wait asks for {CONNECTIONS} events.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=15, cpu_seconds=10),

@@ -1,8 +1,8 @@
-"""E8: an epoll is a descriptor like any other, and one that is not closed is lost.
+"""E8: an epoll is a descriptor like any other; epolls that are never closed use them all up.
 
-/proc/self/fd shows it. Made in a loop and never closed, as by a server that makes one for each
-request and forgets it, epolls take every number below the limit; then accept, open and everything
-else that needs a descriptor fails too. Closing them gives the numbers back.
+/proc/self/fd shows the descriptor. Epolls created in a loop and never closed, as by a server that
+leaks one per request, take every number up to the limit; then accept, open and everything else that
+needs a descriptor fails. Closing them frees the numbers.
 """
 
 import errno
@@ -16,11 +16,11 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import used_descriptors
 
 LIMIT: Final = 256
-"""Descriptors of this process while it leaks: few, so that it is over soon."""
+"""Descriptor limit while leaking: low, so that it is reached quickly."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Make one, look at it, close it; then make them until no more can be had."""
+    """Create one epoll, count it, close it; then create epolls until one is refused."""
     before = used_descriptors()
     with select.epoll() as epoll:
         link = str(Path(f"/proc/self/fd/{epoll.fileno()}").readlink())
@@ -60,7 +60,7 @@ def _leak(leaked: list[select.epoll]) -> str:
 
 
 def _try_open() -> str:
-    """What happens to somebody else who needs a descriptor."""
+    """Open a file, as other code would; return "opened" or the error's name."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -69,7 +69,7 @@ def _try_open() -> str:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """One epoll takes one descriptor; those that leak take all of them, until closed."""
+    """One epoll must take one descriptor; leaked epolls must take all, until closed."""
     one = numbers["with_one"] - numbers["before"]
     takes = one == 1 and numbers["after_close"] == numbers["before"]
     exhausts = (
@@ -79,21 +79,22 @@ def judge(numbers: Numbers) -> list[Finding]:
     )
     key = (
         f"one epoll took {one} descriptor ({numbers['link']}); with a limit of "
-        f"{numbers['limit']}, {numbers['leaked']} were made and not closed until "
-        f"{numbers['leak_error']}; opening a file then: {numbers['open_error']}, after closing "
-        f"them: {numbers['open_again']}"
+        f"{numbers['limit']}, {numbers['leaked']} leaked epolls led to {numbers['leak_error']}; "
+        f"opening a file then: {numbers['open_error']}, after closing the epolls: "
+        f"{numbers['open_again']}"
     )
     return [Finding("E8", verdict(takes and exhausts), key)]
 
 
 EXPERIMENT = Experiment(
     claims={
-        "E8": "The epoll handle takes a descriptor, seen in /proc/PID/fd; left unclosed it "
-        "exhausts them."
+        "E8": "The epoll handle takes a descriptor, seen in /proc/PID/fd; unclosed handles "
+        "exhaust the descriptors."
     },
     title="The epoll handle is a descriptor",
-    method="The entries of /proc/self/fd are counted before an epoll is made, with it and after it "
-    "is closed. Then epolls are made and not closed, under a low limit, until one is refused.",
+    method="The entries of /proc/self/fd are counted before an epoll is created, while it is open, "
+    "and after it is closed. Then, under a low limit, epolls are created and not closed until one "
+    "is refused.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=15, cpu_seconds=10),

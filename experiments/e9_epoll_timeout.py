@@ -1,8 +1,8 @@
-"""E9: epoll_wait's timeout: 0 asks and returns, -1 sleeps until something comes.
+"""E9: epoll_wait's timeout: 0 returns at once, -1 sleeps until an event.
 
-With 0 the process does not sleep, whatever there is: a look, as long as a system call takes. With
--1 it sleeps without end; another process looks at its state in /proc before it sends the byte that
-ends the wait, so "blocked" is what the kernel says and not a guess from the time that went by.
+With 0 the call never sleeps and takes only as long as a system call. With -1 it sleeps without
+limit. Another process reads its state in /proc before it sends the byte that ends the wait, so
+"blocked" is the kernel's statement, not a guess from the elapsed time.
 """
 
 import os
@@ -17,10 +17,10 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.sockets import pair
 
 AT_ONCE: Final = 1000.0
-"""µs: a call that slept would have slept for a tick, 1 ms on the usual kernels, or longer."""
+"""µs below which a call did not sleep: a sleep lasts at least a tick, 1 ms on usual kernels."""
 
 HELD: Final = 0.3
-"""Seconds for which the waiting one is left alone: three hundred times as long."""
+"""Seconds before the byte is sent: three hundred times AT_ONCE."""
 
 _LOOKS_THEN_SENDS: Final = """
 import os, pathlib, sys, time
@@ -39,7 +39,7 @@ os.write(int(sys.argv[2]), b"x")
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Time the look with 0 on a silent connection; then wait with -1 for a byte."""
+    """Time the call with 0 on a silent connection; then wait with -1 for a byte."""
     with pair() as (server, client), select.epoll() as epoll:
         epoll.register(server, select.EPOLLIN)
         look = timing.cost(lambda: epoll.poll(0), calls=500) / 1000
@@ -65,14 +65,14 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """0 is over sooner than any sleep, with nothing; -1 slept until the byte, and got it."""
+    """0 must return faster than any sleep, without events; -1 must sleep until the byte comes."""
     at_once = numbers["look_us"] < AT_ONCE and numbers["look_events"] == 0
     asleep = set(numbers["states"]) == {"S"}
     until_event = numbers["woke_after_send_us"] > 0 and numbers["wait_events"] == 1
     key = (
         f"timeout 0: {numbers['look_us']:.2f} µs, no event; timeout -1: slept "
-        f"{numbers['wait_ms']:.0f} ms (state {' '.join(numbers['states'])} at all "
-        f"{sum(numbers['states'].values())} looks, {numbers['wait_cpu_ms']:.2f} ms of CPU) and "
+        f"{numbers['wait_ms']:.0f} ms (state {' '.join(numbers['states'])} in all "
+        f"{sum(numbers['states'].values())} samples, {numbers['wait_cpu_ms']:.2f} ms of CPU) and "
         f"returned {numbers['woke_after_send_us']:.0f} µs after the byte was sent"
     )
     return [Finding("E9", verdict(at_once and asleep and until_event), key)]
@@ -81,8 +81,8 @@ def judge(numbers: Numbers) -> list[Finding]:
 EXPERIMENT = Experiment(
     claims={"E9": "epoll_wait with timeout 0 returns at once; with -1 it blocks until an event."},
     title="epoll_wait's timeouts",
-    method="epoll_wait with 0 on a silent connection is timed. Then the process waits with -1 "
-    f"while another one reads its state in /proc for {HELD * 1000:g} ms, and at last sends a byte.",
+    method="epoll_wait with timeout 0 on a silent connection is timed. Then the process waits with "
+    f"-1 while another reads its state in /proc for {HELD * 1000:g} ms and finally sends a byte.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=30, cpu_seconds=10),

@@ -1,9 +1,9 @@
-"""K2: crossing into the kernel is what protects it, and it costs.
+"""K2: the kernel is protected because it can only be entered by a system call, and that costs time.
 
-Three pairs of calls in the same language, alike but for the crossing: by ctypes, two functions of
-the C library without arguments, of which one asks the kernel; from Python, two builtins likewise;
-and clock_gettime(2) with two clocks, one of which the kernel lets be read without entering it (the
-vDSO, man vdso(7)), which is how Linux itself avoids what a crossing costs.
+Three pairs of calls, in which only one of the two enters the kernel: two C library functions
+without arguments, through ctypes; a Python function and a system call of os; and clock_gettime(2)
+with two clocks, one of which is read through the vDSO (man vdso(7)). The vDSO exists to avoid the
+cost of a crossing.
 """
 
 import ctypes
@@ -19,8 +19,8 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 from experiments.timing import ROUNDS, cost
 
 CROSSING_NS: Final = 20.0
-"""What entering and leaving costs at least: SYSCALL and SYSRET with the registers saved take some
-70 cycles, 20 ns at 3.5 GHz. A difference below that is not a crossing but noise."""
+"""The least that a crossing costs: SYSCALL and SYSRET with the registers saved take some 70 cycles,
+20 ns at 3.5 GHz. A smaller difference is noise."""
 
 _CALLS: Final = 50_000
 _libc = ctypes.CDLL(None)
@@ -38,11 +38,11 @@ PAIRS: Final[dict[tuple[str, str], tuple[Callable[[], object], Callable[[], obje
         lambda: time.clock_gettime_ns(time.CLOCK_THREAD_CPUTIME_ID),
     ),
 }
-"""Without and with a crossing."""
+"""Pairs of calls: without a crossing, with one."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Time each call, in turns."""
+    """Time the calls in turn."""
     found: list[list[tuple[float, float]]] = [[] for _ in PAIRS]
     for _ in range(ROUNDS):
         for rounds, (function, call) in zip(found, PAIRS.values(), strict=True):
@@ -61,38 +61,38 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """The crossing shows in each pair."""
+    """The crossing must show in each pair."""
     extra = [pair["call_ns"] - pair["function_ns"] for pair in numbers["pairs"]]
     first = numbers["pairs"][0]
     key = (
-        f"{first['call']} {first['call_ns']:.0f} ns, {first['function']}, of the same library, "
-        f"{first['function_ns']:.0f} ns: the crossing costs {extra[0]:.0f} ns; "
-        f"{min(extra):.0f} to {max(extra):.0f} ns in all pairs"
+        f"{first['call']} takes {first['call_ns']:.0f} ns, {first['function']} from the same "
+        f"library {first['function_ns']:.0f} ns: the crossing costs {extra[0]:.0f} ns; "
+        f"{min(extra):.0f} to {max(extra):.0f} ns over all pairs"
     )
     scope = (
-        "A cheap system call: what a call does in the kernel comes on top. That a crossing is also "
-        "what protects the kernel is K1's."
+        "These are cheap system calls; the work done in the kernel comes on top. That user code "
+        "cannot bypass the crossing is shown by K1."
     )
     return [Finding("K2", verdict(min(extra) >= CROSSING_NS), key, scope)]
 
 
 def figures(numbers: Numbers) -> Sequence[Chart]:
-    """The pairs, one above the other."""
+    """Draw the pairs, one above the other."""
     rows = {}
     for pair in numbers["pairs"]:
         rows[pair["function"]] = {"stays in user space": pair["function_ns"]}
         rows[pair["call"]] = {"enters the kernel": pair["call_ns"]}
-    text = "Each pair differs in little but whether the kernel is entered."
+    text = "The two calls of a pair differ mainly in whether they enter the kernel."
     return [bars("k2-pairs", "A call with and without a crossing", text, rows, "ns per call")]
 
 
 EXPERIMENT = Experiment(
     claims={
-        "K2": "The kernel is protected by being entered only through system calls; that "
-        "crossing costs."
+        "K2": "The kernel is protected because it can only be entered through system calls; "
+        "this crossing costs time."
     },
     title="What a crossing costs",
-    method="Three pairs of calls that differ in whether the kernel is entered, timed in turns; "
+    method="Three pairs of calls that differ in whether they enter the kernel, timed in turn; "
     f"medians of {ROUNDS} rounds of {_CALLS:,} calls.",
     measure=measure,
     judge=judge,

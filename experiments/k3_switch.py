@@ -1,10 +1,9 @@
 """K3: a process switch saves and restores a context, and moves processes between queues.
 
-Two processes, then two threads, then two generators pass a token to each other, all on one CPU. For
-processes and threads the token is a byte in a pipe: whoever waits for it sleeps, so that each turn
-needs a switch, which /proc counts. The scheduling policy is SCHED_BATCH, under which the one who is
-woken does not displace the one who woke it: every switch is then the sleeper's own. Generators
-switch without the kernel.
+Two processes, then two threads, then two generators pass a token back and forth on one CPU. For
+processes and threads the token is a byte in a pipe: the waiting side sleeps, so each turn needs a
+switch, which the kernel counts. Under SCHED_BATCH a woken process does not preempt the one that
+woke it, so every switch is voluntary. Generators switch without the kernel.
 """
 
 import os
@@ -19,20 +18,20 @@ from experiments.drawing import bars
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 
 TURNS: Final = 20_000
-"""Of each of the two."""
+"""Turns of each of the two."""
 
 MATCHES: Final = 0.1
-"""How far the counted switches may be from the turns: a few are lost to whoever shares the CPU."""
+"""How far switches may deviate from turns: other processes on the CPU cost or save a few."""
 
 DEARER: Final = 3.0
-"""A switch by the kernel must cost that many of a generator's: it does what a generator does (keep
-where one was, go on where another was), and a system call, two queues and a stack on top of it."""
+"""Least ratio of a kernel switch to a generator switch. Both save one place and resume another; the
+kernel also needs a system call, two queues and another stack."""
 
 Pipe = tuple[int, int]
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Let each kind of pair pass the token."""
+    """Pass the token in each kind of pair."""
     cpu = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpu})
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -46,7 +45,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _measured(run: Callable[[], None]) -> dict[str, float]:
-    """Nanoseconds for each switch, and the switches of this process alone (all its threads)."""
+    """Run it; return ns per switch, and the switches of this process (all threads, no children)."""
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.perf_counter_ns()
     run()
@@ -82,7 +81,7 @@ def _threads() -> None:
 
 
 def _alone() -> None:
-    """The same reads and writes, without anybody to switch to."""
+    """Make the same reads and writes with nothing to switch to."""
     there, back = os.pipe(), os.pipe()
     for _ in range(TURNS):
         os.write(there[1], b"x")
@@ -122,44 +121,44 @@ def _generators() -> None:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """A switch for each turn, none for generators, and the kernel's cost more."""
+    """One switch per turn, none for generators, and kernel switches must cost more."""
     turns, pair, light = numbers["turns"], numbers["processes"], numbers["generators"]
     counted = pair["voluntary"] / turns
     matches = abs(counted - 1) <= MATCHES and light["voluntary"] <= MATCHES * turns
     ratio = pair["ns"] / light["ns"]
     key = (
-        f"{pair['voluntary']:,} voluntary switches in {turns:,} turns; {pair['ns']:,.0f} ns for a "
-        f"switch between processes, {numbers['threads']['ns']:,.0f} ns between threads, "
-        f"{light['ns']:,.0f} ns between generators"
+        f"{pair['voluntary']:,} voluntary switches in {turns:,} turns; a switch takes "
+        f"{pair['ns']:,.0f} ns between processes, {numbers['threads']['ns']:,.0f} ns between "
+        f"threads, {light['ns']:,.0f} ns between generators"
     )
     scope = (
-        f"The reads and writes are in it: {numbers['no switch']['ns']:,.0f} ns without a switch. "
-        "Threads of Python pass the interpreter lock as well. That a context is saved and queues "
-        "are changed is seen by its cost and its count, not step by step."
+        f"The times include reads and writes: {numbers['no switch']['ns']:,.0f} ns without a "
+        "switch. Python threads also hand over the interpreter lock. The saved context and the "
+        "queues show only in the cost and the count, not step by step."
     )
     return [Finding("K3", verdict(matches and ratio >= DEARER), key, scope)]
 
 
 def figures(numbers: Numbers) -> Sequence[Chart]:
-    """The cost of each kind."""
+    """Draw the cost of each kind of switch."""
     rows: dict[str, Any] = {
         "processes": numbers["processes"]["ns"],
         "threads": numbers["threads"]["ns"],
         "same calls, no switch": numbers["no switch"]["ns"],
         "generators": numbers["generators"]["ns"],
     }
-    text = "A token passed to and fro on one CPU; system calls included, where there are any."
+    text = "A token passed back and forth on one CPU; times include the system calls, if any."
     return [bars("k3-switches", "One switch", text, rows, "ns per switch")]
 
 
 EXPERIMENT = Experiment(
     claims={
-        "K3": "A process switch saves and restores the context, updates the process's control "
-        "block and moves it between queues."
+        "K3": "A process switch saves and restores the context, updates the process control "
+        "block and moves the process between queues."
     },
     title="What a switch costs",
-    method="Two processes, two threads and two generators pass a token to and fro on one CPU; "
-    "switches are counted by the kernel (getrusage, as in /proc).",
+    method="Two processes, two threads and two generators pass a token back and forth on one CPU; "
+    "the kernel counts the switches (getrusage).",
     measure=measure,
     judge=judge,
     figures=figures,

@@ -1,8 +1,8 @@
-"""K4: a blocked process uses no CPU, and blocking is what it does itself.
+"""K4: a blocked process uses no CPU, and it blocks by its own call.
 
-Four small servers beside each other: blocked in accept(2), in recv(2), in epoll_wait(2), and one
-that asks a nonblocking socket in a loop. /proc is looked at from outside while nothing comes. Then
-one byte for each shows that they were waiting, not dead: it is answered.
+Four small servers run side by side: blocked in accept(2), in recv(2), in epoll_wait(2), and one
+that polls a nonblocking socket in a loop. While no data arrives, their state is read from /proc.
+Then each gets a request and answers, which shows that it was waiting, not dead.
 """
 
 import os
@@ -21,10 +21,10 @@ from experiments.drawing import bars
 from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers, verdict
 
 WATCHED: Final = 2.0
-"""Seconds: 200 ticks of CPU time."""
+"""Seconds of observation: 200 ticks of CPU time."""
 
 BURNS: Final = 0.1
-"""Of a core: what a process that never sleeps gets where nine others want that core too."""
+"""Least share of a core for the poller: what it gets if nine others compete for the core."""
 
 POLLER: Final = "recv in a loop"
 _LOOKS: Final = 40
@@ -34,14 +34,14 @@ Serve = Callable[[socket.socket], None]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One of them, and its client, connected unless the server is in accept."""
+    """A server and its client, which is connected unless the server waits in accept."""
 
     pid: int
     address: tuple[str, int]
     client: socket.socket
 
     def ask(self, *, connected: bool) -> bool:
-        """Let something come; whether there was an answer."""
+        """Send a byte, or connect; return True if the server answered."""
         if connected:
             self.client.sendall(b"x")
         else:
@@ -81,10 +81,10 @@ SERVERS: Final[dict[str, Serve]] = {
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Start them, look at them, ask them."""
+    """Start the servers, observe them, then ask each."""
     started = {name: _start(name, serve) for name, serve in SERVERS.items()}
     try:
-        time.sleep(0.2)  # until they are where they will wait; what is counted begins after it
+        time.sleep(0.2)  # until all are waiting; counting starts afterwards
         before = {name: proc.task(server.pid) for name, server in started.items()}
         begin = time.monotonic()
         seen: dict[str, list[str]] = {name: [] for name in started}
@@ -113,7 +113,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _start(name: str, serve: Serve) -> Server:
-    """Start one, and its client."""
+    """Start a server and its client."""
     listener = socket.create_server(("127.0.0.1", 0))
     pid = os.fork()
     if pid == 0:
@@ -139,7 +139,7 @@ def _difference(before: proc.Task, after: proc.Task) -> dict[str, float]:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Those that blocked slept all the time and used no tick; the poller shows what a tick is."""
+    """Blocked servers must always sleep and use no tick; the poller shows that ticks count."""
     seconds, servers = numbers["seconds"], numbers["servers"]
     blocked = {name: each for name, each in servers.items() if name != POLLER}
     slept = all(
@@ -149,35 +149,35 @@ def judge(numbers: Numbers) -> list[Finding]:
     share = servers[POLLER]["cpu_seconds"] / seconds
     answered = all(each["answered"] for each in servers.values())
     if share < BURNS or not answered:
-        why = f"the poller beside them got {share:.0%} of a core only; try again on a quieter one"
-        return [Finding("K4", NOT_MEASURED, why if answered else "one of them did not answer")]
+        why = f"the poller got only {share:.0%} of a core; try again on a quieter machine"
+        return [Finding("K4", NOT_MEASURED, why if answered else "a server did not answer")]
     most = max(each["cpu_seconds"] for each in blocked.values())
     key = (
-        f"in {seconds:.1f} s, those blocked in {', '.join(blocked)} used {most * 1000:.0f} ms of "
-        f"CPU, {'always' if slept else 'not always'} in state S, and answered when asked; the "
-        f"poller beside them used {share:.0%} of a core"
+        f"in {seconds:.1f} s, the servers blocked in {', '.join(blocked)} used "
+        f"{most * 1000:.0f} ms of CPU, were {'always' if slept else 'not always'} in state S, "
+        f"and answered when asked; the poller used {share:.0%} of a core"
     )
-    scope = "A process blocks itself: it sleeps in a call of its own, once, and is woken by data."
+    scope = "A process blocks itself: it sleeps in a call it made and is woken once, by data."
     return [Finding("K4", verdict(slept), key, scope)]
 
 
 def figures(numbers: Numbers) -> Sequence[Chart]:
-    """CPU by server."""
+    """Draw the CPU time of each server."""
     servers = numbers["servers"]
     rows = {name: each["cpu_seconds"] * 1000 for name, each in servers.items()}
     more = {
         "in state S": [f"{each['sleeping']:.0%}" for each in servers.values()],
         "sleeps in": [each["where"] or "–" for each in servers.values()],
     }
-    text = f"CPU time in {numbers['seconds']:.1f} s in which nothing came; ticks are 10 ms."
-    return [bars("k4-cpu", "CPU used by waiting", text, rows, "ms of CPU", more)]
+    text = f"CPU time in {numbers['seconds']:.1f} s without any data; a tick is 10 ms."
+    return [bars("k4-cpu", "CPU used while waiting", text, rows, "ms of CPU", more)]
 
 
 EXPERIMENT = Experiment(
-    claims={"K4": "A blocked process uses no CPU; blocking is an act of its own."},
+    claims={"K4": "A blocked process uses no CPU; it blocks by its own act."},
     title="Waiting costs nothing",
-    method="Servers blocked in accept, recv and epoll_wait are watched by /proc while nothing "
-    "comes, beside one that asks in a loop; then each is asked, and answers.",
+    method="Servers blocked in accept, recv and epoll_wait, and one that polls in a loop, are "
+    "watched in /proc while no data arrives; then each is asked and answers.",
     measure=measure,
     judge=judge,
     figures=figures,

@@ -1,9 +1,10 @@
-"""K5: a descriptor is a small number, an index into a table that each process has of its own.
+"""K5: a descriptor is a small number, an index into a table that each process has for itself.
 
-Lowest number first; the same number for different files in two processes; a file opened before a
-fork is shared, with its offset; and at the limit EMFILE, at which a server on level-triggered epoll
-spins: the connection it cannot accept is reported again and again. The cure is a descriptor kept in
-reserve: given up, it lets the connection be accepted and closed, so that the client is told.
+The lowest free number is used first; the same number means different files in two processes; a file
+opened before a fork is shared, including its offset. At the limit, calls fail with EMFILE, and a
+server on level-triggered epoll spins: epoll keeps reporting the connection that it cannot accept.
+The cure is a reserve descriptor: the server closes it, accepts and closes the connection, so that
+the client gets EOF, and reopens it.
 """
 
 import errno
@@ -19,14 +20,14 @@ from experiments import proc
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 
 SPINS: Final = 100
-"""Reports of a connection that cannot be accepted: without EMFILE there is one."""
+"""Looks at a connection that cannot be accepted; without EMFILE it is reported only once."""
 
 ROOM: Final = 32
-"""Descriptors allowed beyond those in use: enough to count up to the limit, soon there."""
+"""Descriptors allowed beyond those in use: few, so that the limit is reached quickly."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Look at the table from four sides."""
+    """Test four properties of the table."""
     with tempfile.TemporaryDirectory() as folder:
         return {
             "lowest": _lowest(),
@@ -37,7 +38,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _lowest() -> dict[str, int]:
-    """Close the middle one of three, open another."""
+    """Open three descriptors, close the middle one, open another."""
     first, middle, last = (os.open("/dev/null", os.O_RDONLY) for _ in range(3))
     os.close(middle)
     again = os.open("/dev/zero", os.O_RDONLY)
@@ -47,7 +48,7 @@ def _lowest() -> dict[str, int]:
 
 
 def _two_processes(folder: Path) -> Numbers:
-    """Two processes close and open: what the same number leads to in each."""
+    """Return which file the same number means in two processes."""
     ours, theirs = folder / "ours", folder / "theirs"
     fd = os.open(ours, os.O_CREAT | os.O_RDWR)
     reader, writer = os.pipe()
@@ -69,7 +70,7 @@ def _two_processes(folder: Path) -> Numbers:
 
 
 def _offset(folder: Path) -> dict[str, int]:
-    """A child reads 10 bytes of a shared file; of a file it opened by itself, too."""
+    """A child reads 10 bytes through a shared descriptor, and 10 through one it opened itself."""
     path = folder / "offset"
     path.write_bytes(bytes(100))
     shared, own = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
@@ -91,7 +92,7 @@ def _offset(folder: Path) -> dict[str, int]:
 
 
 def _at_the_limit() -> Numbers:
-    """Open until refused, then be a server."""
+    """Open files up to the limit, then act as a server with a client waiting."""
     used = proc.count("self", "fd")
     limit = used + ROOM
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -109,7 +110,7 @@ def _at_the_limit() -> Numbers:
             opened.append(os.open("/dev/null", os.O_RDONLY))
     except OSError as error:
         code = errno.errorcode[error.errno or 0]
-    poller.poll(10)  # until the client is there
+    poller.poll(10)  # until the connection is reported
     reports = sum(len(poller.poll(0)) for _ in range(SPINS) if _refused(listener))
     os.close(reserve)
     listener.accept()[0].close()
@@ -139,7 +140,7 @@ def _refused(listener: socket.socket) -> bool:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Four parts, each promised by POSIX or man pages."""
+    """Judge four parts; POSIX or man pages promise each."""
     low, two, offset, end = (
         numbers[part] for part in ("lowest", "two_processes", "offset", "limit")
     )
@@ -153,33 +154,34 @@ def judge(numbers: Numbers) -> list[Finding]:
         Finding(
             "K5",
             verdict(lowest),
-            f"of {low['first']}, {low['closed']} and {low['last']}, {low['closed']} was closed; "
-            f"the next open gave {low['opened']}",
+            f"{low['first']}, {low['closed']} and {low['last']} were open, {low['closed']} was "
+            f"closed; the next open returned {low['opened']}",
             part="the lowest free number",
         ),
         Finding(
             "K5",
             verdict(apart),
-            f"number {two['number']} leads to the file “{two['here']}” here, and number "
-            f"{two['there_number']} to “{two['there']}” in another process",
+            f"descriptor {two['number']} is the file “{two['here']}” here, and "
+            f"{two['there_number']} is “{two['there']}” in another process",
             part="a table for each process",
         ),
         Finding(
             "K5",
             verdict(shared),
             f"a child read 10 bytes of a file opened before the fork: our offset is "
-            f"{offset['shared']}; of the same file opened twice: {offset['opened_apart']}",
-            "The table is copied by a fork, the open files that it leads to are shared.",
+            f"{offset['shared']}; our offset in the same file opened separately: "
+            f"{offset['opened_apart']}",
+            "A fork copies the table; the open files that it refers to are shared.",
             part="a fork shares the open file",
         ),
         Finding(
             "K5",
             verdict(full and spins and cured),
-            f"at a limit of {end['limit']} the highest number is {end['highest']}, then "
+            f"with a limit of {end['limit']} the highest number is {end['highest']}, then "
             f"{end['error']}; epoll reported the client that could not be accepted in "
-            f"{end['reports']} of {end['looks']} looks, and in {end['reports_with_reserve']} "
-            "once a reserve was given up for it",
-            "A server must keep a descriptor in reserve, or stop to watch its listener.",
+            f"{end['reports']} of {end['looks']} looks, and {end['reports_with_reserve']} times "
+            "after a reserve descriptor was used to accept it",
+            "A server must keep a descriptor in reserve, or stop watching its listener.",
             part="the limit",
         ),
     ]
@@ -191,8 +193,8 @@ EXPERIMENT = Experiment(
         "that the kernel keeps for each process."
     },
     title="The table of descriptors",
-    method="Open, close, open; in two processes; across a fork; up to the limit, with a client "
-    "waiting at a listener.",
+    method="Files are opened and closed in one process, in two, across a fork, and up to the "
+    "limit while a client waits to be accepted.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=15, cpu_seconds=10),

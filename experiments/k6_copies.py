@@ -1,11 +1,10 @@
 """K6: buffered I/O copies data several times between user space and the kernel, which costs CPU.
 
-One file is sent over TCP in four ways. read and send copy every byte twice: out of the page cache
-into our buffer, and out of that into the socket's. mmap and send leave out the first. sendfile(2)
-and splice(2) hand the page cache's own pages to the socket: no byte comes to user space. Each way
-is run with the file in the page cache, and after the cache was told to forget it
-(posix_fadvise(2)), which read-ahead and the disk then pay for; /proc/self/io tells what was read
-from the disk, for not every file system forgets.
+One file is sent over TCP in four ways. read and send copy every byte twice: from the page cache
+into our buffer, and from there into the socket's. mmap and send save the first copy. sendfile(2)
+and splice(2) hand the pages of the page cache to the socket: no byte reaches user space. Each way
+runs with the file in the page cache, and again after posix_fadvise(2) asked the kernel to evict it.
+Not every file system evicts, so /proc/self/io tells how much was read from the disk.
 """
 
 import mmap
@@ -24,25 +23,25 @@ from experiments.drawing import bars
 from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 
 SIZE: Final = 32 << 20
-"""Bytes of the file: more than the caches of a core, much less than memory."""
+"""Bytes of the file: more than a core's caches, much less than memory."""
 
 PIECE: Final = 64 << 10
-"""Bytes asked for in a call: what a pipe holds, which bounds splice; the same for all."""
+"""Bytes per call, the same for all ways: a pipe's capacity, which limits splice."""
 
 COSTS: Final = 1.2
-"""How much dearer two copies must be than none: a copy at memory speed (some 10 GB/s) takes 100 µs
-for a MiB, and a fifth of what is otherwise sent in a few hundred; less than that hardly matters."""
+"""Least CPU ratio of two copies to none. A copy at memory speed (some 10 GB/s) takes 100 µs per
+MiB, sending a few hundred; less than a fifth more would hardly matter."""
 
 ROUNDS: Final = 5
 _MIB: Final = SIZE / (1 << 20)
 
 
 class Sent(NamedTuple):
-    """What a way took."""
+    """What sending the file took."""
 
     calls: int
     crossed: int
-    """Bytes copied to user space or from it."""
+    """Bytes copied into or out of user space."""
 
 
 def _read_send(source: int, sock: socket.socket) -> Sent:
@@ -96,14 +95,14 @@ WAYS: Final[dict[str, Way]] = {
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Send the file in each way, in turns."""
+    """Send the file in each way, in turn."""
     found: dict[str, dict[str, list[dict[str, float]]]] = {
         state: {way: [] for way in WAYS} for state in ("warm", "cold")
     }
     with tempfile.NamedTemporaryFile(dir="/var/tmp") as file:
         file.write(os.urandom(1 << 20) * (SIZE >> 20))
         file.flush()
-        os.fsync(file.fileno())  # a page that is not written yet cannot be forgotten
+        os.fsync(file.fileno())  # dirty pages cannot be evicted
         for state, ways in found.items():
             for _ in range(ROUNDS if state == "warm" else 2):
                 for way, rounds in ways.items():
@@ -142,7 +141,7 @@ def _once(way: Way, path: str, *, cold: bool) -> dict[str, float]:
 
 @contextmanager
 def _taker() -> Iterator[socket.socket]:
-    """A connection whose other end throws away what comes, and says when it has all."""
+    """Connect to a child that discards the data and sends a byte when it has all of it."""
     listener = socket.create_server(("127.0.0.1", 0))
     child = os.fork()
     if child == 0:
@@ -161,7 +160,7 @@ def _taker() -> Iterator[socket.socket]:
 
 
 def _disk() -> int:
-    """Bytes that this process has had read from a disk."""
+    """Return how many bytes were read from disk for this process."""
     lines = Path("/proc/self/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes"))
 
@@ -171,37 +170,38 @@ def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """The copies are counted, and cost."""
+    """Copies must match the expected counts, and cost CPU."""
     warm, cold = numbers["warm"], numbers["cold"]
     double, none = warm["read, send"], warm["sendfile"]
     ratio = double["cpu_us_per_mib"] / max(none["cpu_us_per_mib"], 1e-9)
     copies = double["crossed"] == 2 and warm["mmap, send"]["crossed"] == 1 and not none["crossed"]
     key = (
-        f"read and send copied each byte {double['crossed']:g} times across the border, "
-        f"{double['cpu_us_per_mib']:.0f} µs of CPU for a MiB; sendfile {none['crossed']:g} times, "
-        f"{none['cpu_us_per_mib']:.0f} µs: {ratio:.1f} times dearer"
+        f"read and send copied each byte {double['crossed']:g} times between kernel and user "
+        f"space and took {double['cpu_us_per_mib']:.0f} µs of CPU per MiB; sendfile copied it "
+        f"{none['crossed']:g} times and took {none['cpu_us_per_mib']:.0f} µs: a ratio of "
+        f"{ratio:.1f}"
     )
-    forgot = cold["read, send"]["disk"]
+    evicted = cold["read, send"]["disk"]
     after = (
         f"From a cold cache, read and send take {cold['read, send']['cpu_us_per_mib']:.0f} µs"
-        if forgot > 0.5
-        else "The file system did not forget the file: not measured from a cold cache"
+        if evicted > 0.5
+        else "The file system did not evict the file: no measurement from a cold cache"
     )
     scope = (
-        f"{after}. The page cache is a copy too, but one for all processes; and the receiver's "
-        "end, the same for all four, is not in it."
+        f"{after}. Not counted: the page cache itself, a copy shared by all processes, and the "
+        "receiver, which is the same for all four ways."
     )
     return [Finding("K6", verdict(copies and ratio >= COSTS), key, scope)]
 
 
 def figures(numbers: Numbers) -> Sequence[Chart]:
-    """CPU by way, warm and cold."""
+    """Draw the CPU time of each way, warm and cold."""
     charts = []
-    for state, told in (("warm", "in the page cache"), ("cold", "forgotten by the page cache")):
+    for state, where in (("warm", "in the page cache"), ("cold", "evicted from the page cache")):
         ways = numbers[state]
         rows = {way: each["cpu_us_per_mib"] for way, each in ways.items()}
         text = (
-            f"The file was {told}: {max(each['disk'] for each in ways.values()):.0%} of it came "
+            f"The file was {where}: {max(each['disk'] for each in ways.values()):.0%} of it came "
             "from the disk."
         )
         more = {
@@ -222,7 +222,7 @@ EXPERIMENT = Experiment(
     },
     title="What copies cost",
     method=f"A file of {_MIB:.0f} MiB is sent over TCP by read and send, mmap and send, sendfile "
-    "and splice, in turns, warm and cold; CPU is the sender's (getrusage).",
+    "and splice, in turn, with a warm and a cold cache; CPU is the sender's (getrusage).",
     measure=measure,
     judge=judge,
     figures=figures,

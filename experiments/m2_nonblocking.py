@@ -1,7 +1,7 @@
-"""M2: nonblocking I/O returns an error at once, and the process keeps asking.
+"""M2: nonblocking I/O returns an error at once, and the process keeps polling.
 
-A datagram is read that comes after 2, 5, 10, 20 and 50 ms: once by asking again and again, once by
-a blocking call. How often was it told EAGAIN, what CPU did it take, against how long it waited?
+A datagram that arrives after 2, 5, 10, 20 or 50 ms is read by polling a nonblocking socket, and by
+a blocking call. The EAGAIN results and the CPU time are compared with the length of the wait.
 """
 
 from collections.abc import Sequence
@@ -13,25 +13,25 @@ from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers
 from experiments.reading import read_once
 
 DELAYS: Final = (0.002, 0.005, 0.01, 0.02, 0.05)
-"""Seconds."""
+"""Seconds until the datagram is sent."""
 
 GROWS: Final = 3.0
-"""EAGAINs of the longest wait for one of the shortest, at least: it is 25 times as long, and what
-does not grow with the wait stays near 1."""
+"""Least ratio of EAGAINs in the longest wait to those in the shortest. It is 25 times as long; a
+count that does not grow with the wait stays near 1."""
 
 LONGER: Final = 8.0
-"""The longest wait for one of the shortest, at least, else there is nothing to grow with: a busy
-machine lets short waits last."""
+"""Least ratio of the longest wait to the shortest; below it there is too little to compare. A busy
+machine prolongs short waits."""
 
 DEARER: Final = 5.0
-"""CPU of one that asked through the longest wait for one that slept through it, at least: to sleep
-costs two switches, whatever the wait; to ask costs a part of the wait that grows with it."""
+"""Least CPU ratio of polling to sleeping, in the longest wait. Sleeping costs two switches however
+long it lasts; the cost of polling grows with the wait."""
 
 _TIMES: Final = 5
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Wait in both ways for each delay."""
+    """Wait in both ways with each delay."""
     found = {
         model: [_shortest([read_once(model, delay) for _ in range(_TIMES)]) for delay in DELAYS]
         for model in ("nonblocking", "blocking")
@@ -50,17 +50,17 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def _shortest(reads: list[Numbers]) -> Numbers:
-    """The read whose wait was prolonged least by others."""
+    """Return the read whose wait other processes prolonged least."""
     return min(reads, key=lambda each: int(each["arrived"] - each["call"]))
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """It was refused at once, and the more often the longer it waited."""
+    """EAGAINs must grow with the wait, and polling must cost more CPU than sleeping."""
     asked, slept = numbers["nonblocking"], numbers["blocking"]
     first, last = asked[0], asked[-1]
     if last["waited_ms"] < LONGER * first["waited_ms"]:
         why = (
-            f"this machine was so busy that the waits of {DELAYS[0] * 1000:.0f} and "
+            f"this machine is too busy: waits of {DELAYS[0] * 1000:.0f} and "
             f"{DELAYS[-1] * 1000:.0f} ms took {first['waited_ms']:.1f} and "
             f"{last['waited_ms']:.1f} ms; try again"
         )
@@ -69,33 +69,33 @@ def judge(numbers: Numbers) -> list[Finding]:
     dearer = last["cpu_ms"] >= DEARER * slept[-1]["cpu_ms"]
     each = last["waited_ms"] * 1e3 / max(last["refused"], 1)
     key = (
-        f"EAGAIN {first['refused']:,} times in {first['waited_ms']:.1f} ms, "
-        f"{last['refused']:,} times in {last['waited_ms']:.1f} ms, one every {each:.1f} µs; that "
-        f"cost {last['cpu_ms']:.1f} ms of CPU, a blocking read as long "
+        f"EAGAIN {first['refused']:,} times in {first['waited_ms']:.1f} ms and "
+        f"{last['refused']:,} times in {last['waited_ms']:.1f} ms, one every {each:.1f} µs; the "
+        f"longer wait cost {last['cpu_ms']:.1f} ms of CPU, a blocking read of that length "
         f"{slept[-1]['cpu_ms']:.2f} ms"
     )
-    scope = "A server asks many sockets in a turn, and may do other work between two turns."
+    scope = "A real server polls many sockets per turn and can do other work between turns."
     return [Finding("M2", verdict(grows and dearer), key, scope)]
 
 
 def figures(numbers: Numbers) -> Sequence[Chart]:
-    """CPU against the wait."""
+    """Draw CPU time against the length of the wait."""
     series = {
         name: sorted((each["waited_ms"], each["cpu_ms"]) for each in numbers[model])
-        for name, model in (("asks again and again", "nonblocking"), ("sleeps", "blocking"))
+        for name, model in (("polls", "nonblocking"), ("sleeps", "blocking"))
     }
-    text = "What one read costs that had to wait. Who shares the CPU lets the upper line bend."
-    return [lines("m2-cpu", "CPU burnt by asking", text, series, "waited, ms", "CPU, ms")]
+    text = "CPU time of one read against its wait. Other processes on the CPU bend the upper line."
+    return [lines("m2-cpu", "CPU burnt by polling", text, series, "waited, ms", "CPU, ms")]
 
 
 EXPERIMENT = Experiment(
     claims={
         "M2": "Nonblocking I/O: the call returns an error at once, and the process keeps asking "
-        "whether the data are there."
+        "whether data is there."
     },
-    title="Asking again and again",
-    method="A datagram is awaited for 2 to 50 ms by nonblocking reads in a loop, and by a blocking "
-    "one.",
+    title="Polling a nonblocking socket",
+    method="A process waits 2 to 50 ms for a datagram, with nonblocking reads in a loop and with a "
+    "blocking read.",
     measure=measure,
     judge=judge,
     figures=figures,

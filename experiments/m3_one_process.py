@@ -1,7 +1,7 @@
 """M3: multiplexing: one process serves many connections, and blocks in the multiplexer.
 
-A server with one thread takes many connections and answers on each; then all fall silent, and /proc
-is looked at: in what state it is, what CPU it uses, and in which function of the kernel it sleeps.
+A single-threaded server answers on many connections. Then all clients stay silent, and /proc shows
+the server's state, its CPU time, and the kernel function in which it sleeps.
 """
 
 import time
@@ -14,16 +14,16 @@ from experiments.frame import Experiment, Finding, Limits, Numbers, verdict
 CONNECTIONS: Final = 400
 ROUNDS: Final = 5
 SILENCE: Final = 0.5
-"""Seconds: 50 ticks of CPU time."""
+"""Seconds of silence: 50 ticks of CPU time."""
 
 MULTIPLEXERS: Final = ("select", "poll", "epoll")
 NAMES: Final = ("poll", "select")
-"""What the kernel's functions have in their names in which these calls sleep: ep_poll, do_poll,
+"""Parts of the names of the kernel functions in which these calls sleep: ep_poll, do_poll,
 poll_schedule_timeout, do_select, do_epoll_wait."""
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Serve many with each multiplexer."""
+    """Serve many connections with each multiplexer."""
     return {"connections": CONNECTIONS, "servers": {kind: _serve(kind) for kind in MULTIPLEXERS}}
 
 
@@ -49,14 +49,14 @@ def _serve(kind: str) -> Numbers:
 
 
 def _settle(pid: int) -> None:
-    """Wait until it sleeps: its last answer has come, but it may not be back in its call."""
+    """Wait until the server sleeps: after its last answer it may still be on its way back."""
     deadline = time.monotonic() + 5
     while proc.task(pid).state != "S" and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """One process, one thread, all served; asleep in the multiplexer, for nothing."""
+    """One process with one thread must serve all, then sleep in the multiplexer without CPU."""
     servers = numbers["servers"]
     served = all(
         each["processes"] == each["threads"] == 1
@@ -73,11 +73,11 @@ def judge(numbers: Numbers) -> list[Finding]:
     cpu = max(each["cpu_seconds"] for each in servers.values()) * 1000
     key = (
         f"one process with one thread answered {numbers['connections'] * ROUNDS:,} requests on "
-        f"{numbers['connections']} connections; silent, it sleeps ({where}) and uses {cpu:.0f} ms "
-        "of CPU"
+        f"{numbers['connections']} connections; while they are silent it sleeps ({where}) and "
+        f"uses {cpu:.0f} ms of CPU"
     )
     unknown = any(not each["where"] for each in servers.values())
-    scope = "The kernel does not say here in which function it sleeps." if unknown else ""
+    scope = "This kernel does not report in which function a process sleeps." if unknown else ""
     return [Finding("M3", verdict(served and asleep), key, scope)]
 
 
@@ -85,9 +85,9 @@ EXPERIMENT = Experiment(
     claims={
         "M3": "Multiplexing: one process handles many connections; it blocks in the multiplexer."
     },
-    title="One process for many",
-    method=f"A server of one thread answers on {CONNECTIONS} connections, by select, poll and "
-    "epoll; then all are silent, and /proc tells how it waits.",
+    title="One process, many connections",
+    method=f"A server with one thread answers on {CONNECTIONS} connections, with select, poll and "
+    "epoll; then all stay silent, and /proc shows how the server waits.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=60, cpu_seconds=30),

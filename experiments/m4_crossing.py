@@ -1,9 +1,9 @@
 """M4: multiplexing is not faster for one connection; it wins with many.
 
-For one connection: the time from question to answer, and the system calls, of which multiplexing
-makes one more. For many: what a core can answer in a second, by the CPU time that all processes of
-a server take; the blocking server has a process for each connection. CPU time, not the clock,
-because the one client here is slower than any of the servers.
+For one connection: the time from request to answer, and the system calls per request, of which
+multiplexing needs one more. For many: the requests that a core can answer per second, from the CPU
+time of all the server's processes; the blocking server has one process per connection. CPU time and
+not wall time, because the single client is slower than any of the servers.
 """
 
 import statistics
@@ -18,23 +18,23 @@ from experiments.frame import NOT_MEASURED, Experiment, Finding, Limits, Numbers
 
 CONNECTIONS: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 REQUESTS: Final = 2_048
-"""In all, for each server and number of connections."""
+"""Total requests per server and number of connections."""
 
 ROUNDS: Final = 3
 
 NOT_FASTER: Final = 0.9
-"""A multiplexer's latency for one of the blocking server's, at least: two runs of the same differ
-by a tenth."""
+"""Least ratio of a multiplexer's latency to the blocking server's: two runs of the same server
+differ by a tenth."""
 
 STEADY: Final = 1.2
-"""The slowest round's latency for the fastest one's of the same server, at most, to call one server
-faster than another: beyond twice what two runs of the same differ by, the machine was busy."""
+"""Greatest ratio of a server's slowest round to its fastest at which another may be called faster.
+Beyond it, twice the usual difference between two runs, the machine was busy."""
 
 MULTIPLEXERS: Final = ("select", "poll", "epoll")
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Ask each server, with each number of connections, in turns."""
+    """Measure each server with each number of connections, in turn."""
     runs: dict[str, dict[int, list[Numbers]]] = {
         kind: {count: [] for count in CONNECTIONS} for kind in KINDS
     }
@@ -67,7 +67,7 @@ def _run(kind: str, connections: int) -> Numbers:
 
 
 def _together(runs: list[Numbers]) -> Numbers:
-    """Medians of the rounds; of the clock's time the least, for others only ever add to it."""
+    """Return medians of the rounds, but the least latency, as other processes only add to it."""
     found = {name: statistics.median(each[name] for each in runs) for name in runs[0]}
     latencies = [each["round_us"] for each in runs]
     found["round_us"], found["spread"] = min(latencies), max(latencies) / min(latencies)
@@ -75,7 +75,7 @@ def _together(runs: list[Numbers]) -> Numbers:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """One connection by latency and calls, many by what a core can answer."""
+    """Judge one connection by latency and calls, many by requests per CPU second."""
     return [_one(numbers), _many(numbers)]
 
 
@@ -86,14 +86,14 @@ def _one(numbers: Numbers) -> Finding:
     slower = others[best]["round_us"] >= NOT_FASTER * blocking["round_us"]
     more = min(each["calls"] for each in others.values()) > blocking["calls"]
     key = (
-        f"{blocking['round_us']:.0f} µs and {blocking['calls']:.1f} system calls for a request by "
-        f"blocking calls; {others[best]['round_us']:.0f} µs and {others[best]['calls']:.1f} calls "
-        f"by the fastest multiplexer, {best}"
+        f"a request takes {blocking['round_us']:.0f} µs and {blocking['calls']:.1f} system calls "
+        f"with blocking I/O; {others[best]['round_us']:.0f} µs and {others[best]['calls']:.1f} "
+        f"calls with the fastest multiplexer, {best}"
     )
-    scope = "The notes count two calls instead of one; sending the answer is one more for both."
+    scope = "The notes count two calls instead of one; both send the answer with one more call."
     spread = max(blocking["spread"], others[best]["spread"])
     if more and not slower and spread > STEADY:
-        why = f"this machine was so busy that rounds differed {spread:.1f} times; try again"
+        why = f"this machine is too busy: rounds differed by a factor of {spread:.1f}; try again"
         return Finding("M4", NOT_MEASURED, f"{key}; {why}", scope, "one connection")
     return Finding("M4", verdict(slower and more), key, scope, "one connection")
 
@@ -117,46 +117,46 @@ def _many(numbers: Numbers) -> Finding:
     )
     since = f"from {crossing} connection{'' if crossing == 1 else 's'} on" if wins else "never"
     key = (
-        f"with {most} connections a request takes {epoll[most]['cpu_us']:.1f} µs of CPU by epoll "
-        f"in one process, {blocking[most]['cpu_us']:.1f} µs by blocking calls in "
+        f"with {most} connections a request takes {epoll[most]['cpu_us']:.1f} µs of CPU with "
+        f"epoll in one process, {blocking[most]['cpu_us']:.1f} µs with blocking I/O in "
         f"{blocking[most]['processes']:.0f} processes; epoll is cheaper {since}"
     )
     scope = (
-        "All connections are busy, so that one epoll_wait finds many; where few are, see E3 and "
-        "E4. Blocking calls use all cores, one process uses one."
+        "All connections are busy, so one epoll_wait returns many; for few busy ones see E3 and "
+        "E4. The blocking processes use all cores, the single process one."
     )
     return Finding("M4", verdict(wins), key, scope, "many connections")
 
 
 def figures(numbers: Numbers) -> Sequence[Chart]:
-    """What a core answers against connections; latency with one."""
+    """Draw requests per CPU second against connections, and latency and calls with one."""
     rate = {
-        f"{kind}, a process for each" if kind == "blocking" else kind: [
+        f"{kind}, a process each" if kind == "blocking" else kind: [
             (int(count), 1e6 / each["cpu_us"]) for count, each in found.items()
         ]
         for kind, found in numbers.items()
     }
     calls = {kind: found["1"]["calls"] for kind, found in numbers.items()}
     latency = {kind: found["1"]["round_us"] for kind, found in numbers.items()}
-    text = "Requests for a second of the server's CPU time, all its processes together."
+    text = "Requests per second of CPU time, summed over all processes of the server."
     return [
         lines("m4-rate", "What a core can answer", text, rate, "connections, all busy",
               "requests per CPU second", log_x=True),
-        bars("m4-latency", "One connection: latency", "From question to answer, client included.",
+        bars("m4-latency", "One connection: latency", "From request to answer, client included.",
              latency, "µs"),
-        bars("m4-calls", "One connection: system calls", "Of the server, for a request.", calls,
+        bars("m4-calls", "One connection: system calls", "The server's calls per request.", calls,
              "calls per request"),
     ]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
     claims={
-        "M4": "Multiplexing is not faster for one connection, for it makes two system calls "
+        "M4": "Multiplexing is not faster for one connection, because it makes two system calls "
         "instead of one; it wins with many connections."
     },
     title="One connection or many",
-    method=f"Small servers answer {REQUESTS:,} requests on 1 to {CONNECTIONS[-1]} connections; "
-    "they count their calls, and their CPU time (process_time).",
+    method=f"Small servers answer {REQUESTS:,} requests on 1 to {CONNECTIONS[-1]} connections and "
+    "count their system calls and CPU time (process_time).",
     measure=measure,
     judge=judge,
     figures=figures,

@@ -1,9 +1,9 @@
-"""M5: signal-driven I/O: the process runs free, and a signal tells it that data came.
+"""M5: signal-driven I/O: the process keeps running, and a signal reports that data has arrived.
 
-First how a read goes: what the process did meanwhile, how soon the signal followed the data. Then
-what the signals are worth when many come: real-time signals queue up, one for each event, but no
-more than RLIMIT_SIGPENDING; beyond that the kernel sends plain SIGIO (man fcntl(2), F_SETSIG),
-which says only that something was lost: the process has to ask every socket.
+First, one read: how much the process worked in the meantime, and how soon the signal followed the
+data. Then, many events at once: real-time signals queue, one per event, but at most
+RLIMIT_SIGPENDING. Beyond that the kernel sends a plain SIGIO (man fcntl(2), F_SETSIG), which only
+says that signals were lost: the process has to check every socket.
 """
 
 import os
@@ -22,19 +22,20 @@ DELAY: Final = 0.02
 """Seconds until the datagram is sent."""
 
 SOON: Final = 0.5
-"""The signal must follow the data by less than that share of the delay, or it was not the data that
-brought it."""
+"""The signal must follow the data within this share of the delay, or the data did not cause it."""
 
 QUEUE: Final = 8
-"""Signals that may be pending; so many sockets get data before one is taken:"""
+"""Limit of pending signals."""
+
 SOCKETS: Final = 32
+"""Sockets that get data before any signal is taken: more than QUEUE."""
 
 _F_SETSIG: Final = 10
 _TIMES: Final = 9
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Read one datagram; then let many come at once."""
+    """Read one datagram; then overflow the signal queue."""
     return {"delay_ms": DELAY * 1000, "read": read_often("signal-driven", DELAY, _TIMES),
             "overflow": _overflow()}  # fmt: skip
 
@@ -71,38 +72,39 @@ def _overflow() -> Numbers:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """It ran, and was told; and of many it was told of some."""
+    """The process must run and get the signal; of many events it must lose some."""
     read, many = numbers["read"], numbers["overflow"]
     late = (read["told"] - read["arrived"]) / 1e3
     waited = (read["arrived"] - read["call"]) / 1e6
     ran = read["slept"] == 0 and read["work"] > 0 and read["right"]
     soon = 0 <= late <= SOON * numbers["delay_ms"] * 1e3
-    told = (
+    notified = (
         f"in {waited:.1f} ms of waiting the process did {read['work']:,} turns of other work and "
-        f"slept {read['slept']} times; the signal followed the data by {late:.0f} µs"
+        f"slept {read['slept']} times; the signal came {late:.0f} µs after the data"
     )
     lost = many["real_time"] < many["ready"] and many["sigio"] == 1
     overflow = (
-        f"{many['ready']} sockets had data, {many['real_time']} real-time signals were queued (at "
-        f"most {many['queue']}), then {many['sigio']} plain SIGIO"
+        f"{many['ready']} sockets had data; {many['real_time']} real-time signals were queued (the "
+        f"limit is {many['queue']}), then {many['sigio']} plain SIGIO"
     )
     return [
-        Finding("M5", verdict(ran and soon), told, "The copy is still the process's own call: M0.",
+        Finding("M5", verdict(ran and soon), notified,
+                "The process still makes the copying call itself: see M0.",
                 "the signal comes with the data"),
         Finding("M5", verdict(lost), overflow,
-                "After SIGIO the process must ask every socket: it works as multiplexing does.",
+                "After SIGIO the process must check every socket, as with multiplexing.",
                 "the queue overflows"),
     ]  # fmt: skip
 
 
 EXPERIMENT = Experiment(
     claims={
-        "M5": "Signal-driven I/O: the process goes on, and the kernel sends a signal when the data "
-        "are there."
+        "M5": "Signal-driven I/O: the process keeps running, and the kernel sends a signal when "
+        "the data is there."
     },
-    title="Told by a signal",
-    method=f"A datagram is read on SIGIO, with other work meanwhile. Then {SOCKETS} sockets get "
-    f"data while no more than {QUEUE} signals may be pending.",
+    title="Notified by a signal",
+    method=f"A datagram is read on SIGIO, with other work until then. Then {SOCKETS} sockets get "
+    f"data while at most {QUEUE} signals may be pending.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=30, cpu_seconds=20),

@@ -1,9 +1,9 @@
-"""M6: asynchronous I/O: neither phase blocks; the kernel tells when the copy is done.
+"""M6: asynchronous I/O: neither phase blocks; the kernel reports when the copy is done.
 
-io_uring: a read is handed over by one system call; from then on the process works, and looks now
-and then at a word of memory that it shares with the kernel. When that says done, the data are in
-its buffer: no call fetches them. Beside it the signal-driven read, which is told when the data can
-be fetched, and then has to.
+With io_uring one system call submits the read. Then the process works, and now and then looks at a
+word of memory shared with the kernel. When that says done, the data is already in the buffer: no
+call fetches it. For comparison, a signal-driven read is notified when the data can be fetched, and
+then has to fetch it.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ _TIMES: Final = 9
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Read once in both ways."""
+    """Read in both ways."""
     return {
         "asynchronous": read_often("asynchronous", DELAY, _TIMES),
         "signal": read_often("signal-driven", DELAY, _TIMES),
@@ -26,7 +26,7 @@ def measure(_limits: Limits) -> Numbers:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """One call, before the data came; none after; no sleep; the data are there."""
+    """One call before the data arrives, none after; no sleep; the right data in the buffer."""
     read, other = numbers["asynchronous"], numbers["signal"]
     holds = (
         read["calls"] == 1
@@ -36,26 +36,29 @@ def judge(numbers: Numbers) -> list[Finding]:
         and read["right"]
     )
     key = (
-        f"one system call, {(read['arrived'] - read['call']) / 1e6:.1f} ms before the data came; "
-        f"{read['work']:,} turns of other work, slept {read['slept']} times; when the process saw "
-        f"that it was done, {(read['done'] - read['arrived']) / 1e3:.0f} µs after the data came, "
-        f"they {'lay' if read['right'] else 'did not lie'} in its buffer"
+        f"one system call, {(read['arrived'] - read['call']) / 1e6:.1f} ms before the data "
+        f"arrived; the process did {read['work']:,} turns of other work and slept "
+        f"{read['slept']} times; {(read['done'] - read['arrived']) / 1e3:.0f} µs after the "
+        f"arrival it saw the completion, and the data {'was' if read['right'] else 'was not'} in "
+        "its buffer"
     )
     scope = (
-        "Told by a word in shared memory, where the notes have a signal (POSIX AIO can send one). "
-        "The kernel copies in the process's own time, when it interrupts it. A signal-driven read "
-        f"still had to copy: {(other['done'] - other['copy']) / 1e3:.0f} µs in recv."
+        "The notes expect a signal (POSIX AIO can send one); here a word in shared memory reports "
+        "completion. The kernel interrupts the process and copies on its CPU time. A "
+        "signal-driven read still had to copy: "
+        f"{(other['done'] - other['copy']) / 1e3:.0f} µs in recv."
     )
     return [Finding("M6", verdict(holds), key, scope)]
 
 
 EXPERIMENT = Experiment(
     claims={
-        "M6": "Asynchronous I/O: neither phase blocks; the kernel copies, and tells when it is "
+        "M6": "Asynchronous I/O: neither phase blocks; the kernel copies and reports when it is "
         "done."
     },
-    title="Told when it is done",
-    method="A datagram is read by io_uring, with other work meanwhile, and by signal-driven I/O.",
+    title="Notified when the copy is done",
+    method="A datagram is read with io_uring and with signal-driven I/O; the process does other "
+    "work until it arrives.",
     measure=measure,
     judge=judge,
     limits=Limits(seconds=30, cpu_seconds=20),

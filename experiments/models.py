@@ -93,10 +93,10 @@ class Multiplexing(Model):
         """Call epoll_wait, then recv."""
         begin = time.monotonic_ns()
         self.poller.poll()
-        told = time.monotonic_ns()
+        ready = time.monotonic_ns()
         self.sock.recv_into(buffer)
         done = time.monotonic_ns()
-        return Marks(begin, told, told, done, calls=2)
+        return Marks(begin, ready, ready, done, calls=2)
 
     def close(self) -> None:
         """Close the epoll descriptor."""
@@ -108,25 +108,25 @@ class SignalDriven(Model):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
-        self.told = 0
+        self.signalled = 0  # when the first SIGIO arrived
         self.before = signal.signal(signal.SIGIO, self._on_signal)
         fcntl(sock, F_SETOWN, os.getpid())
         fcntl(sock, F_SETFL, fcntl(sock, F_GETFL) | os.O_ASYNC)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if not self.told:
-            self.told = time.monotonic_ns()
+        if not self.signalled:
+            self.signalled = time.monotonic_ns()
 
     def read(self, buffer: bytearray) -> Marks:
         """Work until the signal arrives, then call recv."""
         work = 0
         begin = time.monotonic_ns()
-        while not self.told:
+        while not self.signalled:
             work += 1
         copy = time.monotonic_ns()
         self.sock.recv_into(buffer)
         done = time.monotonic_ns()
-        return Marks(begin, self.told, copy, done, calls=1, work=work)
+        return Marks(begin, self.signalled, copy, done, calls=1, work=work)
 
     def close(self) -> None:
         """Turn off the signals and restore the old handler."""

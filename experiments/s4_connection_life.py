@@ -1,9 +1,9 @@
-"""S4: the whole life of a TCP connection, held still in each of its states.
+"""S4: the whole life of a TCP connection, paused in each of its states.
 
-`lives` has what is done to the connections, `tcp_states` how they are looked at. What is judged
-here is the order: each change of an end's state must be an arrow of RFC 9293's figure 5, and
-all its eleven states must have been there to be seen. Then what the states are for: one half may be
-closed alone, a reset skips all of it, and TIME_WAIT keeps the pair of ports of who closed first.
+`connection_lives` acts on the connections, `tcp_states` reads their states. This module judges the
+order: each state change of an end must be an arrow of RFC 9293's figure 5, and all eleven states
+must be seen. It also judges what the states are for: one half can be closed alone, a reset skips
+the teardown, and the end that closed first keeps its port pair in TIME_WAIT.
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,15 @@ ARROWS: Final[dict[str, tuple[str, ...]]] = {
     "LAST_ACK": ("CLOSED",),
     "TIME_WAIT": ("CLOSED",),
 }
-"""RFC 9293, figure 5, in Linux' names; from FIN_WAIT1 to TIME_WAIT by its note 2: one segment that
-brings the FIN and the ACK. A reset leads from anywhere to CLOSED, which the figure leaves out."""
+"""RFC 9293, figure 5, with Linux's names. FIN_WAIT1 to TIME_WAIT is its note 2: one segment with
+both FIN and ACK. A reset leads from any state to CLOSED; the figure omits that."""
 
 TIME_WAIT_SECONDS: Final = 60.0
-"""TCP_TIMEWAIT_LEN (include/net/tcp.h); no setting changes it."""
+"""TCP_TIMEWAIT_LEN (include/net/tcp.h), a constant of the kernel."""
 
 SLACK_SECONDS: Final = 1.0
-"""The timer wheel rounds a timer of a minute by up to half a second (kernel/time/timer.c)."""
+"""Tolerance: the timer wheel rounds a one-minute timer by up to half a second
+(kernel/time/timer.c)."""
 
 GROUPS: Final = {
     "CLOSED": "no connection", "LISTEN": "being opened", "SYN_SENT": "being opened",
@@ -49,12 +50,12 @@ _ENDS: Final = ("client", "server")
 
 
 def measure(_limits: Limits) -> Numbers:
-    """Live each of them."""
+    """Run each life."""
     return {"lives": {name: live(life) for name, life in LIVES.items()}}
 
 
 def changes(numbers: Numbers) -> Iterator[tuple[str, str, bool]]:
-    """Yield each change of an end's state: from, to, and whether by a reset."""
+    """Yield each state change of an end: from, to, and whether a reset caused it."""
     for life in numbers["lives"].values():
         for before, after in pairwise(life["steps"]):
             for end in _ENDS:
@@ -63,7 +64,7 @@ def changes(numbers: Numbers) -> Iterator[tuple[str, str, bool]]:
 
 
 def judge(numbers: Numbers) -> list[Finding]:
-    """Judge the order of the states, and what half closing, resets and TIME_WAIT do."""
+    """Judge the order of the states, half close, reset and TIME_WAIT."""
     one, both, first, reusing, reset, closed = (numbers["lives"][name] for name in LIVES)
     del both
     return [
@@ -87,57 +88,57 @@ def _states(numbers: Numbers) -> Finding:
     ]
     wrong += [f"no {state} was seen" for state in ARROWS if state not in seen]
     wrong += [
-        f"{step['what']}: the table says {step[end]}, the socket {step[f'{end}_says']}"
+        f"{step['what']}: /proc/net/tcp says {step[end]}, TCP_INFO {step[f'{end}_says']}"
         for step in steps
         for end in _ENDS
         if step[f"{end}_says"] not in ("", _of_a_socket(step[end]))
     ]
     arrows = {(before, after) for before, after, by in taken if after in ARROWS[before]}
     key = (
-        f"all {len(ARROWS)} states seen, {len(taken)} changes, each in the order of RFC 9293's "
-        f"figure 5 ({len(arrows)} of its {sum(map(len, ARROWS.values()))} arrows) or by a reset"
+        f"all {len(ARROWS)} states seen; each of {len(taken)} changes is an arrow of RFC 9293's "
+        f"figure 5 ({len(arrows)} of {sum(map(len, ARROWS.values()))} arrows seen) or a reset"
     )
     scope = (
-        "Without a hold most of them last for microseconds. CLOSING is said to need FINs that "
-        "cross on their way, which on the loopback they hardly do; here one waited behind data "
-        "that was not read while the other one arrived."
+        "Without the pauses most states last microseconds. CLOSING normally needs FINs that cross "
+        "on the way, rare on the loopback; here one FIN waited behind unread data while the other "
+        "arrived."
     )
     return Finding("S4", verdict(not wrong), "; ".join(wrong) or key, scope, part="the states")
 
 
 def _of_a_socket(state: str) -> str:
-    """Return what a socket says that the table has in a state: TIME_WAIT is the kernel's alone."""
+    """Translate a state from the table to TCP_INFO's: in TIME_WAIT the socket is already closed."""
     return "CLOSED" if state == "TIME_WAIT" else state
 
 
 def _half_close(life: Numbers) -> Finding:
-    """One side may send no more, the other one still does, and it all arrives."""
+    """After one side's FIN, the other must still be able to send, and all of it arrive."""
     sent, received = life["late"]
     holds = sent == received > 0 and life["client_send"] == "EPIPE"
     key = (
-        f"after the client's FIN the server sent {sent:,} bytes; the client, who may send no more "
-        f"({life['client_send']}), received {received:,}"
+        f"after the client's FIN the server sent {sent:,} bytes; the client received "
+        f"{received:,}, and its own send failed with {life['client_send']}"
     )
     return Finding("S4", verdict(holds), key, part="half close")
 
 
 def _resets(reset: Numbers, closed: Numbers) -> Finding:
-    """Both ends are gone at once, without TIME_WAIT, and the one that was reset is told."""
+    """Both ends must be closed at once, without TIME_WAIT, and the peer must get an error."""
     last = [life["steps"][-1] for life in (reset, closed)]
     gone = all(step[end] == "CLOSED" for step in last for end in _ENDS)
     holds = gone and reset["recv"] == "ECONNRESET" and closed["first"] == "1"
     holds = holds and closed["second"] in ("EPIPE", "ECONNRESET")
     states = " and ".join(f"{step['client']}, {step['server']}" for step in last)
     key = (
-        f"closed with SO_LINGER 0: the peer's recv says {reset['recv']}; data to a closed socket: "
-        f"the first send says {closed['first']}, the next one {closed['second']}; both ends after "
-        f"it: {states}"
+        f"after a close with SO_LINGER 0 the peer's recv gives {reset['recv']}; on data to a "
+        f"closed socket, the first send gives {closed['first']}, the next {closed['second']}; "
+        f"states of the ends afterwards: {states}"
     )
     return Finding("S4", verdict(holds), key, part="reset")
 
 
 def _time_wait(one: Numbers, first: Numbers, reusing: Numbers) -> Finding:
-    """It stays with who closed first, for a minute, and keeps the port from who does not ask."""
+    """It must stay for a minute at the end that closed first, and block the port meanwhile."""
     ends = [life["steps"][-1] for life in (one, first)]
     sides = [[end for end in _ENDS if step[end] == "TIME_WAIT"] for step in ends]
     timers = [life["time_wait"] for life in (one, first)]
@@ -149,20 +150,20 @@ def _time_wait(one: Numbers, first: Numbers, reusing: Numbers) -> Finding:
     )
     left = ", ".join("none" if t["left"] is None else f"{t['left']:.1f} s" for t in timers)
     key = (
-        f"the client closed first: left at {_named(sides[0])}; the server first: at "
-        f"{_named(sides[1])}; on the kernel's timer {left}; bind of the server's port meanwhile: "
-        f"{first['bind']}, with SO_REUSEADDR {_bound(reusing['bind_reusing'])}"
+        f"if the client closes first, TIME_WAIT is at {_named(sides[0])}; if the server does, at "
+        f"{_named(sides[1])}; the kernel's timers show {left}; bind to the server's port "
+        f"meanwhile: {first['bind']}; with SO_REUSEADDR: {_bound(reusing['bind_reusing'])}"
     )
     scope = (
-        "The RFC says twice the longest life of a segment, 4 minutes; Linux a minute. SO_REUSEADDR "
-        "must have been set on the old listener too: on the new one alone, bind says "
-        f"{_bound(first['bind_reusing'])}."
+        "The RFC requires twice the maximum segment lifetime, 4 minutes; Linux waits one. "
+        "SO_REUSEADDR must be set on the old listener too; if only the new one has it, bind "
+        f"gives: {_bound(first['bind_reusing'])}."
     )
     return Finding("S4", verdict(holds), key, scope, part="TIME_WAIT")
 
 
 def _a_minute(left: float | None, since: float) -> bool:
-    """Whether a timer that began at most `since` seconds ago is one of TIME_WAIT_SECONDS."""
+    """Return True if a timer started at most `since` seconds ago has run from TIME_WAIT_SECONDS."""
     if left is None:
         return False
     return TIME_WAIT_SECONDS - since - SLACK_SECONDS <= left <= TIME_WAIT_SECONDS + SLACK_SECONDS
@@ -172,8 +173,8 @@ def _named(sides: list[str]) -> str:
     return " and ".join(f"the {side}" for side in sides) or "neither"
 
 
-def _bound(said: str) -> str:
-    return "it succeeds" if said == "None" else said
+def _bound(result: str) -> str:
+    return "success" if result == "None" else result
 
 
 def figures(numbers: Numbers) -> list[Chart]:
@@ -182,7 +183,7 @@ def figures(numbers: Numbers) -> list[Chart]:
         name: [Rung(step["what"], [step[end] for end in _ENDS]) for step in life["steps"]]
         for name, life in numbers["lives"].items()
     }
-    text = "What is done, from above to below, and the states of the two ends after it."
+    text = "The steps from top to bottom, and the states of both ends after each."
     return [
         ladder("s4-ladder", "A connection's two ends", text, lives, _ENDS, GROUPS),
         _diagram(numbers),
@@ -190,21 +191,23 @@ def figures(numbers: Numbers) -> list[Chart]:
 
 
 def _diagram(numbers: Numbers) -> Chart:
-    """Draw from which state to which: what was seen, and what the RFC has besides."""
+    """Draw the state changes seen, and the RFC's other arrows."""
     kinds = {
-        (before, after): "an arrow that was not taken here"
+        (before, after): "RFC arrow, not seen here"
         for before, others in ARROWS.items() for after in others
     }  # fmt: skip
     for before, after, _ in changes(numbers):
         arrow = after in ARROWS.get(before, ())
-        reset = "by a reset" if after == "CLOSED" else "seen, and no arrow of the RFC"
-        kinds[before, after] = "an arrow, and seen" if arrow else reset
+        reset = "reset" if after == "CLOSED" else "seen, not an RFC arrow"
+        kinds[before, after] = "RFC arrow, seen" if arrow else reset
     rows = {
         before: {after: kinds[before, after] for after in ARROWS if (before, after) in kinds}
         for before in ARROWS
     }
-    text = "From which state (left) to which (above): the arrows of RFC 9293's figure 5."
-    return symbols.matrix("s4-arrows", "The changes, and the RFC's", text, rows, list(ARROWS))
+    text = "Changes from a state (left) to a state (top), and the arrows of RFC 9293's figure 5."
+    return symbols.matrix(
+        "s4-arrows", "State changes seen and in the RFC", text, rows, list(ARROWS)
+    )
 
 
 EXPERIMENT = Experiment(
@@ -213,10 +216,10 @@ EXPERIMENT = Experiment(
         "both ends, half close, teardown, TIME_WAIT, reset; RFC 9293 has them in order."
     },
     title="The life of a TCP connection",
-    method="Six connections are opened and ended, each in another way. States that pass in "
-    "microseconds are held: a full queue drops the SYN, TCP_DEFER_ACCEPT takes no notice of the "
-    "last ACK, a FIN waits behind data that nobody reads. After each step both ends are looked up "
-    "in /proc/net/tcp and asked by TCP_INFO.",
+    method="Six connections are opened and closed, each in a different way. States that would last "
+    "microseconds are prolonged: a full queue drops the SYN, TCP_DEFER_ACCEPT ignores the last "
+    "ACK, a FIN waits behind unread data. After each step the states of both ends are read from "
+    "/proc/net/tcp and TCP_INFO.",
     measure=measure,
     judge=judge,
     figures=figures,

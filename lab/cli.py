@@ -83,7 +83,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 @main.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_parts(as_json: bool) -> None:
     """List all fronts and back ends, and what this machine lacks for them."""
     found = listing.rows()
@@ -112,7 +112,7 @@ def explain(name: str) -> None:
 @main.command()
 def doctor() -> None:
     """Show what this machine has and lacks, and how to install what is missing."""
-    table = Table("", "what", "found", "used by", "to get it", box=None, pad_edge=False)
+    table = Table("", "what", "found", "used by", "to install", box=None, pad_edge=False)
     findings = examine()
     for finding in findings:
         mark = "[green]✓" if finding.found else "[red]✗" if finding.needed else "[yellow]–"
@@ -125,11 +125,14 @@ def doctor() -> None:
 
 @main.command()
 @click.option("--seconds", type=click.FloatRange(0.5, 600), default=2, show_default=True,
-              help="Of load, in each round of each side of a ratio.")  # fmt: skip
+              help="Seconds of load per measurement.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True,
-              help="Interleaved; medians are printed.")  # fmt: skip
+              help="Interleaved rounds; the table shows their medians.")  # fmt: skip
 def bench(seconds: float, rounds: int) -> None:
-    """Measure CPU per request: ours against nginx and php-fpm, all against a floor."""
+    """Measure CPU per request: gateway against nginx, worker against php-fpm, and more.
+
+    Every architecture is also measured against a minimal server in C, the baseline.
+    """
     sys.exit(bench_module.run(console, seconds, rounds))
 
 

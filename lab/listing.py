@@ -25,9 +25,8 @@ _DESCRIBED: Final = [f.name for f in fields(Spec) if f.name not in ("target", "p
 """The fields of a Spec that describe an architecture; the others say how to run it."""
 
 _LEGEND: Final = """
-→ speaks FastCGI; the others speak HTTP. N is --workers. – cannot run here, for the reason above.
-lab explain NAME describes one of them; --json prints everything."""
-
+→ speaks FastCGI; the others speak HTTP. N is --workers.
+lab explain NAME describes one; --json prints everything."""
 
 WIDTH: Final = 100
 """Maximum columns, however wide the terminal."""
@@ -75,7 +74,8 @@ def show(console: Console, listed: Iterable[Row]) -> None:
     console.print(table, width=width)
     for row in listed:
         if row["unavailable"]:
-            reason = Text.assemble((f"– {row['name']}", "yellow"), f": {row['unavailable']}")
+            name = (f"– {row['name']}", "yellow")
+            reason = Text.assemble(name, f" cannot run here: {row['unavailable']}")
             console.print(reason, width=width)
     console.print(_LEGEND, style="dim", highlight=False, width=width)
 
@@ -91,7 +91,7 @@ def _name(row: Row) -> Text:
 
 
 def _what(row: Row) -> Group:
-    waits = ", ".join(filter(None, (row["multiplexer"], row["mode"]))) or "–"
+    waits = ", ".join(filter(None, (row["multiplexer"], row["mode"]))) or "blocking calls"
     columns = _columns(row["processes"], row["threads"], waits)
     return Group(Text(row["title"]), Styled(columns, "dim"))
 

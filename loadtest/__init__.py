@@ -1,1 +1,1 @@
-"""Load on the chain, driven by locust, and the measurements made of it."""
+"""Load generators: locust users and shapes, the open-loop driver, the C floor; measuring aids."""

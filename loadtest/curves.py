@@ -15,11 +15,11 @@ STEPS: Final = 5
 LOW: Final = 0.1
 """Share of the users before and after the spike."""
 SPIKE: Final = (0.4, 0.6)
-"""The part of the time that the spike takes."""
+"""Start and end of the spike, as fractions of the run time."""
 RAMP: Final = 0.1
-"""The part of the time in which a soak goes up, and in which it goes down."""
+"""Fraction of the run time in which a soak ramps up, and in which it ramps down."""
 CROWD: Final = 10
-"""One in so many users of a crowd asks without pause; the others hold a connection."""
+"""One in CROWD users of a crowd sends requests without pause; the others hold a connection."""
 
 _WIDTH: Final = 40
 _BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -33,17 +33,17 @@ def steady(_part: float) -> float:
 
 
 def steps(part: float) -> float:
-    """A fifth of the users more in each fifth of the time: where does it give way?"""
+    """Another fifth of the users in each fifth of the time: where does the server give way?"""
     return (int(part * STEPS) + 1) / STEPS
 
 
 def spike(part: float) -> float:
-    """A tenth of the users, all of them in the middle fifth, a tenth again: does it recover?"""
+    """A tenth of the users, except all in the middle fifth: does the server recover?"""
     return 1.0 if SPIKE[0] <= part < SPIKE[1] else LOW
 
 
 def soak(part: float) -> float:
-    """Slowly up, long there, slowly down: does it leak, and does it give back?"""
+    """A slow ramp up, a long plateau, a slow ramp down: does memory leak, and is it freed?"""
     return min(1.0, part / RAMP, (1 - part) / RAMP)
 
 
@@ -57,21 +57,21 @@ CURVES: Final[dict[str, Curve]] = {
 
 
 class Course:
-    """A curve being followed: ask it every second."""
+    """Follows a curve; call `at` every second."""
 
     def __init__(self, curve: Curve) -> None:
         self._curve = curve
         self._begin()
 
     def _begin(self) -> None:
-        self._then = -1.0  # what is asked at 0 seconds is to be there by 1 second
+        self._then = -1.0  # so that the call at 0 seconds already has one second's worth of users
         self._level = 0.0
 
     def at(self, now: float, *, users: int, rate: float, seconds: float) -> int | None:
-        """Return how many users there should be `now`, in seconds; None: the time is up.
+        """Return how many users there should be `now`, in seconds; None if the time is up.
 
-        `users` is the most, `rate` how many come or go per second. A `now` before the last one is
-        that of another run.
+        `users` is the maximum, `rate` how many start or stop per second. A `now` earlier than in
+        the last call begins another run.
         """
         if now >= seconds:
             return None
@@ -85,7 +85,7 @@ class Course:
 
 
 def drawn(counts: list[int]) -> str:
-    """Return numbers as bars on one line, the most of each stretch; the tallest is the maximum."""
+    """Return `counts` as a line of bars, each the maximum of its stretch; the tallest is full."""
     width = min(_WIDTH, len(counts))
     edges = [len(counts) * at // width for at in range(width + 1)]
     most = max(counts) or 1

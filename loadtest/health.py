@@ -14,16 +14,16 @@ LISTENING, ESTABLISHED = " 0A ", " 01 "
 
 
 def page_answers() -> bool:
-    """Whether there is a page and it answers 200; OSError when there is none."""
+    """Whether the page answers 200; OSError if there is no page."""
     with socket.create_connection(PAGE, timeout=3) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         return client.recv(64).split(b" ")[1:2] == [b"200"]
 
 
 def is_connected() -> bool:
-    """Whether somebody listens on the master's port here, or is connected to one."""
+    """Whether a master listens on this host, or a worker is connected to one."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(table) as lines:  # noqa: PTH123 - pathlib costs more than the question
+        with open(table) as lines:  # noqa: PTH123 - importing pathlib costs more than the check
             if any(MASTER in line and (LISTENING in line or ESTABLISHED in line) for line in lines):
                 return True
     return False

@@ -1,7 +1,7 @@
-"""How many users there were, second by second, and what drove them: locust's last lines.
+"""Prints the number of users over time and the driver, as the last lines of locust's output.
 
-Written where locust writes its tables, by whoever tells the users what to do: a lone process, or
-the master, which hears from its workers how many they run.
+The lines go to the log of locust's tables. The process that controls the users prints them: a
+single process, or the master, to which the workers report their numbers of users.
 """
 
 import logging
@@ -19,7 +19,7 @@ _EVERY: Final = 0.2  # seconds
 
 
 class History:
-    """Follows a run, and tells it when locust quits."""
+    """Follows a run, and prints its history when locust quits."""
 
     def __init__(self, environment: Environment, shape: str) -> None:
         self._environment = environment
@@ -53,12 +53,12 @@ class History:
 
     def _on_quit(self, **_: Any) -> None:
         if self._users:
-            logging.getLogger("locust.stats_logger").info("%s\n", self._told())
+            logging.getLogger("locust.stats_logger").info("%s\n", self._summary())
 
-    def _told(self) -> str:
-        who = f"{self._workers} worker processes" if self._workers else "one process"
+    def _summary(self) -> str:
+        processes = f"{self._workers} worker processes" if self._workers else "one process"
         shape = f"shape {self._shape}" if self._shape else "no shape"
         return (
-            f"driven by locust {version('locust')} in {who}, {shape}, {self._seconds:.0f} s\n"
+            f"driven by locust {version('locust')} in {processes}, {shape}, {self._seconds:.0f} s\n"
             f"users over time {drawn(self._users)} at most {max(self._users)}"
         )

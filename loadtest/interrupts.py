@@ -1,6 +1,6 @@
-"""Interrupts that wait: what is started is known to its owner before Ctrl-C is acted on.
+"""Defers interrupts, so that Ctrl-C is handled only after the owner knows what was started.
 
-A KeyboardInterrupt inside subprocess.Popen would leave a child that nobody can end.
+A KeyboardInterrupt inside subprocess.Popen would leave a child that no one can end.
 """
 
 import contextlib
@@ -9,28 +9,30 @@ from collections.abc import Iterator
 from typing import Final
 
 INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""All end a command the way Ctrl-C does: it stops what it started."""
+"""Each ends a command as Ctrl-C does: the command stops what it started."""
 
 
 def ignore_interrupts() -> None:
-    """Let what is being stopped be stopped: one Ctrl-C is enough."""
+    """Ignore further interrupts while stopping: one Ctrl-C is enough."""
     for number in INTERRUPTS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Finish the block before an interrupt that arrives inside it is handled.
+    """Finish the block before handling an interrupt that arrives inside it.
 
     Ignored interrupts stay ignored. Main thread only.
     """
-    came: list[int] = []
-    heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
-    before = {each: signal.signal(each, lambda which, _: came.append(which)) for each in heeded}
+    pending: list[int] = []
+    deferred = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
+    before = {
+        each: signal.signal(each, lambda number, _: pending.append(number)) for each in deferred
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for received in came:
+        for received in pending:
             signal.raise_signal(received)

@@ -5,10 +5,10 @@ must not win. Runs under `lab load`, and by itself:
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:8080 [--tags hello wait]
 
-`--shape NAME` has the number of users change over time (curves.py); of a `crowd` few are a
-ChainUser, the others an IdleUser. `--record FILE` writes every request as a line of CSV (time it
-ended, milliseconds, name, failure), which is how `lab demo` tells the requests before a swap from
-those after it.
+`--shape NAME` makes the number of users change over time (curves.py); in a `crowd`, a few are
+ChainUsers and the others IdleUsers. `--record FILE` writes every request as a line of CSV (time it
+ended, milliseconds, name, failure); `lab demo` uses it to separate requests before and after a
+swap.
 """
 
 import csv
@@ -30,7 +30,7 @@ from loadtest.verifying import verify
 
 
 def digest_after(rounds: int) -> bytes:
-    """Return what /cpu answers."""
+    """Return the answer of /cpu."""
     digest = b""
     for _ in range(rounds):
         digest = hashlib.sha256(digest).digest()
@@ -47,7 +47,7 @@ CPU_DIGEST = digest_after(CPU_ROUNDS)
 
 
 class ChainUser(FastHttpUser):
-    """One client that keeps its connection and sends the next request when it has the answer."""
+    """A client that keeps its connection and sends the next request after the answer."""
 
     host = os.environ.get("CHAINLAB_URL", "http://127.0.0.1:8080")
     wait_time = constant(0)
@@ -55,11 +55,11 @@ class ChainUser(FastHttpUser):
     connection_timeout = 10.0
 
     def expect(self, path: str, wanted: bytes, name: str, **request: Any) -> None:
-        """Send a request; anything but 200 with `wanted` as its content is a failure."""
+        """Send a request; anything but 200 with the body `wanted` is a failure."""
         self.check(path, lambda got: got == wanted, name, **request)
 
     def check(self, path: str, good: Callable[[bytes], bool], name: str, **request: Any) -> None:
-        """Send a request; its content must be `good`."""
+        """Send a request; it fails unless the status is 200 and `good` accepts the body."""
         method = "POST" if "data" in request else "GET"
         with self.client.request(
             method, path, name=name, catch_response=True, **request
@@ -69,13 +69,13 @@ class ChainUser(FastHttpUser):
     @tag("hello")
     @task(10)
     def get_hello(self) -> None:
-        """Overhead per request."""
+        """A fixed text: the overhead per request."""
         self.expect("/hello", HELLO, "/hello")
 
     @tag("json")
     @task(3)
     def get_json(self) -> None:
-        """The same with a serialiser."""
+        """A fixed value through the JSON serialiser."""
         self.expect("/json", JSON, "/json")
 
     @tag("wait")
@@ -111,20 +111,20 @@ class ChainUser(FastHttpUser):
     @tag("stream")
     @task(1)
     def get_stream(self) -> None:
-        """Lines that come one by one."""
+        """Lines sent one by one."""
         self.check("/stream?n=3&ms=5", lambda got: got.count(b"\n") == 3, "/stream?n=3&ms=5")
 
     @tag("whoami")
     @task(1)
     def get_whoami(self) -> None:
-        """Who answers."""
+        """The answering process."""
         self.check("/whoami", lambda got: b'"architecture"' in got, "/whoami")
 
 
 class IdleUser(ChainUser):
-    """One of a crowd: asks when it comes, holds its connection, and asks again after a while."""
+    """A crowd's idle client: sends a request every 5 to 15 s and keeps its connection open."""
 
-    abstract = True  # locust would run it beside ChainUser always
+    abstract = True  # else locust would always run it beside ChainUser
     weight = CROWD - 1
     wait_time = between(5, 15)  # seconds; a server keeps an idle connection for 75
 
@@ -135,29 +135,29 @@ def add_options(parser: Any) -> None:
     parser.add_argument(
         "--shape",
         choices=sorted(CURVES),
-        help="How the number of users changes over --run-time, or over 60 s. Default: it does not.",
-        include_in_web_ui=False,  # what is chosen there comes too late
+        help="How the number of users changes over --run-time, or over 60 s. Default: no change.",
+        include_in_web_ui=False,  # a choice on the page would come too late
     )
-    parser.add_argument("--record", metavar="FILE", default="", help="Every request as CSV.")
+    parser.add_argument("--record", metavar="FILE", default="", help="Write requests as CSV.")
 
 
 @events.init.add_listener
 def take_shape(environment: Environment, **_: Any) -> None:
-    """Give the run its shape; a worker is told by its master whom to run."""
+    """Set the run's shape; a worker has none, because its master sets the number of users."""
     shape = getattr(environment.parsed_options, "shape", None) or ""
-    at_work = isinstance(environment.runner, WorkerRunner)
-    if shape == "crowd" or at_work:
+    is_worker = isinstance(environment.runner, WorkerRunner)
+    if shape == "crowd" or is_worker:
         environment.user_classes.append(IdleUser)
-    if not at_work:
+    if not is_worker:
         History(environment, shape)
-    if shape and not at_work:
+    if shape and not is_worker:
         environment.shape_class = shapes.Shape(shape)
         environment.shape_class.runner = environment.runner
 
 
 @events.init.add_listener
 def start_recording(environment: Environment, **_: Any) -> None:
-    """Record every request when asked to."""
+    """Record every request if --record is given."""
     options = environment.parsed_options
     path = options.record if options is not None else ""
     if path:
@@ -165,7 +165,7 @@ def start_recording(environment: Environment, **_: Any) -> None:
 
 
 class Recorder:
-    """Writes a line for each request; the file is whole once locust has quit."""
+    """Writes a line per request; the file is complete when locust has quit."""
 
     def __init__(self, environment: Environment, file: IO[str]) -> None:
         self._file = file
@@ -176,7 +176,7 @@ class Recorder:
     def on_request(
         self, response_time: float, name: str, exception: BaseException | None, **_: Any
     ) -> None:
-        """Write one request: seconds since the epoch, milliseconds, name, failure or nothing."""
+        """Write one request: seconds since the epoch, milliseconds, name, failure or ""."""
         failure = str(exception) if exception else ""
         self._writer.writerow((f"{time.time():.3f}", f"{response_time:.3f}", name, failure))
 

@@ -1,4 +1,4 @@
-"""The environment of a comparison, from /proc, /sys and git; without it a figure means little."""
+"""The environment of a measurement, from /proc, /sys and git; figures mean little without it."""
 
 import importlib.metadata
 import os
@@ -14,7 +14,7 @@ REACHED: Final = {
     "container-address": "their containers' own addresses, over a bridge",
     "published-port": "a port that Docker publishes, through its proxy",
 }
-"""How the generator gets to the servers, in words."""
+"""How the generator reaches the servers, in words."""
 _IPV4: Final = Path("/proc/sys/net/ipv4")
 
 
@@ -32,7 +32,7 @@ def kernel() -> str:
 
 
 def governor() -> str:
-    """Return what decides the CPU's frequency; virtual machines do not say."""
+    """Return the CPU frequency governor; virtual machines do not report it."""
     return _first_line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
 
 
@@ -42,7 +42,7 @@ def congestion() -> str:
 
 
 def limits() -> dict[str, str]:
-    """Return the limits that many connections run into."""
+    """Return the limits that matter for many connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return {
         "descriptors": f"{soft} (hard {hard})",
@@ -53,7 +53,7 @@ def limits() -> dict[str, str]:
 
 
 def versions(packages: list[str], programs: dict[str, list[str]]) -> dict[str, str]:
-    """Return the versions of Python, of `packages`, and what `programs` say of themselves."""
+    """Return the versions of Python, of `packages`, and of `programs` by the commands given."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -61,15 +61,15 @@ def versions(packages: list[str], programs: dict[str, list[str]]) -> dict[str, s
         except importlib.metadata.PackageNotFoundError:
             continue
     for name, command in programs.items():
-        if said := _said(command):
-            found[name] = said.splitlines()[0].strip()
+        if output := _output(command):
+            found[name] = output.splitlines()[0].strip()
     return found
 
 
 def commit(folder: Path) -> str:
-    """Return the commit that `folder` is at, with "+" when files were changed since."""
-    found = _said(["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]).strip()
-    changed = _said(["git", "-C", str(folder), "status", "--porcelain", "-uno"]).strip()
+    """Return the commit of `folder`, with "+" if files have uncommitted changes."""
+    found = _output(["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]).strip()
+    changed = _output(["git", "-C", str(folder), "status", "--porcelain", "-uno"]).strip()
     return found + "+" if found and changed else found
 
 
@@ -85,8 +85,8 @@ def _first_line(path: Path) -> str:
         return UNKNOWN
 
 
-def _said(command: list[str]) -> str:
-    """Return what a command says; nothing when it fails, or is not there."""
+def _output(command: list[str]) -> str:
+    """Return a command's output; "" if it fails or is not installed."""
     try:
         done = subprocess.run(
             command,

@@ -16,21 +16,21 @@ from locust import LoadTestShape
 from loadtest.curves import CURVES, Course
 
 RUN_TIME: Final = 60.0
-"""Seconds of a run whose --run-time is not given: a shape needs an end to be scaled by."""
+"""Seconds of a run without --run-time: a shape needs an end to scale to."""
 
 
 class Shape(LoadTestShape):
-    """How many users there are when, by a curve's name."""
+    """The number of users over time, by a curve's name."""
 
-    use_common_options = True  # else the page hides its fields for them
+    use_common_options = True  # else the page hides the fields for users, rate and time
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self._course = Course(CURVES[name])
 
     def tick(self) -> tuple[int, float] | None:
-        """Return users and how many come or go per second; None ends the run."""
-        assert self.runner is not None  # it asks
+        """Return the number of users and the spawn rate; None ends the run."""
+        assert self.runner is not None  # it calls this method
         options: Any = self.runner.environment.parsed_options
         rate = float(options.spawn_rate or 1)
         wanted = self._course.at(

@@ -1,11 +1,11 @@
-"""Locust users of one turn of a comparison: one request, again and again, every answer verified.
+"""Locust users for one trial of a comparison: one request repeated, every answer verified.
 
     locust -f loadtest/trial_users.py --headless --host URL --users N --record FILE …
 
-`--path`, `--body` (the file that holds the only right answer), `--timeout` and `--seconds` say what
-to do; the latter count from the moment at which all users are there: what ended before does not.
-At its end one JSON object goes to `--record`. Locust's own tables round to whole milliseconds and
-two digits, so times are taken from its request event, which has them as they were measured.
+`--path`, `--body` (a file with the only correct answer), `--timeout` and `--seconds` set the trial.
+The seconds count from the moment when all users are running; requests that end earlier do not
+count. At the end, one JSON object goes to `--record`. Locust's tables round to whole milliseconds
+and two digits, so the times come from its request event, which has the exact values.
 """
 
 import json
@@ -25,7 +25,7 @@ from loadtest.verifying import verify
 _OPTIONS: Final = ("--path", "--body", "--timeout", "--seconds", "--record")
 
 
-class TurnUser(FastHttpUser):
+class TrialUser(FastHttpUser):
     """One connection on which the next request follows the answer."""
 
     wait_time = constant(0)
@@ -34,14 +34,14 @@ class TurnUser(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        """Send the request; anything but 200 with the right content is a wrong answer."""
+        """Send the request; anything but 200 with the expected body is a wrong answer."""
         with self.client.get(self.path, catch_response=True) as response:
-            if response.status_code:  # else there was no answer at all: an error, with its reason
+            if response.status_code:  # 0: no answer; locust already counts that as an error
                 verify(response, lambda got: got == self.body)
 
 
-class Turn:
-    """Counts from the moment at which all users are there, and ends the run in time."""
+class Trial:
+    """Counts from the moment when all users are running, and ends the run after `--seconds`."""
 
     def __init__(self, environment: Environment) -> None:
         options: Any = environment.parsed_options
@@ -54,11 +54,11 @@ class Turn:
         self._errors: Counter[str] = Counter()
         self._wrong: Counter[str] = Counter()
         self._times = Times()
-        environment.events.spawning_complete.add_listener(self._on_all_there)
+        environment.events.spawning_complete.add_listener(self._on_all_running)
         environment.events.request.add_listener(self._on_request)
         environment.events.quitting.add_listener(self._on_quitting)
 
-    def _on_all_there(self, **_: Any) -> None:
+    def _on_all_running(self, **_: Any) -> None:
         self._before = resource.getrusage(resource.RUSAGE_SELF)
         self._begun, self._counting = time.monotonic(), True
         gevent.spawn_later(self._seconds, self._end)
@@ -81,7 +81,7 @@ class Turn:
         after = resource.getrusage(resource.RUSAGE_SELF)
         self._user = after.ru_utime - self._before.ru_utime
         self._kernel = after.ru_stime - self._before.ru_stime
-        assert self._environment.runner is not None  # it ran
+        assert self._environment.runner is not None  # it runs this trial
         self._environment.runner.quit()
 
     def _on_quitting(self, **_: Any) -> None:
@@ -92,20 +92,20 @@ class Turn:
                 "latency": self._times.encode(),
             }  # fmt: skip
             self._record.write_text(json.dumps(found))
-        self._environment.process_exit_code = 0  # failures are told, not exit codes
+        self._environment.process_exit_code = 0  # failures are in the record
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: Any) -> None:
-    """Add what a turn is told."""
+    """Add the options of a trial."""
     for name in _OPTIONS:
         parser.add_argument(name, required=True)
 
 
 @events.init.add_listener
 def begin(environment: Environment, **_: Any) -> None:
-    """Have the users ask what the turn asks."""
+    """Set up the users and the trial from the options."""
     options: Any = environment.parsed_options
-    TurnUser.path, TurnUser.body = options.path, Path(options.body).read_bytes()
-    TurnUser.network_timeout = TurnUser.connection_timeout = float(options.timeout)
-    Turn(environment)
+    TrialUser.path, TrialUser.body = options.path, Path(options.body).read_bytes()
+    TrialUser.network_timeout = TrialUser.connection_timeout = float(options.timeout)
+    Trial(environment)

@@ -1,4 +1,4 @@
-"""Verification of answers to locust users, shared by our locustfiles."""
+"""Verification of answers, shared by our locustfiles."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from locust.contrib.fasthttp import ResponseContextManager
 
 
 def verify(response: ResponseContextManager, good: Callable[[bytes], bool]) -> None:
-    """Report any answer other than 200 with `good` content as a failure, with details."""
+    """Mark an answer as failed, with the reason, unless it is 200 and `good` accepts its body."""
     content = response.content or b""
     if response.status_code != 200:
         response.failure(f"status {response.status_code}")

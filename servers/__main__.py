@@ -1,8 +1,8 @@
 """`python -m servers ID --listen ADDRESS [--workers N]`: one architecture, serving the application.
 
-The listener is bound here and handed over, so that every architecture refuses a busy address in
-the same words; "listening on ADDRESS" goes to stderr when a connection would be served. The
-signal handler only calls `stop`, which only wakes.
+The listener is bound here and passed to the server, so that the error for a busy address is the
+same everywhere. "listening on ADDRESS" goes to stderr once connections will be served. The signal
+handler only calls `stop`, which wakes the server.
 """
 
 import logging
@@ -47,13 +47,13 @@ def _read_address(_context: click.Context, _parameter: click.Parameter, value: s
     type=click.IntRange(1, 512),
     default=Options().workers,
     metavar="N",
-    help="Requests served at one time, by servers that have a fixed number.",
+    help="Concurrent requests, for servers with a fixed number of workers.",
 )
 def main(name: str, address: Address, workers: int) -> None:
     """Serve the application with one architecture.
 
     \b
-    SIGTERM, SIGQUIT, SIGINT  take no more clients, finish what runs (ten seconds), end
+    SIGTERM, SIGQUIT, SIGINT  accept no more clients, finish running requests (ten seconds), exit
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -64,7 +64,7 @@ def main(name: str, address: Address, workers: int) -> None:
     reason = spec.unavailable()
     if reason is not None:
         raise click.ClickException(f"{name} cannot run here: {reason}")
-    os.environ["CHAINLAB_ARCHITECTURE"] = name  # what /whoami answers
+    os.environ["CHAINLAB_ARCHITECTURE"] = name  # shown by /whoami
     try:
         listener = bind_listener(address)
     except ListenError as error:

@@ -1,10 +1,10 @@
-"""`python -m servers.build`: build the programs that are compiled, with the toolchains at hand.
+"""`python -m servers.build`: build the Go programs, if Go is installed.
 
-`make setup` calls it every time: it says nothing when all is up to date, else one line for each
-program. A toolchain that is missing is no failure, for the other architectures run without it; the
-exit code is 1 when a build fails. (The C extension is setuptools' affair: it is in the package.)
+`make setup` runs it every time. It prints one line per program, or nothing if all are up to date.
+A missing toolchain is not an error, because the other architectures run without it; the exit code
+is 1 if a build fails. (setuptools builds the C extension, as part of the package.)
 
-Nothing is fetched: the programs need a Go of 1.19 or newer and its standard library.
+Nothing is downloaded: the programs need Go 1.19 or newer and its standard library.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Final
 from servers.go.built import FOLDER, PROGRAMS, binary, unbuilt
 
 _SETTINGS: Final = {
-    "CGO_ENABLED": "0",  # no C compiler, and the same program whether there is one or not
+    "CGO_ENABLED": "0",  # no C compiler needed; the program is the same with or without one
     "GOFLAGS": "",
     "GOPROXY": "off",
     "GOTOOLCHAIN": "local",
@@ -38,13 +38,13 @@ def build_go() -> bool:
 
 def _build(go: str, program: str) -> bool:
     target = binary(program)
-    # Asking git for a revision to stamp in would fail in a tree that somebody else owns.
+    # Without -buildvcs=false, go runs git, which fails in a tree that another user owns.
     command = [go, "build", "-buildvcs=false", "-o", str(target), f"./cmd/{program}"]
     done = subprocess.run(command, cwd=FOLDER, env={**os.environ, **_SETTINGS}, check=False)
     if done.returncode:
-        print(f"{program}: not built: go build ended with exit code {done.returncode}")
+        print(f"{program}: not built: go build failed with exit code {done.returncode}")
         return False
-    os.utime(target)  # go leaves a target alone that has the right content
+    os.utime(target)  # go does not touch a target whose content is up to date
     print(f"{program}: built")
     return True
 

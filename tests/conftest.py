@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
-@pytest.fixture(autouse=True)
-def apart(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Hold a lock for `burns` (alone) or `times` (shared), across all processes of xdist."""
-    burns = request.node.get_closest_marker("burns") is not None
-    if not burns and request.node.get_closest_marker("times") is None:
-        yield
-        return
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold a lock for `burns` (alone) or `times` (shared), across all processes of xdist.
+
+    A test waits for it outside pytest-timeout's wrapper: not the waiter is limited but the holder.
+    """
+    burns = item.get_closest_marker("burns") is not None
+    if not burns and item.get_closest_marker("times") is None:
+        return (yield)
     path = Path(tempfile.gettempdir(), f"chainlab-tests-{os.getuid()}.lock")
     with path.open("a") as lock:  # closing it frees it, also when the test fails
         fcntl.flock(lock, fcntl.LOCK_EX if burns else fcntl.LOCK_SH)
-        yield
+        return (yield)

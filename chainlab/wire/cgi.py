@@ -21,7 +21,8 @@ _STATUS: Final = re.compile(rb"([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 def find_end(data: bytes) -> int:
     """Return where the content begins; -1 if the head is incomplete."""
     end = data.find(b"\r\n\r\n")
-    if end >= 0 and b"\n\n" not in data[:end] and b"\n\r\n" not in data[:end]:
+    # An earlier empty line ends before `end`, or shares its CR LF: b"\n" + b"\r\n\r\n".
+    if end >= 0 and data.find(b"\n\n", 0, end) < 0 and data.find(b"\n\r\n", 0, end + 2) < 0:
         return end + 4
     match = _END.search(data)
     return match.end() if match else -1

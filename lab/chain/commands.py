@@ -26,20 +26,22 @@ from loadtest.interrupts import ignore_interrupts
 console = Console()
 
 in_containers = click.option(
-    "--docker", is_flag=True, help="Use the containers of docker-compose.yml."
+    "--docker", is_flag=True, help="Use containers, as docker-compose.yml defines them."
 )
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command()
-@click.option("--front", default="gateway", metavar="NAME", show_default=True, help="lab list.")
-@click.option(
-    "--backend", default="fcgi-worker", metavar="NAME", show_default=True, help="lab list."
-)
+@click.option("--front", default="gateway", metavar="NAME", show_default=True,
+              help="Proxy in front: gateway or nginx.")  # fmt: skip
+@click.option("--backend", default="fcgi-worker", metavar="ID", show_default=True,
+              help="Back end; see lab list.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-              help="On 127.0.0.1; 0: any that is free.")  # fmt: skip
+              help="Port on 127.0.0.1; 0 picks a free one.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 256), default=4, show_default=True,
-              help="Requests that a back end with a fixed number runs at once.")  # fmt: skip
-@click.option("--detach", is_flag=True, help="Leave it running; `lab down` stops it.")
+              help="Concurrent requests of back ends with a fixed number of workers.")  # fmt: skip
+@click.option("--detach", is_flag=True,
+              help="Return at once; the chain runs until `lab down`.")  # fmt: skip
 @in_containers
 def up(front: str, backend: str, port: int, workers: int, detach: bool, docker: bool) -> None:
     """Start the chain and draw it. Ctrl-C stops it."""
@@ -68,35 +70,36 @@ def _stay(run_dir: RunDir, state: State) -> int:
         time.sleep(0.5)
         now = run_dir.load()
         if now is None or now.front != state.front:
-            return 0  # `lab down` has been here
+            return 0  # `lab down` stopped the chain
         dead = [part for part in (now.front, now.backend) if part.process is None]
         if dead and _stop_the_rest(run_dir, now):
             return 1
 
 
 def _stop_the_rest(run_dir: RunDir, state: State) -> bool:
-    """Stop what a part that died has left; False: another command is at work, or was."""
+    """Stop the parts that outlived one; False if another command is changing the chain."""
     try:
         with run_dir.locked():
             if run_dir.load() != state:
                 return False
             dead = next(part for part in (state.front, state.backend) if part.process is None)
-            told = f"{dead.name} (pid {dead.pid}) ended; stopping the rest"
-            console.print(told, style="red")
+            message = f"{dead.name} (pid {dead.pid}) exited; stopping the other parts"
+            console.print(message, style="red")
             stop_chain(run_dir)
             return True
-    except LabError:  # the lock is `lab down`'s, or `lab swap`'s
+    except LabError:  # `lab down` or `lab swap` holds the lock
         return False
 
 
 @click.command()
 @click.argument("name", metavar="ID|all")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 @in_containers
 def verify(name: str, as_json: bool, docker: bool) -> None:
     """Check back ends against the application's contract, directly and through the gateway.
 
-    Exit code 1: one of them breaks it. What cannot run here is listed, not counted.
+    The exit code is 1 if a back end breaks the contract. Back ends that cannot run here are listed,
+    but not counted.
     """
     if docker:
         from lab.chain.containers import commands as docker_commands
@@ -113,7 +116,7 @@ def verify(name: str, as_json: bool, docker: bool) -> None:
 
 
 @click.command()
-@click.argument("backend", metavar="BACKEND")
+@click.argument("backend", metavar="ID")
 @in_containers
 def swap(backend: str, docker: bool) -> None:
     """Replace the back end of the running chain; no request fails."""
@@ -129,39 +132,44 @@ def swap(backend: str, docker: bool) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@as_json_option
 @in_containers
 def status(as_json: bool, docker: bool) -> None:
-    """Show the running chain; exit code 1 if there is none."""
+    """Show the running chain: addresses, processes, memory.
+
+    The exit code is 1 if no chain is running.
+    """
     if docker:
         from lab.chain.containers import commands as docker_commands
 
         docker_commands.status(console, as_json=as_json)
         return
     state = require_state(RunDir())
-    parts = {
-        place: {
+    front, backend, *draining = (
+        {
             **asdict(part),
             "processes": [process.pid for process in family_of(part)],
             "resident_bytes": resident_bytes(part),
         }
-        for place, part in (("front", state.front), ("backend", state.backend))
-    }
+        for part in (state.front, state.backend, *state.draining)
+    )
     board = gateway_status(state.front) if state.front.name == "gateway" else None
     if as_json:
+        parts = {"front": front, "backend": backend, "draining": draining}
         whole = {"url": state.url, "workers": state.workers, **parts, "gateway": board}
         click.echo(json.dumps(whole, indent=2))
         return
     draw_chain(console, state)
     table = Table("part", "pids", "memory", box=None, pad_edge=False)
-    for part in parts.values():
+    for part in (front, backend, *draining):
+        name = f"{part['name']} (draining)" if part in draining else part["name"]
         pids = " ".join(map(str, part["processes"]))
-        table.add_row(part["name"], pids, f"{part['resident_bytes'] / 2**20:.0f} MiB")
+        table.add_row(name, pids, f"{part['resident_bytes'] / 2**20:.0f} MiB")
     console.print(table)
     if board:
         done = sum(process["requests"] for process in board["processes"])
         open_now = sum(process["connections"] for process in board["processes"])
-        console.print(f"{done} requests so far, {open_now} connections now")
+        console.print(f"requests so far: {done}; open connections: {open_now}")
 
 
 @click.command()
@@ -177,41 +185,47 @@ def down(docker: bool) -> None:
     with run_dir.locked():
         state = stop_chain(run_dir)
     click.echo(
-        f"stopped {state.front.name} and {state.backend.name}" if state else "nothing was up"
+        f"stopped {state.front.name} and {state.backend.name}" if state else "no chain was running"
     )
 
 
 @click.command()
 @click.option("--users", type=click.IntRange(1, 100_000), default=20, show_default=True,
-              help="Clients at once.")  # fmt: skip
+              help="Number of users.")  # fmt: skip
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=20, show_default=True,
-              help="Clients started per second.")  # fmt: skip
+              help="Users started per second.")  # fmt: skip
 @click.option("--duration", type=click.IntRange(1, 86400), default=10, show_default=True,
-              metavar="SECONDS", help="How long.")  # fmt: skip
+              metavar="SECONDS", help="Duration of the load.")  # fmt: skip
 @click.option("--route", "routes", type=click.Choice(ROUTES), multiple=True,
-              help="Only this one; may be repeated. Default: all.")  # fmt: skip
+              help="Load only this route; repeatable. [default: all]")  # fmt: skip
 @click.option("--shape", type=click.Choice(SHAPES),
-              help="How the number of clients changes. Default: it does not.")  # fmt: skip
+              help="How the number of users changes, see above. [default: constant]")  # fmt: skip
 @click.option("--processes", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="Of locust, which the clients are shared out among.")  # fmt: skip
+              help="Locust processes; they share the users.")  # fmt: skip
 def load(
     users: int, rate: float, duration: int, routes: tuple[str, ...], shape: str | None,
     processes: int,
 ) -> None:  # fmt: skip
-    """Load the running chain with locust, which verifies every answer. Exit code 1: some failed.
+    """Load the running chain with locust, which verifies every answer.
+
+    Shapes of the load:
 
     \b
-    steady  all clients at once
-    steps   a fifth of them more in each fifth of the time
-    spike   a tenth of them, all in the middle fifth, a tenth again
-    soak    slowly up, long there, slowly down
-    crowd   nine in ten hold a connection and ask seldom, the others without pause
+    steady  all users, all the time
+    steps   another fifth of the users in each fifth of the time
+    spike   a tenth of the users; all of them in the middle fifth of the time
+    soak    a slow ramp up, a long plateau, a slow ramp down
+    crowd   all users; one in ten sends requests without pause, the others now and then
+
+    The exit code is 1 if a request failed.
     """
     if processes > users:
-        raise LabError(f"--processes {processes} for --users {users}: each needs a client at least")
+        raise LabError(
+            f"--processes {processes}: every process needs a user; give --users {processes} or more"
+        )
     if shape == "crowd" and users < CROWD:
         raise LabError(
-            f"--shape crowd: one client in {CROWD} is active; give --users {CROWD} at least"
+            f"--shape crowd: only one user in {CROWD} is active; give --users {CROWD} or more"
         )
     url = require_state(RunDir()).url
     command = locust_command(
@@ -223,10 +237,10 @@ def load(
 
 @click.command()
 def demo() -> None:
-    """Start the chain, show one request, then load it while every back end is swapped in."""
-    os.environ.pop("CHAINLAB_RUN", None)  # it has a folder of its own
+    """Start the chain, show one request, then swap back ends of every kind under load."""
+    os.environ.pop("CHAINLAB_RUN", None)  # the demo uses a temporary folder
     sys.exit(demo_module.run(console))
 
 
 COMMANDS = (up, swap, status, verify, load, down, demo)
-"""What `lab` adds to its own commands."""
+"""The commands of this module, for `lab`."""

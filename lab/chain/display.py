@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console, RenderableType
@@ -13,12 +13,6 @@ from rich.text import Text
 from lab.chain.backends import BACKENDS
 from lab.chain.processes import family_of
 from lab.chain.rundir import Part, State
-
-_NEXT = """\
-curl -i {url}/whoami       show which back end answers, and the path to it
-lab swap {other}{pad}replace the back end; no request fails
-lab load --duration 10     load the chain with locust
-lab status                 show what is running; `lab down` stops it"""
 
 
 def draw_chain(console: Console, state: State) -> None:
@@ -65,9 +59,24 @@ def draw_next(console: Console, state: State) -> None:
     """Print commands to try next."""
     usable = [name for name, b in BACKENDS.items() if not b.unavailable()]
     other = next((name for name in usable if name != state.backend.name), "fcgi-worker")
+    print_commands(
+        console,
+        {
+            f"curl -i {state.url}/whoami": "show which back end answers",
+            f"lab swap {other}": "replace the back end; no request fails",
+            "lab load": "load the chain with locust",
+            "lab status": "show what is running",
+            "lab down": "stop the chain",
+        },
+    )
+
+
+def print_commands(console: Console, purposes: Mapping[str, str]) -> None:
+    """Print commands to try next, with their purposes in a column."""
     console.print("Try next:", style="bold")
-    pad = " " * max(1, 18 - len(other))
-    console.print(_NEXT.format(url=state.url, other=other, pad=pad), highlight=False)
+    width = max(map(len, purposes))
+    for command, purpose in purposes.items():
+        console.print(f"{command:{width}}  {purpose}", highlight=False, soft_wrap=True)
 
 
 def machine() -> str:

@@ -2,7 +2,8 @@
 
 A swap never leaves the chain without a back end. It starts the new back end, checks the contract
 through a temporary gateway, and switches the running front. It stops the old back end only when
-no request is left on it. If anything fails before the switch, the old back end keeps serving.
+no request is left on it. If anything fails before the switch, the old back end keeps serving. If
+the switch does not finish, both keep running until the next swap or `lab down`.
 """
 
 import tempfile
@@ -39,16 +40,23 @@ def start_chain(
         check(chosen, part, workers)
         listen = Address("127.0.0.1", port or free_port())
         started = kind.start(run_dir, listen, chosen, part.address, workers, timed=timed)
-        state = State(started, part, workers, 1, timed)
-        run_dir.store(state)
     except BaseException:
         stop_part(part)
+        raise
+    state = State(started, part, workers, 1, timed)
+    try:
+        run_dir.store(state)
+    except BaseException:
+        stop_parts(state)
         raise
     return state
 
 
 def swap_backend(run_dir: RunDir, name: str, say: Say) -> State:
-    """Replace the back end of the running chain; a LabError before the switch changes nothing."""
+    """Replace the back end of the running chain; a LabError before the switch changes nothing.
+
+    If the switch itself fails, the front may use either back end, so both are kept and recorded.
+    """
     state = require_state(run_dir)
     chosen, kind = find_backend(name), find_front(state.front.name)
     number = state.number + 1
@@ -57,20 +65,23 @@ def swap_backend(run_dir: RunDir, name: str, say: Say) -> State:
     try:
         say(f"checking {name} against the contract")
         check(chosen, fresh, state.workers)
+        say(f"switching {kind.name}, draining {state.backend.name}")
+        listen = Address("127.0.0.1", int(state.front.address.rpartition(":")[2]))
+        config = kind.write_config(
+            run_dir.path, listen, chosen, [fresh.address], state.workers, timed=state.timed
+        )
+        old = (*state.draining, state.backend)
+        state = replace(state, backend=fresh, number=number, draining=old)
+        run_dir.store(state)  # before the switch, so that `lab down` finds all if it fails
     except BaseException:
         stop_part(fresh)
         raise
-    say(f"switching {kind.name}, draining {state.backend.name}")
-    listen = Address("127.0.0.1", int(state.front.address.rpartition(":")[2]))
-    config = kind.write_config(
-        run_dir.path, listen, chosen, [fresh.address], state.workers, timed=state.timed
-    )
-    old = state.backend
-    state = replace(state, backend=fresh, number=number)
-    run_dir.store(state)  # before the switch: if that hangs, `lab down` finds the new back end
     kind.switch(state.front, config)
-    say(f"stopping {old.name}")
-    stop_part(old)
+    for part in old:
+        say(f"stopping {part.name}")
+        stop_part(part)
+    state = replace(state, draining=())
+    run_dir.store(state)
     return state
 
 
@@ -78,10 +89,15 @@ def stop_chain(run_dir: RunDir) -> State | None:
     """Stop the chain, front first; return its state, or None if none was running."""
     state = run_dir.load()
     if state is not None:
-        stop_part(state.front)
-        stop_part(state.backend)
+        stop_parts(state)
     run_dir.clear()
     return state
+
+
+def stop_parts(state: State) -> None:
+    """Stop all parts of a chain, front first."""
+    for part in (state.front, state.backend, *state.draining):
+        stop_part(part)
 
 
 def require_state(run_dir: RunDir) -> State:

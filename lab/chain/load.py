@@ -31,8 +31,10 @@ def locust_command(
 ) -> list[str]:
     """Return the command line of a headless run: `users` in total, `rate` started per second.
 
-    `record` works with one process only: several would overwrite each other's file.
+    ValueError for `record` with several processes, which would overwrite each other's file.
     """
+    if record is not None and processes > 1:
+        raise ValueError(f"locust records to one file in one process, not in {processes}")
     command = [
         *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless"),
         *("--host", url, "--users", str(users), "--spawn-rate", f"{rate:g}"),

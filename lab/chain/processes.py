@@ -21,22 +21,22 @@ from chainlab.transport import Address, ListenError, bind_listener, parse_addres
 from lab.chain.rundir import LabError, Part, RunDir
 
 PATIENCE = 15.0
-"""Seconds for a part to listen."""
+"""Seconds within which a part must accept connections."""
 
 GRACE = 10.0
-"""Seconds for a part to finish what runs."""
+"""Seconds for running requests to finish when a part stops."""
 
 _KILLED: Final = 3.0
-"""Seconds for the output of a killed program to end."""
+"""Seconds to wait for the rest of a killed program's output."""
 
 _PRIVILEGED: Final = 1024
-"""Ports below it belong to root."""
+"""Ports below this one need root."""
 
 _ATTEMPTS: Final = 1000
-"""Ports tried, before none is free."""
+"""Ports to try before giving up."""
 
 _READINGS: Final = 50
-"""How often a family's CPU time is read again because a process ended meanwhile."""
+"""How often to read a family's CPU time again if a process ended meanwhile."""
 
 _started: list[subprocess.Popen[bytes]] = []
 _claims: list[socket.socket] = []

@@ -53,6 +53,7 @@ class State:
     workers: int
     number: int  # back ends started so far; makes socket names unique
     timed: bool = False  # whether its parts report where the time goes, if they can
+    draining: tuple[Part, ...] = ()  # replaced back ends on which requests may still run
 
     @property
     def url(self) -> str:
@@ -69,6 +70,7 @@ class State:
         values = json.loads(text)
         for part in ("front", "backend"):
             values[part] = Part(**values[part])
+        values["draining"] = tuple(Part(**part) for part in values.get("draining", ()))
         return cls(**values)
 
 

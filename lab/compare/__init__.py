@@ -8,6 +8,6 @@ measure/   samples per cell, resource usage from /proc, system calls and memory
 judge/     rules and verdicts, intervals, ranking, rank changes, differences between two results
 report/    the HTML page and the tables in the terminal
 bench/     `make bench`: ours beside the real peers, every architecture beside the floor
-result     the result file, described in SCHEMA.md; reading turns JSON into dataclasses
-outcome    turns a session's measurements into a result with its manifest
+result     the result file, described in SCHEMA.md; reading: from JSON to dataclasses
+outcome    makes a result with its manifest from a session's measurements
 """

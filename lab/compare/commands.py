@@ -55,7 +55,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
     is_flag=True,
     help="Under 3 minutes: openloop only, no system calls, no idle memory.",
 )
-@click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result.")
+@click.option("--json", "json_file", type=_file, metavar="FILE", help="Write the result as JSON.")
 @click.option("--html", "html_file", type=_file, metavar="FILE", help="Write the report as a page.")
 @click.option("--docker", is_flag=True, help="Run the servers in containers.")
 @click.option("--from", "from_file", type=_file, metavar="FILE", help="Show a stored result.")

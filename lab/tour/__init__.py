@@ -1,12 +1,12 @@
-"""`lab tour`: what the reader of the notes sets out to build, stage by stage, in the terminal.
+"""`lab tour`: the stages of the notes, S1 to S11, as an interactive tour in the terminal.
 
-stage      what a stage, a step and a question are
-stages     all of them, in order; s1_s2_server … s9_s11: their texts and measurements
-sandbox    what a stage starts, and stops at its end
-clients    bytes to and from a server, by hand
-runner     the walk: tell, ask, measure, say whether it was foreseen
+stage      Stage, Step and the kinds of question
+stages     all stages in order; their texts and measurements are in s1_s2_server … s9_s11
+sandbox    starts servers for a stage, and stops them at its end
+clients    raw clients of these servers
+runner     runs the steps: explain, ask, measure, compare
 command    the command line
 
-A step tells what to look at, asks one question about what is going to happen, makes it happen and
-measures it. The measurement is the answer; no answer is written down anywhere.
+Each step explains a situation, asks for a prediction, makes the situation happen and measures the
+result. The measurement is the answer: no answers are stored.
 """

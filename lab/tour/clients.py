@@ -1,4 +1,4 @@
-"""Clients of the tour: bytes to and from a server, by hand, so that nothing is hidden."""
+"""Clients of the tour: raw sockets without an HTTP library, so that nothing is hidden."""
 
 import selectors
 import socket
@@ -13,17 +13,17 @@ from lab.chain.rundir import LabError, Part
 from lab.tour.sandbox import threads
 
 TIMEOUT: Final = 30.0
-"""Seconds after which an answer does not come any more."""
+"""Seconds to wait for an answer."""
 
 MANY: Final = 100
-"""Clients at once that show what a model does with many."""
+"""Number of simultaneous clients where a step needs many."""
 
 CUT: Final = 0
-"""The status of an answer that never came: the connection ended before."""
+"""Status of a missing answer: the connection ended before it came."""
 
 
 def connect(part: Part) -> socket.socket:
-    """Return a connection to a part."""
+    """Connect to a part."""
     address = parse_address(part.address)
     sock = socket.socket(address.family)
     sock.settimeout(TIMEOUT)
@@ -43,20 +43,20 @@ def request(path: str, *, method: str = "GET", keep: bool = False) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back."""
+    """A response, or what came of it."""
 
     status: int
-    """Of the response; CUT: none came."""
+    """Status of the response; CUT if none came."""
     head: str
     body: bytes
     seconds: float = 0.0
-    """Since the request was sent."""
+    """Seconds since the request was sent."""
 
 
 def read_answer(sock: socket.socket, rest: bytes = b"") -> Answer:
-    """Send the `rest` of a request; read until the server closes, or resets, the connection."""
+    """Send the `rest` of a request; read until the server closes or resets the connection."""
     begin, received = time.monotonic(), bytearray()
-    if rest:  # to send nothing fails as well, where this half is closed
+    if rest:  # after shutdown(SHUT_WR) even an empty send fails
         sock.sendall(rest)
     try:
         while piece := sock.recv(65536):
@@ -69,7 +69,7 @@ def read_answer(sock: socket.socket, rest: bytes = b"") -> Answer:
 
 
 def parse(received: bytes, seconds: float = 0.0) -> Answer:
-    """Take an answer apart."""
+    """Parse a response."""
     head, _, body = received.partition(b"\r\n\r\n")
     words = head.split(maxsplit=2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else CUT
@@ -77,18 +77,18 @@ def parse(received: bytes, seconds: float = 0.0) -> Answer:
 
 
 def ask(part: Part, path: str, *, method: str = "GET") -> Answer:
-    """Send one request on a connection of its own."""
+    """Send one request on a new connection."""
     with connect(part) as sock:
         return read_answer(sock, request(path, method=method))
 
 
 def together(part: Part, count: int, path: str) -> "Crowd":
-    """Send the same request on `count` connections at once."""
+    """Send the same request on `count` new connections at once."""
     return Crowd(part, count, request(path))
 
 
 class Crowd:
-    """Requests under way on connections of their own."""
+    """Requests in progress, each on its own connection."""
 
     def __init__(self, part: Part, count: int, whole: bytes) -> None:
         self.answers: list[Answer] = []
@@ -105,11 +105,11 @@ class Crowd:
 
     @property
     def seconds(self) -> float:
-        """When the last one had its answer, from the sending on."""
+        """Seconds from sending until the last answer."""
         return max(answer.seconds for answer in self.answers)
 
     def finished(self, within: float = 0.0) -> bool:
-        """Read what has come, or comes `within` seconds; return whether all have been answered."""
+        """Wait up to `within` seconds for data and read it; return True if all are answered."""
         for key, _ in self._waiting.select(within):
             assert isinstance(key.fileobj, socket.socket)
             self._read(key.fileobj)
@@ -127,11 +127,11 @@ class Crowd:
             self.answers.append(parse(whole, time.monotonic() - self._begin))
 
     def wait(self) -> "Crowd":
-        """Return when all have been answered."""
+        """Wait until all are answered."""
         deadline = time.monotonic() + TIMEOUT
         while not self.finished(within=1.0):
             if time.monotonic() > deadline:
-                raise LabError(f"{len(self._received)} have no answer after {TIMEOUT:g} s")
+                raise LabError(f"{len(self._received)} clients got no answer within {TIMEOUT:g} s")
         return self
 
     def __enter__(self) -> "Crowd":
@@ -143,18 +143,18 @@ class Crowd:
 
 
 def most_threads(part: Part, path: str) -> int:
-    """Return the most threads that a part had while MANY clients waited; LabError: not answered."""
+    """Return the most threads a part had while MANY clients waited; LabError if one got no 200."""
     most = 0
     with together(part, MANY, path) as crowd:
         while not crowd.finished(within=0.02):
             most = max(most, threads(part))
         if any(answer.status != 200 for answer in crowd.answers):
-            raise LabError(f"{part.name} did not answer all of {MANY} clients")
+            raise LabError(f"{part.name} did not answer all {MANY} clients with 200")
     return most
 
 
 def cpu_per_request(part: Part, count: int) -> float:
-    """Return µs of a server's CPU time for each of many requests on one kept connection."""
+    """Send `count` requests on one connection; return the server's CPU µs per request."""
     whole = request("/hello", keep=True)
     with connect(part) as sock:
         before = cpu_seconds(part)
@@ -164,6 +164,6 @@ def cpu_per_request(part: Part, count: int) -> float:
             while not received.endswith(b"Hello, world!\n"):
                 piece = sock.recv(65536)
                 if not piece:
-                    raise LabError(f"{part.name} closed a kept connection")
+                    raise LabError(f"{part.name} closed a keep-alive connection")
                 received += piece
         return (cpu_seconds(part) - before) / count * 1e6

@@ -1,6 +1,6 @@
-"""The walk: tell, ask, measure, say whether it was foreseen.
+"""Run the tour: explain a step, ask for a prediction, measure, compare.
 
-Without a terminal nobody is asked: every step runs, and its measured answer is printed.
+Without a terminal it asks nothing: every step runs, and its measured answer is printed.
 """
 
 import os
@@ -20,11 +20,11 @@ from lab.tour.sandbox import Sandbox
 from lab.tour.stage import NotAnAnswer, Question, Stage, Step
 
 WIDTH: Final = 96
-"""Columns at most: a longer line is harder to read."""
+"""Maximum columns: longer lines are harder to read."""
 
 
 class Quit(Exception):
-    """The reader has had enough."""
+    """The reader quits the tour."""
 
 
 class _Skipped(Enum):
@@ -36,7 +36,7 @@ _SKIPPED: Final = _Skipped.SKIPPED
 
 @dataclass(slots=True)
 class Score:
-    """What was foreseen."""
+    """Results of the reader's predictions."""
 
     right: int = 0
     asked: int = 0
@@ -44,8 +44,8 @@ class Score:
     """Steps that this machine cannot run."""
 
 
-class Walk:
-    """Stages in turn, for one reader, or for none."""
+class Guide:
+    """Runs stages, with or without a reader to ask."""
 
     def __init__(self, console: Console, *, asks: bool) -> None:
         self._console = console
@@ -53,7 +53,7 @@ class Walk:
         self.score = Score()
 
     def stage(self, stage: Stage) -> None:
-        """Go through one stage; Quit when the reader wants no more."""
+        """Run one stage; raise Quit if the reader quits."""
         self._console.print()
         self._console.rule(f"[bold]{stage.name}[/]  {stage.title}", align="left")
         self._say(stage.text)
@@ -68,33 +68,33 @@ class Walk:
 
     def _step(self, step: Step, sandbox: Sandbox) -> None:
         question = step.question
-        self._say(step.look)
+        self._say(step.setup)
         if step.by_hand:
-            self._say(f"by hand: {step.by_hand}", "dim")
+            self._say(f"try it yourself: {step.by_hand}", "dim")
         self._console.print()
         self._say(question.text, "bold")
         for line in question.choices():
             self._say(f"  {line}")
-        said = self._ask(question) if self._asks else _SKIPPED
+        predicted = self._ask(question) if self._asks else _SKIPPED
         try:
             with self._console.status("measuring"):
                 measured = step.measure(sandbox)
-        except OSError as error:  # a broken pipe, say, of which click would not speak
-            raise LabError(f"the step could not be measured: {error}") from error
+        except OSError as error:  # click would exit silently on a broken pipe, for example
+            raise LabError(f"this step could not be measured: {error}") from error
         for line in measured.seen:
             self._say(f"│ {line}", "dim")
         if measured.found is None:
-            self._say("measured: undecided, this machine is too busy", "bold yellow")
+            self._say("measured: undecided, because this machine is too busy", "bold yellow")
         else:
-            self._judge(question, said, measured.found)
+            self._compare(question, predicted, measured.found)
         self._say(step.why)
         if self._asks:
-            self._input("Enter goes on, q ends ")
+            self._input("Enter: next, q: quit ")
 
     def _ask(self, question: Question) -> str | float | _Skipped:
-        """Return what the reader foresees."""
+        """Ask until the reader gives a valid prediction or skips; return it."""
         while True:
-            typed = self._input("your answer (Enter: skip, q: end) > ")
+            typed = self._input("your prediction (Enter: skip, q: quit) > ")
             if not typed:
                 return _SKIPPED
             try:
@@ -113,44 +113,46 @@ class Walk:
             raise Quit
         return typed
 
-    def _judge(self, question: Question, said: str | float | _Skipped, found: str | float) -> None:
-        self._say(f"measured: {question.told(found)}", "bold green")
-        if isinstance(said, _Skipped):
+    def _compare(
+        self, question: Question, predicted: str | float | _Skipped, found: str | float
+    ) -> None:
+        self._say(f"measured: {question.describe(found)}", "bold green")
+        if isinstance(predicted, _Skipped):
             return
         self.score.asked += 1
-        if question.foreseen(said, found):
+        if question.matches(predicted, found):
             self.score.right += 1
-            self._say("✓ as you foresaw", "green")
+            self._say("✓ as you predicted", "green")
         else:
-            self._say(f"✗ you said: {question.told(said)}", "red")
+            self._say(f"✗ you predicted: {question.describe(predicted)}", "red")
 
     def _say(self, text: str, style: str = "") -> None:
         width = min(self._console.width, WIDTH)
         self._console.print(Padding(Text(text, style), (0, 0, 0, 2)), width=width, highlight=False)
 
     def end(self) -> None:
-        """Say how it went."""
+        """Print the score."""
         score = self.score
-        told = []
+        results = []
         if score.asked:
-            told.append(f"you foresaw {score.right} of {score.asked}")
+            results.append(f"you predicted {score.right} of {score.asked} correctly")
         if score.skipped:
-            told.append(f"{score.skipped} steps could not be shown here, see above")
-        self._console.print(f"\n{'; '.join(told) or 'the end of the tour'}", highlight=False)
+            results.append(f"{score.skipped} steps cannot run on this machine, see above")
+        self._console.print(f"\n{'; '.join(results) or 'the end of the tour'}", highlight=False)
 
 
 def _wait_for_a_line() -> None:
-    """Return when a line was typed, or the terminal has closed; any interrupt ends the wait.
+    """Wait until a line is typed or the terminal closes; an interrupt ends the wait.
 
-    input() alone can miss Ctrl-C: a signal between the interpreter's last check and the moment
-    read(2) sleeps does not wake it. The wakeup descriptor stays readable, so select returns.
+    input() alone can miss Ctrl-C: a signal between the interpreter's last check and the sleep in
+    read(2) does not wake the read. The wakeup descriptor stays readable, so select returns.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         while sys.stdin not in select.select([sys.stdin, reader], [], [])[0]:
-            os.read(reader, 512)  # a signal whose handler raised nothing, such as SIGWINCH
+            os.read(reader, 512)  # a signal whose handler did not raise, such as SIGWINCH
     finally:
         signal.set_wakeup_fd(before)
         os.close(reader)

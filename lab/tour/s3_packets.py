@@ -1,4 +1,4 @@
-"""S3: looking at packets, with tcpdump and with `lab trace`."""
+"""S3: packets, with tcpdump and with `lab trace`."""
 
 import json
 import re
@@ -16,15 +16,15 @@ from lab.tour.stage import Measured, Number, Stage, Step
 
 
 def _without_capture() -> str | None:
-    """Return why packets cannot be captured here, and what helps."""
+    """Return why packets cannot be captured here and what helps, or None."""
     if shutil.which("tcpdump") is None:
-        return "tcpdump is not installed: run sudo apt install tcpdump"
+        return "tcpdump is not installed; run: sudo apt install tcpdump"
     try:
         socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close()
     except PermissionError:
-        return "capturing packets is root's: run it as root, or with CAP_NET_RAW"
+        return "capturing packets needs root or CAP_NET_RAW; run the tour as root"
     except OSError as error:
-        return f"no capture here: {error}"
+        return f"packets cannot be captured here: {error}"
     return None
 
 
@@ -50,20 +50,20 @@ def _capture(sandbox: Sandbox) -> Measured:
 
 
 def _whole_life(tcpdump: "subprocess.Popen[str]", port: int) -> Iterator[str]:
-    """Yield the packets of a client's port, up to the acknowledgement of the second FIN."""
+    """Yield tcpdump's lines for a client's port, up to the ACK of the second FIN."""
     assert tcpdump.stdout is not None
     ours = re.compile(rf"\.{port}\b")
     fins = 0
     for line in filter(ours.search, tcpdump.stdout):
         yield line.rstrip()
-        if fins == 2:  # what is behind the second one acknowledges it
+        if fins == 2:  # this packet acknowledges the second FIN
             return
         fins += "Flags [F" in line
     raise LabError(f"tcpdump did not see the connection end within {PATIENCE:g} s")
 
 
 def _records(sandbox: Sandbox) -> Measured:
-    """Trace one request through the chain; count what FastCGI makes of it."""
+    """Trace one request through the chain; count its FastCGI records."""
     file = sandbox.run_dir.path / "trace.json"
     sandbox.run(["trace", "/hello", "--backend", "fcgi-worker", "--json", str(file)])
     events = json.loads(file.read_text())["traces"][0]["events"]
@@ -75,23 +75,23 @@ def _records(sandbox: Sandbox) -> Measured:
 
 def _await_listening(tcpdump: "subprocess.Popen[str]") -> None:
     assert tcpdump.stderr is not None
-    said = ""
+    last = ""
     for line in tcpdump.stderr:
         if line.startswith("listening on"):
             return
-        said = line
-    raise LabError(f"tcpdump did not start: {said.strip()}")
+        last = line
+    raise LabError(f"tcpdump did not start: {last.strip()}")
 
 
 def _shortened(line: str, port: str) -> str:
-    """Return what tcpdump says of a packet, with the two ends named."""
+    """Shorten tcpdump's line for a packet and name its two ends."""
     found = re.search(r"\.(\d+) > \S+: Flags \[(\S+?)\].*length (\d+)", line)
     if found is None:
         return line
     sender, flags, length = found.groups()
-    way = "client <- server" if sender == port else "client -> server"
-    spelled = ", ".join(_FLAGS.get(flag, flag) for flag in flags)
-    return f"{way}  {spelled}" + (f", {length} bytes" if length != "0" else "")
+    direction = "client <- server" if sender == port else "client -> server"
+    names = ", ".join(_FLAGS.get(flag, flag) for flag in flags)
+    return f"{direction}  {names}" + (f", {length} bytes" if length != "0" else "")
 
 
 _FLAGS: Final = {"S": "SYN", ".": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
@@ -100,29 +100,30 @@ _FLAGS: Final = {"S": "SYN", ".": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
 S3 = Stage(
     "S3",
     "tcpdump",
-    "Below the calls are packets. tcpdump shows them; `lab trace` puts them beside the calls.",
+    "Below the system calls are packets. tcpdump shows the packets, `lab trace` shows both.",
     [
         Step(
-            look="One request, GET /hello with Connection: close, on the loopback, captured from "
-            "the first packet to the last, in both directions.",
+            setup="One request, GET /hello with Connection: close, is captured on the loopback "
+            "from the first packet to the last, in both directions.",
             by_hand="tcpdump -i lo -nn tcp port 8000",
-            question=Number("How many packets are that?", "packets", near=0.25),
+            question=Number("How many packets does it take?", "packets", near=0.25),
             measure=_capture,
-            why="Three to begin with (SYN, SYN-ACK, ACK), the request and the answer, each with "
-            "an acknowledgement, and a FIN each way with its own; some ride on others. 14 bytes "
-            "were wanted: what a kept connection saves is all but two or three.",
+            why="Three for the handshake (SYN, SYN-ACK, ACK), the request and the answer, each "
+            "with an ACK, and a FIN each way with its ACK; some share a packet. All that for 14 "
+            "bytes of content: on a keep-alive connection two or three packets would do.",
             unavailable=_without_capture,
         ),
         Step(
-            look="The same request through the chain. Between gateway and worker it is FastCGI, "
-            "in records: lab trace joins the packets with the system calls of all processes, and "
-            "decodes what they carry.",
+            setup="The same request through the chain. Gateway and worker speak FastCGI, a "
+            "protocol of records. lab trace merges the packets with the system calls of all "
+            "processes and decodes their content.",
             by_hand="lab trace /hello",
             question=Number("How many records pass, in both directions?", "records", near=0.25),
             measure=_records,
-            why="BEGIN_REQUEST, the parameters and an empty PARAMS that ends them, an empty STDIN; "
-            "back come STDOUT, its end, and END_REQUEST (FastCGI 1.0, sections 3.3 and 5). All "
-            "of that in one segment each way. Read chainlab/wire/fastcgi/.",
+            why="BEGIN_REQUEST, PARAMS, an empty PARAMS that ends the parameters, an empty "
+            "STDIN; in the other direction STDOUT, its end, and END_REQUEST (FastCGI 1.0, "
+            "sections 3.3 and 5). All of it fits one segment each way. Read "
+            "chainlab/wire/fastcgi/.",
             unavailable=_without_capture,
         ),
     ],

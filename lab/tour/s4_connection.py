@@ -1,4 +1,4 @@
-"""S4: the life of a TCP connection, by the states of its two ends in /proc/net/tcp."""
+"""S4: the life of a TCP connection, from the states of its two ends in /proc/net/tcp."""
 
 import socket
 from pathlib import Path
@@ -12,13 +12,13 @@ from lab.tour.stage import Measured, Pick, Stage, Step
 _STATES: Final = {
     "01": "ESTABLISHED", "05": "FIN_WAIT2", "06": "TIME_WAIT", "08": "CLOSE_WAIT"
 }  # fmt: skip
-"""Of /proc/net/tcp (include/net/tcp_states.h); those that are looked for here."""
+"""The states of /proc/net/tcp (include/net/tcp_states.h) that this stage meets."""
 
 _SIDES: Final = {"a": "the client's", "b": "the server's", "c": "both"}
 
 
 def _states(server: str, client: int) -> dict[str, str]:
-    """Return the states of a connection's two ends: "client", "server"; what is gone is not in."""
+    """Return the states of a connection's ends, "client" and "server"; a closed end is missing."""
     found = {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -42,7 +42,7 @@ def _stopped_server(sandbox: Sandbox) -> Measured:
             return Measured("c", [str(error)])
         with sock:
             ends = _named(_states(part.address.rpartition(":")[2], sock.getsockname()[1]))
-            return Measured("a", [f"connected; {ends}", "and the server's process does not run"])
+            return Measured("a", [f"connected; {ends}", "the server's process is still stopped"])
 
 
 def _named(ends: dict[str, str]) -> str:
@@ -60,7 +60,7 @@ def _client_closes(sandbox: Sandbox) -> Measured:
 
 
 def _time_wait(part: Part, *, keep: bool) -> Measured:
-    """Have an answer; with `keep` we close first, without it the server does."""
+    """Make one request; the client closes first if `keep`, else the server."""
     port = part.address.rpartition(":")[2]
     with clients.connect(part) as sock:
         ours = sock.getsockname()[1]
@@ -71,11 +71,11 @@ def _time_wait(part: Part, *, keep: bool) -> Measured:
             clients.read_answer(sock, clients.request("/hello"))
     wait_until(
         lambda: set(_states(port, ours).values()) == {"06"},
-        "one end is in TIME_WAIT and the other one gone",
+        "one end is in TIME_WAIT and the other is gone",
     )
     ends = _states(port, ours)
     key = "c" if len(ends) == 2 else "a" if "client" in ends else "b"
-    return Measured(key, [f"in /proc/net/tcp: {_named(ends)}; nothing of the other one"])
+    return Measured(key, [f"in /proc/net/tcp: {_named(ends)}; the other end is gone"])
 
 
 def _killed(sandbox: Sandbox) -> Measured:
@@ -90,12 +90,12 @@ def _killed(sandbox: Sandbox) -> Measured:
             process.kill()
             process.wait(PATIENCE)
         try:
-            said = sock.recv(65536)
+            data = sock.recv(65536)
         except ConnectionResetError:
             return Measured("b", ["recv(2) failed with ECONNRESET"])
         except TimeoutError:
-            return Measured("c", [f"nothing for {clients.TIMEOUT:g} s"])
-        return Measured("a", [f"recv(2) returned {len(said)} bytes"])
+            return Measured("c", [f"no result for {clients.TIMEOUT:g} s"])
+        return Measured("a", [f"recv(2) returned {len(data)} bytes"])
 
 
 def _half_close(sandbox: Sandbox) -> Measured:
@@ -106,7 +106,7 @@ def _half_close(sandbox: Sandbox) -> Measured:
         sock.shutdown(socket.SHUT_WR)
         port = part.address.rpartition(":")[2]
         closed = {"client": "05", "server": "08"}
-        wait_until(lambda: _states(port, ours) == closed, "the server's kernel has the FIN")
+        wait_until(lambda: _states(port, ours) == closed, "the server's end has received the FIN")
         ends = _named(_states(port, ours))
         answer = clients.read_answer(sock)
     got = f"{answer.status}, {len(answer.body)} bytes" if answer.status else "no answer"
@@ -116,61 +116,64 @@ def _half_close(sandbox: Sandbox) -> Measured:
 S4 = Stage(
     "S4",
     "The life of a TCP connection",
-    "From the handshake to the last state of it. /proc/net/tcp has both ends, as both are here.",
+    "From the handshake to the last state. /proc/net/tcp shows both ends, as both are local.",
     [
         Step(
-            look="The server is stopped (kill -STOP): its process is there but does not run, so "
-            "it calls no accept. A client connects.",
+            setup="The server is stopped (kill -STOP): its process exists but does not run, so "
+            "it cannot call accept. A client connects.",
             question=Pick(
-                "What does connect(2) say?",
-                {"a": "connected", "b": "nothing, until the server runs again", "c": "refused"},
+                "What does connect(2) do?",
+                {"a": "it succeeds", "b": "it blocks until the server runs again",
+                 "c": "it fails: connection refused"},
             ),
             measure=_stopped_server,
-            why="The handshake is the kernel's. A connection waits in the listener's backlog until "
-            "accept(2) takes it; the client may even send. So that a port connects says little "
-            "about the program behind it.",
+            why="The kernel does the handshake. The connection waits in the listener's backlog "
+            "until accept(2) takes it; the client can even send. So a successful connect says "
+            "little about the program behind the port.",
         ),
         Step(
-            look="A request with Connection: close: the server answers and closes first.",
+            setup="A client sends a request with Connection: close: the server answers and "
+            "closes first.",
             by_hand="lab trace --front none --backend iterative",
             question=Pick("Whose end remains in TIME_WAIT?", _SIDES),
             measure=_server_closes,
-            why="Who closes first waits, 60 s on Linux, so that a late packet finds nobody who "
-            "could take it for his own, and a lost last ACK can be sent again.",
+            why="The end that closes first waits, 60 s on Linux, so that no new connection "
+            "receives a late packet of the old one, and a lost last ACK can be resent.",
         ),
         Step(
-            look="A request on a connection that the server would keep: now the client closes "
-            "first.",
+            setup="A client sends a request on a connection that the server would keep open; now "
+            "the client closes first.",
             question=Pick("Whose end remains in TIME_WAIT?", _SIDES),
             measure=_client_closes,
-            why="It is not about client and server but about first and second. A server that "
-            "closes tens of thousands of connections itself holds as many in TIME_WAIT.",
+            why="TIME_WAIT depends on which end closes first, not on client and server. A server "
+            "that closes tens of thousands of connections first holds as many in TIME_WAIT.",
         ),
         Step(
-            look="A client asks for what takes 1 second, and at once closes its half "
-            "(shutdown(2) with SHUT_WR): it will send no more.",
+            setup="A client sends a request that takes 1 second and closes its half of the "
+            "connection at once (shutdown(2) with SHUT_WR): it will send no more.",
             by_hand="lab trace --front none --backend iterative",
             question=Pick(
-                "Does it get an answer?",
-                {"a": "yes", "b": "no: a client that closes has gone"},
+                "Does the client get an answer?",
+                {"a": "yes", "b": "no: the server takes it for closed"},
             ),
             measure=_half_close,
-            why="A FIN ends one direction. The server's end is in CLOSE_WAIT: the peer has closed, "
-            "and it has yet to; the client's in FIN_WAIT2. Only a server that takes the end of the "
-            "input for the end of the client drops it.",
+            why="A FIN ends one direction. The server's end is in CLOSE_WAIT (the peer has "
+            "closed, the server has not), the client's in FIN_WAIT2. Only a server that mistakes "
+            "end of input for a closed connection drops such a client.",
         ),
         Step(
-            look="A connection is open; the server is held, a request is sent and lies unread in "
-            "its socket; then the process is killed (kill -9).",
+            setup="A connection is open. The server is stopped, a request is sent and stays "
+            "unread in its socket; then the process is killed (kill -9).",
             question=Pick(
-                "What does the client's recv(2) say?",
-                {"a": "the end of the stream, as after a close", "b": "connection reset",
-                 "c": "nothing: nobody is there to say anything"},
+                "What does the client's recv(2) do?",
+                {"a": "it returns the end of the stream, as after a close",
+                 "b": "it fails: connection reset",
+                 "c": "it blocks: the process can send nothing any more"},
             ),
             measure=_killed,
-            why="The kernel closes the sockets of a process that dies. Where bytes lie unread a "
-            "FIN would say that all was taken, so it is a reset (RFC 2525, section 2.17); with "
-            "nothing unread it would have been a FIN.",
+            why="The kernel closes the sockets of a process that dies. With unread bytes it "
+            "sends a reset, because a FIN would claim that all data was received (RFC 2525, "
+            "section 2.17); with nothing unread it sends a FIN.",
         ),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from lab.trace import syscall_counts
 _WORKERS: Final = 4
 _MS: Final = 1000
 _ROUNDS: Final = 1_000_000
-"""Of SHA-256 in one request: some tenths of a second of pure computing."""
+"""Rounds of SHA-256 in one request: some tenths of a second of pure computing."""
 
 
 def _prefork_busy(sandbox: Sandbox) -> Measured:
@@ -21,7 +21,7 @@ def _prefork_busy(sandbox: Sandbox) -> Measured:
         crowd.wait()
     times = " ".join(f"{each.seconds:.2f}" for each in crowd.answers)
     return Measured(crowd.seconds, [
-        f"processes: a master and {len(children(part))} children", f"answered after (s): {times}"
+        f"processes: a master and {len(children(part))} children", f"answers after (s): {times}"
     ])  # fmt: skip
 
 
@@ -34,11 +34,11 @@ def _prefork_killed(sandbox: Sandbox) -> Measured:
         before[0].kill()
         crowd.wait()
     cut = sum(answer.status == clients.CUT for answer in crowd.answers)
-    wait_until(lambda: len(children(part)) == _WORKERS, "the master has a new child")
+    wait_until(lambda: len(children(part)) == _WORKERS, "the master has started a new child")
     fresh = {each.pid for each in children(part)} - {each.pid for each in before}
     return Measured(float(cut), [
-        f"child {before[0].pid} was killed; {len(crowd.answers) - cut} clients got 200, {cut} none",
-        f"new: {' '.join(map(str, sorted(fresh)))}",
+        f"child {before[0].pid} was killed; answered: {len(crowd.answers) - cut}, cut off: {cut}",
+        f"new child: {' '.join(map(str, sorted(fresh)))}",
     ])  # fmt: skip
 
 
@@ -47,8 +47,8 @@ def _many_wait(sandbox: Sandbox) -> Measured:
     with clients.together(part, clients.MANY, f"/wait?ms={_MS}") as crowd:
         crowd.wait()
     good = sum(answer.status == 200 for answer in crowd.answers)
-    who = f"{1 + len(children(part))} process, {threads(part)} thread"
-    seen = f"{good} of {clients.MANY} answered by {who}"
+    size = f"processes: {1 + len(children(part))}, threads: {threads(part)}"
+    seen = f"{good} of {clients.MANY} answered; {size}"
     return Measured(crowd.seconds, [seen])
 
 
@@ -57,14 +57,14 @@ def _one_computes(sandbox: Sandbox) -> Measured:
     quick = clients.ask(part, "/hello").seconds
     with clients.together(part, 1, f"/cpu?n={_ROUNDS}") as computing:
         if computing.finished(within=0.05):
-            raise LabError("this machine computes too fast for this step")
+            raise LabError("this machine finishes the computation too fast for this step")
         answer = clients.ask(part, "/hello")
         computing.wait()
     long = computing.seconds
     key = "b" if answer.seconds > long / 2 else "a"
     return Measured(key, [
-        f"GET /hello alone: {quick * 1000:.2f} ms; GET /cpu: {long * 1000:.0f} ms",
-        f"GET /hello, asked 50 ms after it: {answer.seconds * 1000:.1f} ms",
+        f"GET /hello alone took {quick * 1000:.2f} ms; GET /cpu took {long * 1000:.0f} ms",
+        f"GET /hello, sent 50 ms after GET /cpu, took {answer.seconds * 1000:.1f} ms",
     ])  # fmt: skip
 
 
@@ -80,30 +80,33 @@ def _calls(_sandbox: Sandbox) -> Measured:
 def _threads(sandbox: Sandbox, name: str) -> Measured:
     part = sandbox.server(name)
     most = clients.most_threads(part, f"/wait?ms={2 * _MS}")
-    return Measured(float(most), [f"{clients.MANY} clients waiting at {name}: threads: {most}"])
+    return Measured(float(most), [f"{name} with {clients.MANY} waiting clients, threads: {most}"])
 
 
 S6 = Stage(
     "S6",
-    "A server of several processes",
-    "`prefork`: a master makes N children before anybody comes; each accepts and serves one "
-    "connection at a time. What blocks one does not block the others.",
+    "A server with several processes",
+    "`prefork`: a master starts N children before any client connects. Each child accepts and "
+    "serves one connection at a time, so a blocked child does not block the others.",
     [
         Step(
-            look=f"{_WORKERS} children, {2 * _WORKERS} clients at once, each asking for what takes "
-            "half a second.",
+            setup=f"{_WORKERS} children, and {2 * _WORKERS} clients at once, each with a request "
+            "that takes half a second.",
             by_hand=f"python -m servers prefork --listen 127.0.0.1:8000 --workers {_WORKERS}",
-            question=Number("After how many seconds is the last one answered?", "s", near=0.2),
+            question=Number(
+                "After how many seconds does the last client get its answer?", "s", near=0.2
+            ),
             measure=_prefork_busy,
-            why="As many wait at once as there are processes; the others sit in the backlog. More "
-            "processes would help, at some MiB each. Read servers/blocking/prefork.py.",
+            why="Only as many requests run at once as there are children; the others wait in the "
+            "backlog. More children would help, at a few MiB each. Read "
+            "servers/blocking/prefork.py.",
         ),
         Step(
-            look=f"{_WORKERS} clients, one on each child; then one child is killed (kill -9).",
+            setup=f"{_WORKERS} clients, one per child; then one child is killed (kill -9).",
             question=Number(f"How many of the {_WORKERS} clients get no answer?"),
             measure=_prefork_killed,
-            why="Processes share no memory: one that dies takes its own connection with it and "
-            "nothing else. This is what threads and event loops give up.",
+            why="Processes share no memory: one that dies takes only its own connection with it. "
+            "Threads and event loops give up this isolation.",
         ),
     ],
 )
@@ -111,37 +114,40 @@ S6 = Stage(
 S7 = Stage(
     "S7",
     "I/O multiplexing",
-    "`epoll-lt`: one process, one thread, and it waits for all connections at once. No call blocks "
-    "but the one that waits.",
+    "`epoll-lt`: one process with one thread waits for all connections at once. Only the waiting "
+    "call blocks.",
     [
         Step(
-            look=f"One process and {clients.MANY} clients at once, each asking for what takes "
-            "1 second of waiting.",
+            setup=f"One process and {clients.MANY} clients at once, each with a request that "
+            "waits 1 second.",
             by_hand="python -m servers epoll-lt --listen 127.0.0.1:8000",
-            question=Number("After how many seconds is the last one answered?", "s", near=0.3),
+            question=Number(
+                "After how many seconds does the last client get its answer?", "s", near=0.3
+            ),
             measure=_many_wait,
-            why="Waiting costs a timer, not a process. Read servers/multiplexing/readiness.py and "
-            "pollers.py.",
+            why="A waiting request costs a timer, not a process. Read "
+            "servers/multiplexing/readiness.py and pollers.py.",
         ),
         Step(
-            look="The same process. One client asks for what takes computing and no waiting "
-            f"(GET /cpu?n={_ROUNDS}); 50 ms later another one asks GET /hello.",
+            setup="The same process. One client sends a request that computes and does not wait "
+            f"(GET /cpu?n={_ROUNDS}); 50 ms later a second client sends GET /hello.",
             question=Pick(
-                "When is the second one answered?",
-                {"a": "at once: it is another connection", "b": "when the computing is done"},
+                "When does the second client get its answer?",
+                {"a": "at once: it is another connection", "b": "when the computation is done"},
             ),
             measure=_one_computes,
-            why="One thread does one thing. Multiplexing overlaps waiting, never computing: for "
-            "that there are more processes, as in epoll-exclusive.",
+            why="One thread does one thing at a time. Multiplexing overlaps waiting, never "
+            "computing; computing in parallel takes more processes, as in epoll-exclusive.",
         ),
         Step(
-            look="The system calls of one request on a kept connection, counted by strace: for "
+            setup="strace counts the system calls of one request on a keep-alive connection: for "
             "`thread`, which blocks in recv, and for `epoll-lt`.",
             by_hand="lab explain epoll-lt",
-            question=Number("How many calls does epoll-lt make per request?"),
+            question=Number("How many calls does epoll-lt make per request?", near=0.05),
             measure=_calls,
-            why="One more than the blocking one: it asks who is ready, and then reads. For a "
-            "single connection multiplexing is not faster (claim M4); it wins with many.",
+            why="One more than the blocking server: it asks which connections are ready, then "
+            "reads. For a single connection multiplexing is not faster (claim M4); it wins with "
+            "many.",
             unavailable=syscall_counts.unavailable,
         ),
     ],
@@ -150,24 +156,25 @@ S7 = Stage(
 S8 = Stage(
     "S8",
     "Coroutines with yield",
-    "An event loop's code is cut into callbacks. A generator lets it be written in one piece "
-    "again: at each yield it says what it waits for, and the loop goes on with another one.",
+    "An event loop splits code into callbacks. A generator keeps it in one piece: at each yield it "
+    "says what it waits for, and the loop continues another generator.",
     [
         Step(
-            look=f"First the other way to have code in one piece: `thread`, a thread for each "
+            setup="First, the other way to keep code in one piece: `thread`, with a thread per "
             f"connection. {clients.MANY} clients wait at once.",
-            question=Number("How many threads has the process then?", near=0.05),
+            question=Number("How many threads does the process have then?", near=0.05),
             measure=lambda sandbox: _threads(sandbox, "thread"),
-            why="One for each client, and the main one. Each has a stack and is scheduled by "
+            why="One per client, and the main thread. Each has its own stack and is scheduled by "
             "the kernel.",
         ),
         Step(
-            look=f"The same {clients.MANY} clients at `coroutine`.",
+            setup=f"The same {clients.MANY} clients with `coroutine`.",
             by_hand="python -m servers coroutine --listen 127.0.0.1:8000",
-            question=Number("How many threads has the process now?"),
+            question=Number("How many threads does the process have now?"),
             measure=lambda sandbox: _threads(sandbox, "coroutine"),
-            why="A hundred generators stand still at a yield, as objects of some hundred bytes. "
-            "Below them is the same epoll. Read servers/coroutine/generators.py and scheduler.py.",
+            why="A hundred generators are suspended at a yield, each an object of a few hundred "
+            "bytes. Below them is the same epoll. Read servers/coroutine/generators.py and "
+            "scheduler.py.",
         ),
     ],
 )

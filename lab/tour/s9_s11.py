@@ -16,25 +16,24 @@ _COMPARE: Final = (
 )  # fmt: skip
 
 _REQUESTS: Final = 4000
-"""In one round of the CPU measurement: enough for the kernel's ticks of 10 ms."""
+"""Requests per round of the CPU measurement: enough for the kernel's ticks of 10 ms."""
 
 _ROUNDS: Final = 3
 
 _A_BIT: Final = 1.5
 _A_LOT: Final = 3.0
-"""Where the answers that can be chosen from part."""
+"""CPU ratios that separate the options to choose from."""
 
 
 def _compared(sandbox: Sandbox) -> Measured:
     file = sandbox.run_dir.path / "compare.json"
-    said = sandbox.run([*_COMPARE, "--json", str(file)])
-    lines = said.splitlines()
-    tables = [line for line in lines if any(name in line for name in _PAIR)]
-    return Measured(_first(json.loads(file.read_text())), [line.strip() for line in tables])
+    output = sandbox.run([*_COMPARE, "--json", str(file)])
+    rows = [line for line in output.splitlines() if any(name in line for name in _PAIR)]
+    return Measured(_first(json.loads(file.read_text())), [line.strip() for line in rows])
 
 
 def _first(result: dict[str, Any]) -> str | None:
-    """Who has the first place by CPU time per request: a, b, c for both; None: nobody."""
+    """Return the option with the least CPU time per request; c: both; None: undecided."""
     by_cpu = next(each for each in result["standings"] if each["metric"] == "cpu")
     if by_cpu["unplaced"]:
         return None
@@ -46,7 +45,7 @@ def _goroutines(sandbox: Sandbox) -> Measured:
     part = sandbox.server("go")
     most = clients.most_threads(part, "/wait?ms=2000")
     key = "a" if most >= clients.MANY else "c" if most == 1 else "b"
-    seen = f"{clients.MANY} clients waiting, {most} threads, {len(os.sched_getaffinity(0))} cores"
+    seen = f"{clients.MANY} waiting clients, {most} threads, {len(os.sched_getaffinity(0))} cores"
     return Measured(key, [seen])
 
 
@@ -62,7 +61,7 @@ def _in_c(sandbox: Sandbox) -> Measured:
         for name, found in costs.items():
             found.append(clients.cpu_per_request(sandbox.server(name), _REQUESTS))
     medians = {name: statistics.median(found) for name, found in costs.items()}
-    seen = [f"{name}: {cost:.1f} µs of CPU for each request" for name, cost in medians.items()]
+    seen = [f"{name}: {cost:.1f} µs of CPU per request" for name, cost in medians.items()]
     ratio = medians["epoll-lt"] / medians["c-extension"]
     key = "a" if ratio < _A_BIT else "b" if ratio < _A_LOT else "c"
     return Measured(key, [*seen, f"ratio {ratio:.1f}"])
@@ -71,21 +70,21 @@ def _in_c(sandbox: Sandbox) -> Measured:
 S9 = Stage(
     "S9",
     "Multiplexing against coroutines",
-    "The loop of callbacks and the loop of generators wait by the same epoll, so the difference is "
-    "what the language adds. lab compare measures both in turns, verifies every answer, and gives "
-    "a place only to what differs beyond the noise.",
+    "Callbacks and generators wait with the same epoll, so the difference is what the language "
+    "adds. lab compare measures both in turn, verifies every answer, and ranks only differences "
+    "beyond the noise.",
     [
         Step(
-            look="GET /hello on 8 kept connections, three short rounds: what a request costs each "
-            "in CPU time. (The full comparison: lab compare --preset s9.)",
+            setup="GET /hello on 8 keep-alive connections, in three short rounds: the CPU time per "
+            "request of each server. (The full comparison: lab compare --preset s9.)",
             by_hand=f"lab {' '.join(_COMPARE)}",
             question=Pick(
-                "Who costs less?",
+                "Which server costs less?",
                 {"a": "epoll-lt", "b": "coroutine", "c": "no difference beyond the noise"},
             ),
             measure=_compared,
-            why="To resume a generator costs less than a microsecond, a system call about one. "
-            "Which code is easier to read is the larger difference.",
+            why="Resuming a generator costs less than a microsecond, a system call about one. The "
+            "larger difference is which code is easier to read.",
         )
     ],
 )
@@ -93,29 +92,29 @@ S9 = Stage(
 S10 = Stage(
     "S10",
     "A simple web framework in Go",
-    "`go`: a router, middleware and handlers of our own on net. In Go every connection has a "
-    "goroutine, whose code blocks; the runtime below it waits by epoll.",
+    "`go`: our own router, middleware and handlers on top of net. In Go every connection has a "
+    "goroutine with blocking code; the runtime below it waits with epoll.",
     [
         Step(
-            look=f"{clients.MANY} clients wait at once, each with a goroutine of its own.",
+            setup=f"{clients.MANY} clients wait at once, each with its own goroutine.",
             by_hand="python -m servers go --listen 127.0.0.1:8000",
             question=Pick(
-                "How many threads of the kernel's has the process?",
+                "How many kernel threads does the process have?",
                 {"a": f"{clients.MANY} or more: one each", "b": "a few", "c": "one"},
             ),
             measure=_goroutines,
-            why="The runtime maps many goroutines to a few threads, about one for each core. It is "
-            "the coroutine server's loop, inside the language, and on several cores. Read "
-            "servers/go/cmd/go-http/.",
+            why="The runtime runs many goroutines on a few threads: one per core runs Go code, the "
+            "others make blocking system calls or serve the runtime. It is the coroutine server's "
+            "loop, built into the language and on several cores. Read servers/go/cmd/go-http/.",
             unavailable=BACKENDS["go"].unavailable,
         ),
         Step(
-            look="/hello is a route for GET. A client sends POST /hello.",
+            setup="/hello is a GET route. A client sends POST /hello.",
             question=Number("With which status does the router answer?"),
             measure=_method,
-            why="Method Not Allowed, with an Allow field that names what is (RFC 9110, section "
-            "15.5.6): a router that knows paths only would have said 404, or answered. Read "
-            "servers/go/web/router.go.",
+            why="405 Method Not Allowed, with an Allow field that lists the allowed methods (RFC "
+            "9110, section 15.5.6). A router that knew only paths would answer 404, or run the "
+            "handler. Read servers/go/web/router.go.",
             unavailable=BACKENDS["go"].unavailable,
         ),
     ],
@@ -124,23 +123,23 @@ S10 = Stage(
 S11 = Stage(
     "S11",
     "A server as a C extension",
-    "`c-extension`: loop, parser and sending in C, called from Python; the application stays "
+    "`c-extension`: loop, parser and sending in C, called from Python; the application stays in "
     "Python.",
     [
         Step(
-            look=f"{_REQUESTS} requests GET /hello on one kept connection, {_ROUNDS} rounds in "
-            "turn: CPU time for each, of `epoll-lt` (Python) and of `c-extension`, the kernel's "
-            "part included.",
+            setup=f"{_REQUESTS} requests GET /hello on one keep-alive connection, {_ROUNDS} "
+            "rounds in turn: the CPU time per request of `epoll-lt` (Python) and of "
+            "`c-extension`, including the kernel's part.",
             by_hand="make bench",
             question=Pick(
-                "How many times what the C server costs does the Python one cost?",
+                "How much CPU does the Python server take, compared with the C server?",
                 {"a": f"less than {_A_BIT:g} times", "b": f"{_A_BIT:g} to {_A_LOT:g} times",
                  "c": f"{_A_LOT:g} times or more"},
             ),
             measure=_in_c,
-            why="The kernel's part, receiving, sending and waking up, is the same for both and "
-            "cannot be sped up by a language. What is left is Python's, and C takes most of "
-            "that away. Read servers/c_extension/loop.c.",
+            why="The kernel's part (receiving, sending, waking up) is the same for both. The "
+            "rest is Python's own work, and C removes most of it. Read "
+            "servers/c_extension/loop.c.",
             unavailable=BACKENDS["c-extension"].unavailable,
         )
     ],

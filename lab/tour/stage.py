@@ -1,4 +1,4 @@
-"""What a stage of the tour is: steps, each with a question that a measurement answers."""
+"""A stage of the tour: steps, each with a question that a measurement answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,79 +7,78 @@ from lab.tour.sandbox import Sandbox
 
 
 class NotAnAnswer(Exception):
-    """What was typed does not answer the question; the message says what would."""
+    """The typed text is not a valid answer; the message says what is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """One of several things that may happen."""
+    """A multiple-choice question."""
 
     text: str
     options: Mapping[str, str]
-    """What is typed, and what it stands for."""
+    """Possible outcomes by the key to type."""
 
     def choices(self) -> list[str]:
-        """Return a line for each."""
+        """Return a line for each option."""
         return [f"{key}) {text}" for key, text in self.options.items()]
 
     def read(self, typed: str) -> str:
-        """Return the key."""
+        """Parse typed text; return the option's key."""
         key = typed.strip().lower().removesuffix(")")
         if key not in self.options:
             raise NotAnAnswer(f"one of {', '.join(self.options)}")
         return key
 
-    def foreseen(self, said: str | float, found: str | float) -> bool:
-        """It is the same."""
-        return said == found
+    def matches(self, predicted: str | float, found: str | float) -> bool:
+        """Return True if the prediction is the measured option."""
+        return predicted == found
 
-    def told(self, found: str | float) -> str:
+    def describe(self, answer: str | float) -> str:
         """Return the key and its text."""
-        return f"{found}) {self.options[str(found)]}"
+        return f"{answer}) {self.options[str(answer)]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number."""
+    """A question for a number."""
 
     text: str
     unit: str = ""
     near: float = 0.0
-    """How far from the measured one still counts, as a share of it; 0: the very number."""
+    """Accepted deviation, as a share of the measured number; 0: the exact number."""
 
     def choices(self) -> list[str]:
-        """Return nothing: it is not chosen from."""
+        """Return no options."""
         return []
 
     def read(self, typed: str) -> float:
-        """Return the number; a comma or a unit behind it does not matter."""
+        """Parse typed text; return the number. A decimal comma and a trailing unit are accepted."""
         try:
             return float(typed.strip().removesuffix(self.unit).replace(",", "."))
         except ValueError:
-            raise NotAnAnswer(f"a number{f' of {self.unit}' if self.unit else ''}") from None
+            raise NotAnAnswer(f"a number{f' in {self.unit}' if self.unit else ''}") from None
 
-    def foreseen(self, said: str | float, found: str | float) -> bool:
-        """It is near enough."""
-        return abs(float(said) - float(found)) <= self.near * float(found) + 1e-9
+    def matches(self, predicted: str | float, found: str | float) -> bool:
+        """Return True if the prediction is within the accepted deviation."""
+        return abs(float(predicted) - float(found)) <= self.near * float(found) + 1e-9
 
-    def told(self, found: str | float) -> str:
-        """Return it with its unit."""
-        return f"{float(found):.3g} {self.unit}".rstrip()
+    def describe(self, answer: str | float) -> str:
+        """Return the number with its unit."""
+        return f"{float(answer):.3g} {self.unit}".rstrip()
 
 
 Question = Pick | Number
-"""What is asked about an outcome, before it is known."""
+"""A question about the outcome of a step, asked before it is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a step found."""
+    """The result of a step."""
 
     found: str | float | None
-    """The answer: a key of the question's options, or the number; None: undecided, and why is in
-    what was seen."""
+    """The answer, an option's key or a number; None if undecided: then `seen` shows why."""
     seen: Sequence[str] = ()
-    """What there was to see, in lines."""
+    """Lines of observations to print."""
 
 
 def _nothing_missing() -> str | None:
@@ -88,18 +87,18 @@ def _nothing_missing() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to look at."""
+    """One situation, question and measurement."""
 
-    look: str
-    """What is there, and what is going to be done to it."""
+    setup: str
+    """The situation, and what the step is going to do."""
     question: Question
     measure: Callable[[Sandbox], Measured]
     why: str
-    """What is behind it, and where to read on."""
+    """The explanation, and where to read on."""
     by_hand: str = ""
-    """Commands that do the same."""
+    """Commands that show the same by hand."""
     unavailable: Callable[[], str | None] = field(default=_nothing_missing)
-    """Return why it cannot be shown here and what helps; None: it can."""
+    """Return why the step cannot run here and what helps, or None if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,8 @@ class Stage:
     """One of the notes' stages."""
 
     name: str
-    """S1."""
+    """Id, such as S1."""
     title: str
     text: str
-    """What it is about."""
+    """Introduction."""
     steps: Sequence[Step]

@@ -1,4 +1,4 @@
-"""All stages, in the order of the notes."""
+"""All stages of the tour, in the order of the notes."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -16,9 +16,9 @@ STAGES: Final = {each.name: each for each in (S1, S2, S3, S4, S5, S6, S7, S8, S9
 
 
 def choose(names: Iterable[str]) -> list[Stage]:
-    """Return the stages of these names, in order, or all; LabError with the names there are."""
+    """Return the named stages in order, or all if none is named; LabError for an unknown name."""
     wanted = {name.upper() for name in names}
     for name in wanted:
         if name not in STAGES:
-            raise LabError(f"no stage {name}; choose from: {', '.join(STAGES)}")
+            raise LabError(f"no stage {name}; choose from {', '.join(STAGES)}")
     return [stage for stage in STAGES.values() if not wanted or stage.name in wanted]

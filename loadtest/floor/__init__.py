@@ -1,4 +1,4 @@
-"""A minimal C server: the baseline; other servers' costs are multiples of it.
+"""A minimal C server: the baseline. Other servers' costs are given as multiples of its cost.
 
     program = build(folder)
     subprocess.Popen([program, str(listener.fileno())], pass_fds=[listener.fileno()])
@@ -16,17 +16,17 @@ SOURCE: Final = Path(__file__).with_name("floor.c")
 
 
 class NoCompiler(LookupError):
-    """The floor cannot be built here; the message says what helps."""
+    """The floor cannot be built here; the message says what to install."""
 
 
 def build(folder: Path) -> Path:
-    """Compile it into `folder`, and return the program; NoCompiler when that cannot be."""
+    """Compile the floor into `folder` and return the program; NoCompiler on failure."""
     compiler = shutil.which("gcc")
     if compiler is None:
-        raise NoCompiler("the C floor is not built: install gcc")
+        raise NoCompiler("cannot build the C floor: install gcc")
     program = folder / "floor"
     command = [compiler, "-O2", "-std=c11", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NoCompiler(f"gcc did not build the C floor: {done.stderr.strip()}; install libc6-dev")
+        raise NoCompiler(f"gcc cannot build the C floor: {done.stderr.strip()}; install libc6-dev")
     return program

@@ -1,13 +1,14 @@
-/* The least that a server can cost: one process, epoll, a fixed answer.
+/* A minimal server: one process, epoll, a fixed answer.
  *
- *     floor FD        a listening socket, inherited
+ *     floor FD        FD: an inherited listening socket
  *
  * It reads, counts the empty lines that end a request's head (CR LF CR LF), and sends as many copies
- * of one answer: no parsing, no content, no timers, no limits, no log. So what it costs is the
- * kernel's part of a request, which nobody gets below; the others are told as multiples of it.
+ * of one answer: no parsing, no request body, no timers, no limits, no log. What remains is mostly
+ * the kernel's cost of a request, which no server can avoid; other servers' costs are given as
+ * multiples of it.
  *
- * Level-triggered: a connection is registered once, for reading. A client that does not take its
- * answers is closed, for there is nothing here to keep them in. SIGTERM ends it.
+ * Level-triggered: a connection is registered once, for reading. If a client does not read its
+ * answers, the connection is closed, because there is no buffer for them. SIGTERM ends the server.
  */
 
 #define _GNU_SOURCE /* accept4 */
@@ -35,7 +36,7 @@ static char answers[AT_ONCE * LENGTH];
 
 struct client {
     int fd;
-    int matched; /* how much of CR LF CR LF the last bytes were */
+    int matched; /* how many bytes of CR LF CR LF the input ends with */
 };
 
 static void fail(const char *what)
@@ -44,14 +45,14 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* Return how many heads end in `data`; one may have begun in what came before. */
+/* Return how many heads end in `data`; the first may have begun in earlier data. */
 static int count_ends(struct client *client, const char *data, size_t length)
 {
     static const char end[] = "\r\n\r\n";
     int count = 0;
     size_t at = 0;
     while (at < length) {
-        if (!client->matched) { /* the usual way: skip to the next CR */
+        if (!client->matched) { /* the usual case: skip to the next CR */
             const char *next = memchr(data + at, '\r', length - at);
             if (!next)
                 break;
@@ -99,7 +100,7 @@ static void accept_one(int epoll, int listener)
     int on = 1;
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
-        return; /* gone again, or no descriptor is left: then it spins, and the run shows it */
+        return; /* client gone; or out of descriptors: then it spins, which shows in its CPU time */
     struct client *client = calloc(1, sizeof *client);
     struct epoll_event event = {EPOLLIN, {.ptr = client}};
     if (!client || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event))

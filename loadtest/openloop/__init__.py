@@ -4,7 +4,7 @@
     python -m loadtest.openloop http://127.0.0.1:8080/hello --rate 5000 --duration 10
 
 A closed loop sends the next request after the last answer. A server that stalls for a second
-receives no requests in that second, and the stall counts as one slow request among thousands
+receives no requests in that second, so the stall counts as one slow request among thousands
 (coordinated omission). The open loop fixes its send times beforehand: a request that finds no free
 connection waits in the driver, and its latency counts from its intended time. Both loops share
 the same code, so that the difference can be shown.

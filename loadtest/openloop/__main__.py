@@ -18,20 +18,20 @@ from loadtest.openloop.report import lines
 @click.option("--rate", type=float, metavar="R", help="Requests per second of all processes.")
 @click.option("--closed", is_flag=True, help="No rate: each connection sends when answered.")
 @click.option("--arrivals", type=click.Choice(["constant", "poisson"]), default="constant",
-              help="Evenly spaced, or as clients come that do not know each other.")  # fmt: skip
-@click.option("--seed", type=int, default=0, help="Of the Poisson arrivals.")
+              help="Evenly spaced, or random like independent clients.")  # fmt: skip
+@click.option("--seed", type=int, default=0, help="Seed of the Poisson arrivals.")
 @click.option("--duration", type=float, default=10.0, metavar="S", help="Seconds.")
-@click.option("--requests", "limit", type=int, default=100_000_000, help="At most so many.")
-@click.option("--connections", type=int, default=8, metavar="N", help="Of all processes.")
-@click.option("--processes", type=int, default=1, metavar="P", help="Of the driver.")
+@click.option("--requests", "limit", type=int, default=100_000_000, help="Requests at most.")
+@click.option("--connections", type=int, default=8, metavar="N", help="In all processes.")
+@click.option("--processes", type=int, default=1, metavar="P", help="Driver processes.")
 @click.option("--timeout", type=float, default=5.0, metavar="S",
-              help="From a request's intended time until it is given up.")  # fmt: skip
-@click.option("--close", is_flag=True, help="A connection for each request.")
-@click.option("--status", type=int, default=200, help="What every answer must have.")
+              help="Seconds from a request's intended time until it fails.")  # fmt: skip
+@click.option("--close", is_flag=True, help="Use a new connection for each request.")
+@click.option("--status", type=int, default=200, help="The status every answer must have.")
 @click.option("--expect", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="FILE", help="The body every answer must have, exactly; "
-              "else that of one answer fetched before the load.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The whole result, for programs.")
+              metavar="FILE", help="The exact body every answer must have; "
+              "default: that of one answer fetched before the load.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 def main(
     url: str,
     rate: float | None,
@@ -50,13 +50,13 @@ def main(
 ) -> None:
     """Load URL (http://HOST:PORT/PATH or unix:SOCKET:/PATH) with GET at intended times.
 
-    Latency counts from a request's intended time, so a server that stalls is seen to. Every answer
-    is verified. The exit code is 1 when an answer was wrong or a request had none.
+    Latency counts from a request's intended time, so it shows when a server stalls. Every answer is
+    verified. The exit code is 1 if an answer was wrong or a request got none.
 
     \b
     python -m loadtest.openloop http://127.0.0.1:8080/hello --rate 5000 --connections 64
     python -m loadtest.openloop http://127.0.0.1:8080/hello --closed
-    python -m loadtest.openloop.check    the driver beside wrk, on a server of its own
+    python -m loadtest.openloop.check    compare the driver with wrk
     """
     if closed != (rate is None):
         raise click.UsageError(

@@ -35,7 +35,7 @@ class Reader:
         self.status = 0  # 0: the head has not ended
         self.body = bytearray()
         self.keeps = True  # whether the connection may be used again
-        self.begun = False
+        self.begun = False  # whether any byte has come
         self._data = bytearray()
         self._chunked = False
         self._length: int | None = None  # None: until the connection ends
@@ -58,7 +58,7 @@ class Reader:
         if self._length is None:
             return False
         if len(self.body) > self._length:
-            raise Broken(f"{len(self.body) - self._length} bytes after its end")
+            raise Broken(f"{len(self.body) - self._length} bytes after the answer's end")
         return len(self.body) == self._length
 
     def eof(self) -> bool:
@@ -81,12 +81,12 @@ class Reader:
                 self._take_length(value)
             elif name == b"transfer-encoding":
                 if value != b"chunked" or self._chunked:
-                    raise Broken(f"an unknown transfer coding: {value[:60]!r}")
+                    raise Broken(f"unknown transfer coding: {value[:60]!r}")
                 self._chunked = True
             else:
                 options.update(option.strip() for option in value.split(b","))
         if self._chunked and self._length is not None:
-            raise Broken("Content-Length and Transfer-Encoding at once")
+            raise Broken("both Content-Length and Transfer-Encoding")
         if self.status in _EMPTY:
             self._length, self._chunked = 0, False
         old = found[1] == b"0" and b"keep-alive" not in options
@@ -95,7 +95,7 @@ class Reader:
 
     def _take_length(self, value: bytes) -> None:
         if self._length is not None or not value.isdigit() or len(value) > 15:
-            raise Broken(f"a wrong Content-Length: {value[:60]!r}")
+            raise Broken(f"invalid or second Content-Length: {value[:60]!r}")
         self._length = int(value)
 
     def _take_chunks(self) -> bool:
@@ -104,26 +104,26 @@ class Reader:
         while (line := data.find(b"\r\n", at)) >= 0:
             size_line = _SIZE.fullmatch(data, at, line)
             if not size_line:
-                raise Broken(f"no chunk's size: {bytes(data[at : min(line, at + 60)])!r}")
+                raise Broken(f"not a chunk size: {bytes(data[at : min(line, at + 60)])!r}")
             size = int(size_line[1], 16)
-            del size_line  # it holds on to the buffer, which shrinks below
+            del size_line  # keep no reference into `data`, which shrinks below
             if size == 0:
                 end = data.find(b"\r\n\r\n", line)
                 if end < 0:
                     break
                 if len(data) > end + 4:
-                    raise Broken(f"{len(data) - end - 4} bytes after its end")
+                    raise Broken(f"{len(data) - end - 4} bytes after the answer's end")
                 return True
             end = line + 2 + size
             if len(data) < end + 2:
                 break
             if data[end : end + 2] != b"\r\n":
-                raise Broken(f"a chunk is longer than its size, {size}")
+                raise Broken(f"a chunk is longer than its size of {size}")
             self.body += data[line + 2 : end]
             at = end + 2
         else:
             if len(data) - at > _LINES_LIMIT:
-                raise Broken(f"a chunk's size has no end within {_LINES_LIMIT} bytes")
+                raise Broken(f"a chunk size has no end within {_LINES_LIMIT} bytes")
         del data[:at]
         return False
 
@@ -131,9 +131,9 @@ class Reader:
 def _first_fault(head: bytes) -> str:
     line, *lines = head.split(b"\r\n")
     if not re.fullmatch(_STATUS_LINE, line):
-        return f"no status line: {line[:60]!r}"
+        return f"not a status line: {line[:60]!r}"
     wrong = next(line for line in lines if not re.fullmatch(_FIELD, b"\r\n" + line))
-    return f"no header field: {wrong[:60]!r}"
+    return f"not a header field: {wrong[:60]!r}"
 
 
 def judge(reader: Reader, status: int, expected: Expected) -> tuple[str, str]:
@@ -141,10 +141,10 @@ def judge(reader: Reader, status: int, expected: Expected) -> tuple[str, str]:
     body = bytes(reader.body)
     shown = f"{len(body)} bytes: {body[:120]!r}"
     if reader.status != status:
-        return "status", f"status {reader.status} in place of {status}; {shown}"
+        return "status", f"status {reader.status} instead of {status}; {shown}"
     if isinstance(expected, bytes):
         if body != expected:
-            return "body", f"{shown} in place of {len(expected)}: {expected[:120]!r}"
+            return "body", f"{shown} instead of {len(expected)}: {expected[:120]!r}"
     elif not expected(body):
         return "body", shown
     return "", ""

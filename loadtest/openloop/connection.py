@@ -13,16 +13,16 @@ _KINDS: Final = {
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
     errno.ETIMEDOUT: "timeout",
-    errno.EAGAIN: "backlog",  # of a unix socket's listener, which is full
+    errno.EAGAIN: "backlog",  # the backlog of a unix socket's listener is full
 }
 
 
 class CannotConnect(OSError):
-    """No connection, at once."""
+    """Connecting failed at once, or the connection is closed."""
 
 
 def kind_of(error: OSError) -> str:
-    """Return the kind under which an error is counted."""
+    """Return the kind that an error counts as."""
     if isinstance(error, TimeoutError):
         return "timeout"
     number = error.errno or 0
@@ -51,16 +51,16 @@ class Connection:
         self.number = number
         self.fd = -1  # -1: not connected
         self.busy = False
-        self.intended = 0.0  # when its request should have left
-        self.freed = 0.0  # when its last answer was there
+        self.intended = 0.0  # when its request should have been sent
+        self.freed = 0.0  # when its last answer was complete
         self.count = 0  # answers
         self.reader: Reader | None = None  # of a partially received answer
-        self.unsent: memoryview | None = None  # the rest of a request
+        self.unsent: memoryview | None = None  # the unsent rest of its request
         self.send: Callable[[bytes | memoryview], int] = _cannot_send
         self.receive: Callable[[int], bytes] = _cannot_receive
 
     def open(self, seconds: float = 0.0) -> None:
-        """Connect, or begin to; with `seconds`, wait until it is connected. OSError when not."""
+        """Begin to connect; with `seconds`, wait until it is connected. OSError on failure."""
         made = socket.socket(self._target.family, socket.SOCK_STREAM)
         try:
             if self._target.family != socket.AF_UNIX:
@@ -68,7 +68,7 @@ class Connection:
             made.settimeout(seconds)
             number = made.connect_ex(self._target.address)
             if number == errno.EAGAIN and self._target.family != socket.AF_UNIX:
-                number = errno.ETIMEDOUT  # what Python calls it when `seconds` have passed
+                number = errno.ETIMEDOUT  # connect_ex returns EAGAIN when its timeout expires
             if number not in (0, errno.EINPROGRESS):
                 raise CannotConnect(number, errno.errorcode.get(number, ""))
             made.setblocking(False)
@@ -79,7 +79,7 @@ class Connection:
         self.send, self.receive = made.send, made.recv
 
     def close(self) -> None:
-        """Close the connection, if there is one; the next request opens another."""
+        """Close the connection if it is open; the next request opens it again."""
         if self._socket is not None:
             self._socket.close()
         self._socket, self.fd = None, -1

@@ -19,7 +19,7 @@ class ConnectionPool:
     def __init__(self, plan: Plan, worker_id: int, record: Record) -> None:
         count = plan.share(plan.connections, worker_id)
         self.connections = [Connection(plan.target, number) for number in range(count)]
-        self.idle = deque(self.connections)  # the longest idle is used next
+        self.idle = deque(self.connections)  # the longest idle first
         self.resting: list[Connection] = []  # idle again after the next tick
         self.by_fd: dict[int, Connection] = {}
         self.epoll = select.epoll()
@@ -28,11 +28,11 @@ class ConnectionPool:
 
     @property
     def running(self) -> int:
-        """How many requests are on their way."""
+        """The number of requests in flight."""
         return len(self.connections) - len(self.idle) - len(self.resting)
 
     def connect(self) -> None:
-        """Open the kept connections, within the plan's timeout; failures are counted."""
+        """Open the kept connections within the plan's timeout, and count failures."""
         deadline = clock() + self._plan.timeout
         for connection in self.connections if self._plan.keep else ():
             left = deadline - clock()
@@ -46,7 +46,7 @@ class ConnectionPool:
                 self._record.unconnected[kind_of(error)] += 1
 
     def open(self, connection: Connection, seconds: float = 0.0) -> None:
-        """Connect, or begin to; OSError on failure."""
+        """Begin to connect, as Connection.open does; OSError on failure."""
         connection.open(seconds)
         self.by_fd[connection.fd] = connection
         self.epoll.register(connection.fd, IN)

@@ -3,8 +3,8 @@
 Every started request ends in `_done` or `fail`, and both record its latency. The next request on a
 closed connection reopens it, so the time to connect is included in the latency.
 
-A stale event, for a descriptor closed and reopened in the same round, is harmless: the read returns
-EAGAIN.
+A stale event is harmless: if a descriptor was closed and reopened since epoll reported it, the read
+returns EAGAIN.
 """
 
 import select
@@ -21,20 +21,20 @@ _RECEIVE: Final = 65536
 
 
 class Exchanges:
-    """What runs on the connections of one process."""
+    """The exchanges on the connections of one process."""
 
     def __init__(self, plan: Plan, worker_id: int) -> None:
         self.record = Record()
         self.pool = ConnectionPool(plan, worker_id, self.record)
         self.woke = 0.0  # when epoll last returned
         self.begun = 0.0
-        self.last = 0.0  # seconds from the start to the last end of a request
+        self.last = 0.0  # seconds from the start until the last request ended
         self._plan = plan
         self._request = plan.request
-        self._good = b""  # the last right answer, byte for byte
+        self._good = b""  # the last correct answer, byte for byte
 
     def start(self, connection: Connection, intended: float, now: float) -> None:
-        """Send a request, or as much of it as goes."""
+        """Send a request, or as much of it as the socket takes."""
         record = self.record
         record.intended += 1
         connection.intended, connection.busy = intended, True
@@ -47,7 +47,7 @@ class Exchanges:
             if connection.fd < 0:
                 self.pool.open(connection)
             sent = connection.send(self._request)
-        except BlockingIOError:  # connecting, or its buffer is full
+        except BlockingIOError:  # still connecting, or the send buffer is full
             sent = 0
         except OSError as error:
             self.fail(connection, kind_of(error))
@@ -84,24 +84,25 @@ class Exchanges:
             if data == self._good and connection.reader is None and data:
                 self._done(connection)
             else:
-                self._look(connection, data)
+                self._parse(connection, data)
         elif data:
-            self._wrong(connection, "framing", f"unasked: {len(data)} bytes: {data[:120]!r}")
+            detail = f"{len(data)} bytes without a request: {data[:120]!r}"
+            self._wrong(connection, "framing", detail)
             self.pool.shut(connection)
         else:
             self._lost(connection, "closed")
 
-    def _look(self, connection: Connection, data: bytes) -> None:
-        """Take an answer apart, or a piece of one, and verify it when it is whole."""
+    def _parse(self, connection: Connection, data: bytes) -> None:
+        """Parse an answer or a piece of one, and verify it when it is complete."""
         first = connection.reader is None
         reader = connection.reader or Reader()
         try:
-            whole = reader.feed(data) if data else reader.eof()
+            complete = reader.feed(data) if data else reader.eof()
         except Broken as error:
             kind, detail = "framing", str(error)
             reader.keeps = False
         else:
-            if not whole:
+            if not complete:
                 if data:
                     connection.reader = reader
                 else:
@@ -140,12 +141,13 @@ class Exchanges:
             self.pool.shut(connection)
 
     def fail(self, connection: Connection, kind: str) -> None:
-        """Count a failed request now, and close its connection."""
+        """Count a failed request and close its connection."""
         now = clock()
         self.record.error(kind, now - connection.intended)
         self.pool.shut(connection)
         connection.busy, connection.freed = False, now
         self.last = now - self.begun
-        # A closed loop at a dead server would ask as fast as it is refused.
+        # A closed loop on a dead server would retry as fast as it is refused, so the connection
+        # rests until the next tick.
         pool = self.pool
         (pool.resting if self._plan.rate is None else pool.idle).append(connection)

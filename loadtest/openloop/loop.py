@@ -1,8 +1,8 @@
 """The epoll loop of one process: sends due requests, reads answers, times out late requests.
 
 There is no queue of waiting requests: times are in order, so the next unsent time is the only
-state, and `while it is due and a connection is free` is the whole scheduler. Connections take turns
-(the longest idle is next), so a connection with fewer answers was served less by the server. A
+state, and `while it is due and a connection is free` is the whole scheduler. The longest idle
+connection is used next, so a connection with fewer answers was served less by the server. A
 request times out `timeout` after its intended time, sent or not, so a run ends at most `timeout`
 after the last intended time.
 
@@ -42,9 +42,9 @@ class Loop:
         self._begun = self._due = self._tick = 0.0
 
     def run(self, begin: float) -> None:
-        """Carry out the plan, which starts at `begin` of the monotonic clock."""
-        ours, pool = self.exchanges, self.pool
-        self._begun = self._tick = ours.begun = begin
+        """Carry out the plan, starting at `begin` on the monotonic clock."""
+        exchanges, pool = self.exchanges, self.pool
+        self._begun = self._tick = exchanges.begun = begin
         self._advance()
         while self._due < _NEVER or pool.running:
             now = clock()
@@ -56,16 +56,16 @@ class Loop:
                 if connection is None:
                     continue
                 if event & OUT:
-                    ours.send_rest(connection)
-                if event != OUT and connection.fd == fd:
-                    ours.read(connection)
+                    exchanges.send_rest(connection)
+                if event != OUT and connection.fd == fd:  # send_rest may have closed it
+                    exchanges.read(connection)
                 self._send_due()
 
     def _advance(self) -> None:
         self._due = self._begun + next(self._times, _NEVER)
 
     def _send_due(self) -> None:
-        """Send what is due, while there are free connections."""
+        """Send the due requests while connections are free."""
         idle, start = self.pool.idle, self.exchanges.start
         while idle and self._due <= (now := clock()):
             if self._open_loop:
@@ -78,7 +78,7 @@ class Loop:
             self._advance()
 
     def _wait(self) -> list[tuple[int, int]]:
-        """Return what happened, at the latest when the next request is due or the tick is."""
+        """Return epoll's events; wait at most until the next due request or tick."""
         epoll = self.pool.epoll
         due = self._due if self.pool.idle else _NEVER
         delay = min(due, self._tick) - clock()
@@ -90,15 +90,15 @@ class Loop:
         return events
 
     def _on_tick(self, now: float) -> None:
-        """Give up what is too late, sent or not; let the failed try again."""
-        ours, pool = self.exchanges, self.pool
-        ours.record.roll(now - self._begun)
+        """Time out late requests, sent or not; make failed connections available again."""
+        exchanges, pool = self.exchanges, self.pool
+        exchanges.record.roll(now - self._begun)
         for connection in pool.connections:
             if connection.busy and connection.intended + self._timeout <= now:
-                ours.fail(connection, "timeout")
+                exchanges.fail(connection, "timeout")
         while self._open_loop and self._due + self._timeout <= now:
-            ours.record.intended += 1
-            ours.record.error("unsent", now - self._due)
+            exchanges.record.intended += 1
+            exchanges.record.error("unsent", now - self._due)
             self._advance()
         pool.idle.extend(pool.resting)
         pool.resting.clear()

@@ -1,7 +1,7 @@
-"""Several driver processes, one result.
+"""Runs several driver processes and merges their results.
 
-Each is a fresh interpreter, `python -m loadtest.openloop.worker FD`, at the end of a socket pair:
-a fork would copy the caller's threads' locks, and would share its CPU time. They connect, report
+Each is a fresh interpreter, `python -m loadtest.openloop.worker FD`, at the end of a socket pair: a
+fork would copy the locks of the caller's threads and share its CPU time. They connect, report
 ready, and start together at a given time of the monotonic clock, which is machine-wide.
 """
 
@@ -19,8 +19,8 @@ from typing import Any, Final
 from loadtest.openloop.plan import Plan
 from loadtest.openloop.result import Result, merge
 
-_PATIENCE: Final = 30.0  # seconds beyond the plan's own, for starting and for adding up
-_HEAD_START: Final = 0.02
+_PATIENCE: Final = 30.0  # seconds beyond the plan's own, for starting and for merging
+_HEAD_START: Final = 0.02  # seconds for all processes to receive the start time
 
 
 class DriverFailed(RuntimeError):
@@ -28,30 +28,31 @@ class DriverFailed(RuntimeError):
 
 
 def run(plan: Plan, mark: Callable[[], None] = lambda: None) -> Result:
-    """Carry out a plan and return what was found.
+    """Carry out a plan and return the result.
 
-    Takes the plan's duration, at most its timeout twice, and what starting takes (about a second).
-    `mark` is called when all are connected, and when all has ended and is connected still: whoever
-    reads what the server has used does it there.
+    Takes the plan's duration, at most twice its timeout, and about a second for starting. `mark` is
+    called twice, so that the caller can read the server's resource usage: when all connections are
+    open, and when all requests have ended but the connections are still open.
     """
     with ExitStack() as stack:
-        pipes = [stack.enter_context(_Worker(plan, number)) for number in range(plan.processes)]
-        for pipe in pipes:
-            pipe.receive(plan.timeout + _PATIENCE)  # it is connected
+        workers = [stack.enter_context(_Worker(plan, number)) for number in range(plan.processes)]
+        for worker in workers:
+            worker.receive(plan.timeout + _PATIENCE)  # it has connected
         mark()
         begin = time.monotonic() + _HEAD_START
-        for pipe in pipes:
-            pipe.send(begin)
-        results = [pipe.receive(plan.duration + plan.timeout + _PATIENCE) for pipe in pipes]
+        for worker in workers:
+            worker.send(begin)
+        patience = plan.duration + plan.timeout + _PATIENCE
+        results = [worker.receive(patience) for worker in workers]
         mark()
     return merge(results)
 
 
 class _Worker:
-    """One process; gone when the block ends."""
+    """One driver process; it is gone when the block ends."""
 
     def __init__(self, plan: Plan, number: int) -> None:
-        self._name = f"process {number + 1} of {plan.processes} of the driver"
+        self._name = f"driver process {number + 1} of {plan.processes}"
         self._pipe: Connection
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-m", "loadtest.openloop.worker", str(theirs.fileno())]
@@ -69,13 +70,13 @@ class _Worker:
         try:
             self._pipe.send(message)
         except (OSError, pickle.PicklingError) as error:
-            raise DriverFailed(f"{self._name} cannot be told: {error}") from None
+            raise DriverFailed(f"{self._name}: cannot send to it: {error}") from None
 
     def receive(self, seconds: float) -> Any:
-        """Return what it says; DriverFailed when it says nothing, or that it failed."""
+        """Return its message; DriverFailed if none comes in time, or if it reports an error."""
         try:
             if not self._pipe.poll(seconds):
-                raise DriverFailed(f"{self._name} said nothing for {seconds:g} s")
+                raise DriverFailed(f"{self._name} sent nothing for {seconds:g} s")
             message = self._pipe.recv()
         except (EOFError, OSError):
             code = self._process.wait()

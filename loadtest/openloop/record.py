@@ -13,7 +13,7 @@ from typing import Final
 from hdrh.histogram import HdrHistogram
 
 STEP: Final = 0.1  # seconds of one step of the series
-EVIDENCE: Final = 8  # wrong answers that are kept
+EVIDENCE: Final = 8  # wrong answers to keep
 _EXACT: Final = 10_000  # µs; above it four digits are kept
 
 
@@ -33,7 +33,7 @@ class Times:
         self._counts[us] += 1
 
     def encode(self) -> str:
-        """Return them as an encoded histogram of µs."""
+        """Return the times as an encoded histogram of µs."""
         histogram = empty_histogram()
         for us, count in self._counts.items():
             histogram.record_value(us, count)
@@ -52,24 +52,24 @@ def encode(histogram: HdrHistogram) -> str:
 
 @dataclass(slots=True)
 class Step:
-    """A tenth of a second: requests that ended in it."""
+    """The requests that ended in one STEP."""
 
     answered: int = 0
     failed: int = 0
-    worst: float = 0.0  # seconds of latency, failures too
+    worst: float = 0.0  # seconds of latency, including failures
 
 
 @dataclass(slots=True)
 class Record:
     """Counts of one process."""
 
-    intended: int = 0  # sent, or given up unsent
+    intended: int = 0  # sent, or timed out unsent
     sent: int = 0
-    waited: int = 0  # found no free connection at its time
-    answered: int = 0  # rightly or wrongly
+    waited: int = 0  # found no free connection at their time
+    answered: int = 0  # correctly or not
     opened: int = 0
     established: int = 0  # before the start
-    closed_idle: int = 0  # by the server, between two requests: no error
+    closed_idle: int = 0  # by the server between two requests: not an error
     unconnected: Counter[str] = field(default_factory=Counter)  # before the start, by kind
     errors: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
@@ -83,7 +83,7 @@ class Record:
         self.step = self.series[-1]
 
     def roll(self, seconds: float) -> None:
-        """Begin the steps that have come by `seconds` after the start."""
+        """Begin the steps due `seconds` after the start."""
         while len(self.series) <= seconds / STEP + 1e-6:
             self.step = Step()
             self.series.append(self.step)
@@ -98,14 +98,14 @@ class Record:
             step.worst = latency
 
     def error(self, kind: str, after: float) -> None:
-        """Count a request that was not answered: given up `after` its intended time."""
+        """Count an unanswered request, which failed `after` seconds from its intended time."""
         self.errors[kind] += 1
         self.latency.add(after)
         self.step.failed += 1
         self.step.worst = max(self.step.worst, after)
 
     def wrong_answer(self, kind: str, detail: str) -> None:
-        """Count a wrong answer beside its being an answer; the first are kept."""
+        """Count a wrong answer, in addition to `answer`; keep the first as evidence."""
         self.wrong[kind] += 1
         if len(self.evidence) < EVIDENCE:
             self.evidence.append(f"{kind}: {detail}")

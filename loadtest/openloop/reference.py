@@ -9,7 +9,7 @@ from loadtest.openloop.plan import PlanError, Target
 
 
 def fetch_body(target: Target, request: bytes, status: int, timeout: float) -> bytes:
-    """Return the body of one answer; PlanError when there is none with the right status."""
+    """Return the body of one answer; PlanError if there is none with the expected status."""
     reader = Reader()
     deadline = time.monotonic() + timeout
     try:
@@ -17,19 +17,19 @@ def fetch_body(target: Target, request: bytes, status: int, timeout: float) -> b
             client.settimeout(timeout)
             client.connect(target.address)
             client.sendall(request)
-            whole = False
-            while not whole and (data := client.recv(65536)):
-                whole = reader.feed(data)
+            complete = False
+            while not complete and (data := client.recv(65536)):
+                complete = reader.feed(data)
                 if time.monotonic() > deadline:
                     raise TimeoutError("timed out")
     except OSError as error:
         raise PlanError(f"URL: {_text(target.address)}: {error}; is the server up?") from None
     except Broken as error:
-        raise PlanError(f"URL: what answers speaks no HTTP: {error}") from None
-    if not whole and not reader.eof():
-        raise PlanError("URL: the server closed in mid-answer; its log may say why")
+        raise PlanError(f"URL: the server does not speak HTTP: {error}") from None
+    if not complete and not reader.eof():
+        raise PlanError("URL: the server closed the connection mid-answer; see its log")
     if reader.status != status:
-        raise PlanError(f"--status: {status} is wanted and {reader.status} answered")
+        raise PlanError(f"--status: expected {status}, the server answered {reader.status}")
     return bytes(reader.body)
 
 

@@ -7,12 +7,12 @@ from loadtest.openloop.result import PERCENTILES, Result
 
 
 def lines(plan: Plan, result: Result) -> Iterator[str]:
-    """Yield the report, a line at a time."""
+    """Yield the report line by line."""
     if plan.rate is None:
         mode = "closed loop"
     else:
         mode = f"open loop, {plan.rate:g} requests/s, {plan.arrivals} arrivals"
-    kept = "kept connections" if plan.keep else "at a time, a connection for each request"
+    kept = "kept connections" if plan.keep else "at a time, one connection per request"
     yield f"{mode}, {plan.connections} {kept}, {plan.processes} driver process(es)"
     yield f"requests   {result.intended} intended, {result.sent} sent, {result.answered} answered"
     yield f"achieved   {result.achieved:.0f}/s over {result.elapsed:.2f} s"
@@ -24,7 +24,7 @@ def lines(plan: Plan, result: Result) -> Iterator[str]:
     waiting = sum(each.waiting for each in result.cpu)
     per_request = cpu / max(result.answered, 1) * 1e6
     yield f"driver     {per_request:.1f} µs of CPU per answer; busy {busy}"
-    yield f"           {waiting:.2f} s it had work, and others had the CPU"
+    yield f"           {waiting:.2f} s runnable without a CPU"
     yield _connections(plan, result)
     for name, counts in (("errors", result.errors), ("wrong", result.wrong)):
         yield f"{name:10} {_kinds(counts) or 'none'}"
@@ -45,7 +45,7 @@ def _connections(plan: Plan, result: Result) -> str:
     answers = f"answers on each: least {min(counts)}, mean {mean:.0f}, most {max(counts)}"
     if not plan.keep:
         return f"connected  {result.opened} opened; {answers}"
-    text = f"connected  {result.established} of {result.connections} asked; {answers}"
+    text = f"connected  {result.established} of {result.connections} wanted; {answers}"
     kinds = _kinds(result.unconnected)
     return f"{text}; not connected: {kinds}" if kinds else text
 

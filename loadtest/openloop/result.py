@@ -24,7 +24,7 @@ class Cpu:
 
     user: float
     system: float
-    waiting: float  # runnable without a CPU (/proc/self/schedstat; else 0)
+    waiting: float  # runnable without a CPU (from /proc/self/schedstat, 0 without it)
     elapsed: float
 
     @property
@@ -48,8 +48,8 @@ class Series:
 class Result:
     """The result of a run, or of one of its processes."""
 
-    begun: float  # of the machine's monotonic clock
-    elapsed: float  # the plan's duration, or until the last request ended where that was later
+    begun: float  # on the machine's monotonic clock
+    elapsed: float  # the plan's duration, or until the last request ended if that was later
     intended: int  # requests that should have been sent
     sent: int
     answered: int  # correctly or not
@@ -57,14 +57,14 @@ class Result:
     errors: dict[str, int]  # requests without an answer, by kind
     wrong: dict[str, int]  # wrong answers, by kind: status, body, framing
     evidence: list[str]  # the first wrong answers
-    connections: int  # asked for
+    connections: int  # wanted
     established: int  # before the start
     unconnected: dict[str, int]  # before the start, by kind
     opened: int  # in all
     closed_idle: int  # by the server between two requests
-    per_connection: list[int]  # answers
+    per_connection: list[int]  # answers on each
     cpu: list[Cpu]  # of each process
-    latency: str  # encoded histogram of µs from the intended time to the end, failures too
+    latency: str  # encoded histogram of µs from the intended time to the end, with failures
     lateness: str  # encoded histogram of µs by which the driver itself sent late
     series: Series
 
@@ -93,7 +93,7 @@ class Result:
 
     def as_json(self, plan: Plan) -> dict[str, Any]:
         """Return the plan, all fields and the computed values, for a file."""
-        told = {
+        settings = {
             name: getattr(plan, name)
             for name in ("rate", "arrivals", "seed", "duration", "limit", "timeout", "keep")
         }
@@ -102,7 +102,7 @@ class Result:
             "schema": SCHEMA,
             "driver": "openloop",
             "mode": "closed" if plan.rate is None else "open",
-            "plan": {**target, **told, "processes": plan.processes},
+            "plan": {**target, **settings, "processes": plan.processes},
             "achieved": self.achieved,
             "failed": self.failed,
             "latency_us": {f"{each:g}": self.latency_us(each) for each in PERCENTILES},

@@ -29,7 +29,7 @@ def _unlimited(plan: Plan, worker_id: int) -> Iterator[float]:
 
 
 def constant(rate: float, duration: float, worker_id: int, workers: int) -> Iterator[float]:
-    """Yield every `workers`-th time of a constant rate. Multiplied, not added up: no drift."""
+    """Yield every `workers`-th time of a constant rate; computed without accumulating, no drift."""
     for number in range(worker_id, math.ceil(rate * duration - 1e-6), workers):
         yield number / rate
 

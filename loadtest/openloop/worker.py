@@ -23,18 +23,18 @@ _SPARE: Final = 32  # descriptors besides connections
 
 def main() -> int:
     """Run one worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller, who ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller handles Ctrl-C and ends this process
     with Connection(int(sys.argv[1])) as pipe:
         plan, worker_id = pipe.recv()
-        lacking = _raise_limit(plan.share(plan.connections, worker_id) + _SPARE)
-        if lacking:
-            pipe.send(lacking)
+        error = _raise_limit(plan.share(plan.connections, worker_id) + _SPARE)
+        if error:
+            pipe.send(error)
             return 1
         _wake_on_time()
         loop = Loop(plan, worker_id)
         loop.pool.connect()
         gc.collect()
-        gc.disable()  # nothing here makes cycles, and a collection is a pause
+        gc.disable()  # nothing below makes cycles, and a collection would be a pause
         pipe.send(True)
         begin = pipe.recv()
         before = _used()
@@ -52,8 +52,8 @@ def _raise_limit(wanted: int) -> str:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         return (
-            f"connections: {wanted} descriptors are needed and {hard} allowed; "
-            f"give more processes, or raise the limit (ulimit -Hn)"
+            f"connections: {wanted} descriptors needed, {hard} allowed; "
+            f"give more processes or raise the limit (ulimit -Hn)"
         )
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -61,13 +61,13 @@ def _raise_limit(wanted: int) -> str:
 
 
 def _wake_on_time() -> None:
-    """Have the kernel wake us when asked, not up to 50 µs later to save a wake-up."""
-    with contextlib.suppress(OSError):  # man proc(5): not everywhere writable
+    """Set the timer slack to 1 ns: by default the kernel may delay a wake-up by 50 µs."""
+    with contextlib.suppress(OSError):  # not writable everywhere, see man proc(5)
         Path("/proc/self/timerslack_ns").write_text("1")
 
 
 def _used() -> tuple[float, float, float, float]:
-    """Return user, system, time without a CPU, and the clock, in seconds."""
+    """Return in seconds: user, system, time runnable without a CPU, and the clock."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     try:
         waited = int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
@@ -77,11 +77,11 @@ def _used() -> tuple[float, float, float, float]:
 
 
 def _result(plan: Plan, worker_id: int, loop: Loop, cpu: Cpu) -> Result:
-    ours, record = loop.exchanges, loop.exchanges.record
+    exchanges, record = loop.exchanges, loop.exchanges.record
     limited = record.intended >= plan.share(plan.limit, worker_id)
     return Result(
-        begun=ours.begun,
-        elapsed=ours.last if limited else max(plan.duration, ours.last),
+        begun=exchanges.begun,
+        elapsed=exchanges.last if limited else max(plan.duration, exchanges.last),
         intended=record.intended,
         sent=record.sent,
         answered=record.answered,

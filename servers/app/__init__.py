@@ -1,5 +1,5 @@
-"""The one application that every architecture serves; standard library only, nothing of ours.
+"""The application that every architecture serves; it imports only the standard library.
 
-`routes` maps a path to a handler and knows no server; `wsgi` is its adapter for WSGI servers;
-`CONTRACT.md` states each answer byte for byte and `contract` checks it over the network.
+`routes` maps a path to a handler, independent of any server; `wsgi` adapts it to WSGI servers.
+`CONTRACT.md` specifies each answer byte for byte, and `contract` checks it over the network.
 """

@@ -1,14 +1,14 @@
-"""The contract as checks that run against any address: a server itself, or a gateway before it.
+"""The contract as checks that run against any address: a server, or a gateway in front of it.
 
-Each check is a rule of CONTRACT.md under the same name. It sends real requests and raises
-AssertionError with what was asked, got and expected; a chain is only compared, and only timed,
-when all of them hold. Nothing but http.client and sockets, so that a checker never shares a bug
-with what it checks.
+Each check is the rule of the same name in CONTRACT.md. It sends real requests and raises
+AssertionError with the request, the answer and the expected answer. The lab compares and measures
+only chains that pass all checks. The checks use only http.client and sockets, so that they share no
+bug with the code they check.
 
     python -m servers.app.contract http://127.0.0.1:8080 [--quick]
 
-What belongs to a gateway is left open: Date, Server, reason phrases, and what it says itself
-when it refuses a target or a length before the application sees it.
+They leave open what a gateway decides: Date, Server, reason phrases, and its own answers to
+targets and lengths that it refuses before the application sees them.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 TIMEOUT: Final = 30.0
-"""Seconds of silence after which an answer counts as missing."""
+"""Seconds without data after which an answer counts as missing."""
 
 LIMIT: Final = 64 << 20
 PATTERN: Final = bytes(range(256))
@@ -45,7 +45,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A rule that does not hold, and how that showed."""
+    """A broken rule, with the message of the failed check."""
 
     name: str
     message: str
@@ -64,7 +64,7 @@ class Answer:
     body: bytes
 
     def expect(self, status: int, body: bytes | None = None, **headers: str | None) -> None:
-        """Compare; in a header's name an underscore stands for the hyphen, None: not there."""
+        """Compare; an underscore in a field name means a hyphen, None means an absent field."""
         got = f"{self.asked}: status {self.status}, body {_shown(self.body)}"
         assert self.status == status, f"{got}; expected status {status}"
         for key, wanted in headers.items():
@@ -75,7 +75,7 @@ class Answer:
             assert self.body == body, f"{got}; expected body {_shown(body)}"
 
     def field(self, name: str) -> str:
-        """Return a field that has to be there."""
+        """Return a field; AssertionError if it is missing."""
         assert name in self.headers, f"{self.asked}: status {self.status}, without {name}"
         return self.headers[name]
 
@@ -88,7 +88,7 @@ def checks(quick: bool = False) -> list[Check]:
     return [check for check in _CHECKS if check.quick or not quick]
 
 
-# What an answer that is no such answer makes a check raise, besides AssertionError.
+# Other exceptions of a check whose answer has an unexpected form.
 _BROKEN: Final = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError)
 
 
@@ -139,7 +139,7 @@ def fetch(
     body: bytes | Iterable[bytes] | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Send one request on a connection of its own; an iterable body is sent in chunks."""
+    """Send one request on a new connection; an iterable body is sent in chunks."""
     connection = _connect(base_url)
     try:
         connection.request(method, target, body, fields or {})
@@ -149,7 +149,7 @@ def fetch(
 
 
 def _send_raw(base_url: str, head: bytes, filler: int = 0) -> Answer:
-    """Send a head as it is and read the answer; after a second of silence follow up with zeros."""
+    """Send a head as it is and read the answer; after a second without one, send zero bytes."""
     url = urlsplit(base_url)
     with socket.create_connection((url.hostname, url.port or 80), TIMEOUT) as connection:
         connection.sendall(head)

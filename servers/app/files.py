@@ -1,12 +1,12 @@
 """`GET /file/NAME`: a file of the public folder, with validators and ranges (RFC 9110).
 
-Nothing leads out of the folder: a name is one path segment (no slash, no NUL, neither . nor ..)
-and is opened with O_NOFOLLOW, so a symbolic link is not followed either; what is looked at
-(fstat) is what is sent, with no second look-up by name in between. The price is a flat folder.
+A request cannot escape this folder: a name is one path segment (no slash, no NUL, neither . nor ..)
+and is opened with O_NOFOLLOW, so symbolic links are not followed. The metadata comes from fstat on
+the open file, so no second look-up by name can see another file. The price is a flat folder.
 
 The entity tag is nginx's, mtime and size in hex: strong as long as no file changes twice within
 a second while keeping its size. Preconditions are taken in the order of section 13.2.2;
-If-Match and If-Unmodified-Since, which protect changes, mean nothing to files that are only read.
+If-Match and If-Unmodified-Since protect changes; they are ignored, because files are only read.
 """
 
 import calendar
@@ -22,7 +22,7 @@ from typing import Final
 from servers.app.messages import File, Headers, Refused, Request, Response, text
 
 PUBLIC: Path = Path(os.environ.get("CHAINLAB_PUBLIC") or Path(__file__).with_name("public"))
-"""The folder that /file serves; the environment variable CHAINLAB_PUBLIC names another."""
+"""The folder that /file serves; the environment variable CHAINLAB_PUBLIC overrides it."""
 
 PREFIX: Final = "/file/"
 
@@ -122,7 +122,7 @@ def _choose(request: Request, name: str, descriptor: int, details: os.stat_resul
 
 
 def _is_fresh(request: Request, tag: str, modified: int) -> bool:
-    """Whether the client's copy will do: If-None-Match, or else If-Modified-Since."""
+    """Whether the client's copy is current, by If-None-Match or else If-Modified-Since."""
     headers = request.headers
     wanted = headers.get("if-none-match")
     if wanted is not None:
@@ -135,7 +135,7 @@ def _is_fresh(request: Request, tag: str, modified: int) -> bool:
 
 
 def _range_asked(request: Request, tag: str, modified: int, size: int) -> tuple[int, int] | None:
-    """Return (begin, length) of a single range, length 0 when there is nothing; None: all."""
+    """Return (begin, length) of a single range, length 0 if unsatisfiable; None: the whole file."""
     asked = request.headers.get("range")
     if asked is None or request.method != "GET":
         return None
@@ -144,7 +144,7 @@ def _range_asked(request: Request, tag: str, modified: int, size: int) -> tuple[
         return None
     match = _RANGE.fullmatch(asked)
     if match is None:
-        return None  # another unit, several ranges, or nonsense: all of it is right
+        return None  # another unit, several ranges, or invalid: send the whole file
     first, last = match.groups()
     if not first:
         if not last:

@@ -1,12 +1,12 @@
-"""What passes between the application and whatever server runs it: requests, responses, waits.
+"""The interface between the application and its server: requests, responses, waits.
 
 A handler never sleeps and never touches a socket. It returns a `Response`, or it is a generator
-that yields `Wait(seconds)` and at last returns one; a response's body may in turn be a generator
-of pieces and waits. How a wait is spent (sleep, timer, coroutine switch) is the server's choice
-alone, so between two architectures only the I/O model differs, never the work.
+that yields `Wait(seconds)` and finally returns a `Response`, whose body may also be a generator of
+pieces and waits. The server decides how to wait (sleep, timer, coroutine switch), so architectures
+differ only in their I/O model, never in the work.
 
-Text is as in PEP 3333: `str` whose characters are bytes (latin-1), so that nothing is lost or
-guessed on the way.
+Text is as in PEP 3333: a `str` whose characters stand for bytes (latin-1), so decoding loses
+nothing.
 """
 
 import os
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 PIECE: Final = 65536
-"""Bytes in which long bodies are read and made."""
+"""Size in bytes of the pieces in which long bodies are read and produced."""
 
 REASONS: Final[dict[int, str]] = {
     200: "OK",
@@ -33,7 +33,7 @@ REASONS: Final[dict[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Go on after `seconds`: the server decides how, and what it does meanwhile."""
+    """Continue after `seconds`: the server decides how to wait and what to do in the meantime."""
 
     seconds: float
 
@@ -46,10 +46,10 @@ class Input(Protocol):
 
 
 class Request(Protocol):
-    """What a handler may ask about a request; WSGI's version looks it up only when asked."""
+    """What a handler can read of a request; the WSGI version looks values up on demand."""
 
     number: int
-    """Which request of this process it is, from 1; `routes.handle` sets it."""
+    """The number of this request in its process, from 1; `routes.handle` sets it."""
 
     @property
     def method(self) -> str:
@@ -61,11 +61,11 @@ class Request(Protocol):
 
     @property
     def query(self) -> str:
-        """What follows the question mark, as sent."""
+        """The text after the question mark, as sent."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By lower-case name; repeated fields joined by ", "."""
+        """The fields by lower-case name; repeated fields are joined by ", "."""
 
     @property
     def body(self) -> Input:
@@ -73,11 +73,11 @@ class Request(Protocol):
 
     @property
     def content_length(self) -> int | None:
-        """Bytes of content, 0 when there is none; None: read to its end to know."""
+        """Bytes of content, 0 if there is none; None: unknown until read to the end."""
 
     @property
     def http_version(self) -> str:
-        """HTTP/1.0 or HTTP/1.1, of the client or of a gateway before us."""
+        """HTTP/1.0 or HTTP/1.1, from the client or from a gateway in front of us."""
 
     @property
     def client(self) -> str:
@@ -90,7 +90,7 @@ class Request(Protocol):
 
 @dataclass(slots=True)
 class PlainRequest:
-    """A request from a server that has everything at hand: bytes parsed, content received."""
+    """A request from a server that has parsed it and received all its content."""
 
     method: str
     path: str
@@ -105,9 +105,9 @@ class PlainRequest:
 
 
 class File:
-    """A span of an open file as a body; whoever sends it closes it.
+    """A span of an open file as a body; the server that sends it closes it.
 
-    A server with sendfile(2) takes `descriptor`, `offset` and `length`; others call `read`.
+    A server with sendfile(2) uses `descriptor`, `offset` and `length`; others call `read`.
     """
 
     __slots__ = ("_left", "descriptor", "length", "offset")
@@ -135,7 +135,7 @@ class File:
         return data
 
     def close(self) -> None:
-        """Close the file; once is enough."""
+        """Close the file; further calls do nothing."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -148,8 +148,8 @@ Body = bytes | File | Iterator[bytes | Wait]
 class Response:
     """An answer: `status`, `headers` in order, `body`.
 
-    Content-Length is among the headers whenever the length is known beforehand; else the server
-    frames the body as it likes. To HEAD the server sends the headers alone and calls `close`.
+    The headers include Content-Length if the length is known in advance; otherwise the server
+    chooses the framing. For HEAD the server sends only the headers and calls `close`.
     """
 
     __slots__ = ("body", "headers", "status")
@@ -160,7 +160,7 @@ class Response:
         self.body = body
 
     def close(self) -> None:
-        """Free a body that is not sent, or not to its end."""
+        """Free a body that was not, or not completely, sent."""
         if isinstance(self.body, File | Generator):
             self.body.close()
 
@@ -170,14 +170,14 @@ Steps = Generator[Wait, None, Response]
 
 
 def text(status: int, line: str, *more: tuple[str, str]) -> Response:
-    """Return a response of one text line, the newline not yet in it."""
+    """Return a response with one line of text; the newline is added."""
     body = line.encode("latin-1") + b"\n"
     length = ("Content-Length", str(len(body)))
     return Response(status, (("Content-Type", "text/plain"), length, *more), body)
 
 
 class Refused(Exception):
-    """The request cannot be served; `response` says why and what would help."""
+    """The request cannot be served; `response` says why and what to do."""
 
     def __init__(self, status: int, line: str, *more: tuple[str, str]) -> None:
         super().__init__(line)

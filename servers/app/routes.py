@@ -1,14 +1,13 @@
-"""The application: a table from path to handler, and the handlers. It knows no server.
+"""The application: a table from path to handler, and the handlers; independent of any server.
 
     answer = handle(request)                 a response, or steps towards one
     while not isinstance(answer, Response):
-        step = advance(answer)               Wait: spend it as you like, then advance again
+        step = advance(answer)               a Wait: wait in any way, then advance again
         ...
 
-A handler may also be refused (`Refused`: 400, 404, 413) or fail (500, the traceback in the log
-of `servers.app` only); both are made responses here, once, for every architecture.
-CONTRACT.md states the answers byte for byte; a change belongs there, in the checks and in each
-other language.
+A handler may raise `Refused` (400, 404, 413) or fail (500; the traceback goes only to the log
+`servers.app`). Both become responses here, for every architecture. CONTRACT.md specifies the
+answers byte for byte; when you change one, change CONTRACT.md, the checks and the other languages.
 """
 
 import hashlib
@@ -61,7 +60,7 @@ log = logging.getLogger("servers.app")
 
 MIB: Final = 1 << 20
 BODY_LIMIT: int = int(os.environ.get("CHAINLAB_BODY_LIMIT") or 64 * MIB)
-"""Bytes of request content that /echo takes; CHAINLAB_BODY_LIMIT sets another limit."""
+"""Maximum bytes of request content for /echo; CHAINLAB_BODY_LIMIT overrides it."""
 
 _PATTERN: Final = bytes(range(256)) * (PIECE // 256)
 _NOT_FOUND: Final = text(404, "no such path: the routes are in servers/app/CONTRACT.md")
@@ -72,7 +71,7 @@ Handler = Callable[[Request], Response | Steps]
 
 
 class Route(NamedTuple):
-    """A path's handler and the methods that it takes."""
+    """A path's handler and its methods."""
 
     handler: Handler
     methods: frozenset[str]
@@ -87,10 +86,10 @@ def _route(handler: Handler, *methods: str) -> Route:
 
 
 def handle(request: Request) -> Response | Steps:
-    """Return the response, or the steps towards it for `advance`.
+    """Return the response, or steps for `advance` that lead to it.
 
-    Raises what reading the content raised when the peer went away (ConnectionError, or EOFError
-    of some servers), because no answer would reach it; nothing else.
+    Raises only what reading the content raises if the peer disconnected (ConnectionError; some
+    servers raise EOFError), because no answer could reach it.
     """
     request.number = next(_served)
     path = request.path
@@ -139,7 +138,7 @@ def _values(query: str, name: str) -> list[str]:
 
 
 def whole_number(request: Request, name: str, least: int, most: int) -> int:
-    """Return a parameter of the query; Refused(400) says what is wrong with it and what helps."""
+    """Return a parameter of the query; Refused(400) says what is wrong and what is allowed."""
     remedy = f"give a whole number from {least} to {most}"
     values = _values(request.query, name)
     if not values:
@@ -155,18 +154,18 @@ def whole_number(request: Request, name: str, least: int, most: int) -> int:
     return int(digits)
 
 
-# Handlers, in the order of DESIGN.md's table
+# Handlers
 
 _HELLO: Final = text(200, "Hello, world!")
 
 
 def hello(_request: Request) -> Response:
-    """Return 14 bytes: what is measured is the way here and back."""
+    """Return 14 bytes: measures the path to the handler and back."""
     return _HELLO
 
 
 def greet_json(_request: Request) -> Response:
-    """Return the same through a serialiser, which runs each time."""
+    """Return the same as JSON, serialised for each request."""
     return _json({"message": "Hello, world!"})
 
 
@@ -177,14 +176,14 @@ def _json(value: object) -> Response:
 
 
 def wait(request: Request) -> Steps:
-    """Stand still for `ms` milliseconds: a request that waits for I/O."""
+    """Wait `ms` milliseconds: models a request that waits for I/O."""
     milliseconds = whole_number(request, "ms", 0, 60000)
     yield Wait(milliseconds / 1000)
     return text(200, f"waited {milliseconds} ms")
 
 
 def burn_cpu(request: Request) -> Response:
-    """Hash `n` times over: a request that computes, and blocks whoever runs it."""
+    """Hash `n` times: models a CPU-bound request, which blocks its worker."""
     rounds = whole_number(request, "n", 1, 1_000_000)
     digest = b""
     sha256 = hashlib.sha256
@@ -210,7 +209,7 @@ def _pattern(count: int) -> Iterator[bytes]:
 
 
 def echo(request: Request) -> Response:
-    """Return the content that came; all of it is read first, lest both sides only write."""
+    """Return the received content; reads all of it first, or both sides could block in write."""
     pieces, length = _read(request)
     kind = request.headers.get("content-type") or "application/octet-stream"
     headers = (("Content-Type", kind), ("Content-Length", str(length)))
@@ -244,10 +243,10 @@ def _too_large() -> Refused:
 
 
 def stream(request: Request) -> Response:
-    """Return `n` lines, one every `ms` milliseconds, each to be sent as it comes."""
+    """Return `n` lines, one every `ms` milliseconds, each sent at once."""
     count = whole_number(request, "n", 0, 100_000)
     milliseconds = whole_number(request, "ms", 0, 60000)
-    # The second field asks nginx, which gathers answers otherwise, to pass each piece on.
+    # The second field tells nginx to pass each piece on at once; by default it buffers answers.
     headers = (("Content-Type", "text/plain"), ("X-Accel-Buffering", "no"))
     return Response(200, headers, _lines(count, Wait(milliseconds / 1000)))
 
@@ -260,7 +259,7 @@ def _lines(count: int, pause: Wait) -> Iterator[bytes | Wait]:
 
 
 def whoami(request: Request) -> Response:
-    """Tell which process and thread of which architecture answers, and what reached it."""
+    """Return the process, thread and architecture that answer, and the request as received."""
     return _json(
         {
             "architecture": request.architecture,
@@ -284,6 +283,6 @@ ROUTES: Final[dict[str, Route]] = {
     "/stream": _route(stream, "GET", "HEAD"),
     "/whoami": _route(whoami, "GET", "HEAD"),
 }
-"""Every path but /file/NAME, which is `FILE`."""
+"""All paths except /file/NAME, which is `FILE`."""
 
 FILE: Final = _route(serve_file, "GET", "HEAD")

@@ -1,10 +1,10 @@
-"""The application as a WSGI callable (PEP 3333): the blocking way to spend a wait, time.sleep.
+"""The application as a WSGI callable (PEP 3333); it blocks in time.sleep for each wait.
 
-`application` does for each request only what its route asks: the request is a view on environ,
-nothing is parsed ahead. A body of bytes goes out as a list of one, so that a server can send
-head and body in one write; a file by the server's own wsgi.file_wrapper where it has one, unless
-a range is asked, because some wrappers send the whole descriptor; a stream is a generator, whose
-first line leaves with the head at once.
+`application` does only what the route needs: the request is a view on environ, and nothing is
+parsed in advance. A body of bytes is returned as a one-element list, so that a server can send head
+and body in one write. A file uses the server's wsgi.file_wrapper if it has one, except for ranges,
+because some wrappers send the whole file. A stream is a generator; its first line is sent with the
+head.
 """
 
 import os
@@ -56,7 +56,7 @@ def _pieces(body: Iterator[bytes | Wait]) -> Iterator[bytes]:
 
 
 class _FilePieces:
-    """A file's span as WSGI's iterable; unlike a generator it closes even when never begun."""
+    """A file's span as a WSGI iterable; unlike a generator, it closes even if never started."""
 
     def __init__(self, body: File) -> None:
         self._body = body
@@ -65,7 +65,7 @@ class _FilePieces:
         return iter(self._body.read, b"")
 
     def close(self) -> None:
-        """Close the file; the server calls it at the end, whatever the end was."""
+        """Close the file; the server always calls this at the end."""
         self._body.close()
 
 
@@ -77,7 +77,7 @@ class WsgiRequest:
     def __init__(self, environ: "WSGIEnvironment") -> None:
         self._environ = environ
         self.method: str = environ["REQUEST_METHOD"]
-        # We sit at the root: servers that split the path do it in more than one way.
+        # The application is at the root; servers differ in how they split the path.
         self.path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         self.number = 0
 
@@ -100,7 +100,7 @@ class WsgiRequest:
 
     @property
     def content_length(self) -> int | None:
-        """CONTENT_LENGTH; None for content without one that has an end (wsgi.input_terminated)."""
+        """CONTENT_LENGTH; None without one, if the content has an end (wsgi.input_terminated)."""
         length: str = self._environ.get("CONTENT_LENGTH", "")
         if length.isascii() and length.isdigit():
             return int(length)
@@ -120,7 +120,7 @@ class WsgiRequest:
 
     @property
     def architecture(self) -> str:
-        """What the server says it is, else what it was started as, else its software's name."""
+        """The id that the server or its environment gives, else the server software's name."""
         name: str = (
             self._environ.get(_ARCHITECTURE)
             or os.environ.get("CHAINLAB_ARCHITECTURE")
@@ -145,7 +145,7 @@ class EnvironHeaders(Mapping[str, str]):
             raise KeyError(name)
         value: str = self._environ[key if key in _UNPREFIXED else "HTTP_" + key]
         if not value and key in _UNPREFIXED:
-            raise KeyError(name)  # CGI's way to say that there is none
+            raise KeyError(name)  # in CGI, "" means that there is none
         return value
 
     def __iter__(self) -> Iterator[str]:

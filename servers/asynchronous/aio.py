@@ -52,7 +52,7 @@ class _Timespec(ctypes.Structure):
 
 
 class Operation:
-    """A read or a write under way; it and its memory must live until it is done."""
+    """A read or write in flight; the object and its memory must live until it is done."""
 
     def __init__(self, fd: int, memory: ctypes.Array[ctypes.c_char], length: int) -> None:
         self.block = _ControlBlock()
@@ -64,14 +64,14 @@ class Operation:
 
     @classmethod
     def read(cls, fd: int, size: int) -> "Operation":
-        """Begin to read up to `size` bytes."""
+        """Start to read up to `size` bytes."""
         operation = cls(fd, ctypes.create_string_buffer(size), size)
         _check(_libc.aio_read(ctypes.byref(operation.block)))
         return operation
 
     @classmethod
     def write(cls, fd: int, data: bytes) -> "Operation":
-        """Begin to write `data`."""
+        """Start to write `data`."""
         memory = ctypes.create_string_buffer(data, len(data))
         operation = cls(fd, memory, len(data))
         _check(_libc.aio_write(ctypes.byref(operation.block)))
@@ -88,7 +88,7 @@ class Operation:
             suspend([self], 1.0)
 
     def result(self) -> int:
-        """Return the number of bytes, -1 when it failed; once, after it is done."""
+        """Return the number of bytes, or -1 on failure; call once, after it is done."""
         return int(_libc.aio_return(ctypes.byref(self.block)))
 
     def received(self, count: int) -> bytes:
@@ -97,12 +97,12 @@ class Operation:
 
 
 def use_threads(count: int) -> None:
-    """Let the library have `count` operations under way; before the first one."""
+    """Allow `count` operations in flight; call before the first one."""
     _libc.aio_init(ctypes.byref(_Init(threads=count, num=count, idle=1)))
 
 
 def suspend(operations: Sequence[Operation], timeout: float) -> None:
-    """Sleep until one of them is done, or `timeout` seconds have passed, or a signal came."""
+    """Sleep until an operation is done, `timeout` seconds have passed, or a signal arrives."""
     pointers = (ctypes.c_void_p * len(operations))(
         *(ctypes.addressof(operation.block) for operation in operations)
     )

@@ -25,10 +25,12 @@ from servers.common.spec import Spec
 
 
 def _without_io_uring() -> str | None:
-    """Tell by what the kernel says of itself; a sandbox that forbids it shows at the start."""
+    """Check kernel version and sysctl; a sandbox that forbids io_uring shows only at the start."""
     release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
     if release < (6, 0):
-        return f"Linux {os.uname().release} has no multishot receive: it takes Linux 6.0 or newer"
+        return (
+            f"Linux {os.uname().release} lacks multishot receive: io-uring needs Linux 6.0 or newer"
+        )
     try:
         disabled = Path("/proc/sys/kernel/io_uring_disabled").read_text().strip()
     except OSError:
@@ -108,11 +110,11 @@ class IoUring(EventServer):
             self._ring.prepare(uring.CANCEL, -1, _CANCELLED, address=_ACCEPTED)
 
     def _watch(self, connection: Connection, need: int) -> None:
-        """Not used: nothing is waited for, it is asked for."""
+        """Do nothing: operations are submitted, not watched."""
         raise NotImplementedError
 
     def _forget(self, connection: Connection) -> None:
-        """End what is under way, which closing would not: the ring holds the socket open."""
+        """Cancel operations in flight: the ring keeps the socket open, so closing is not enough."""
         assert isinstance(connection, UringConnection)
         del self._numbered[connection.number]
         try:

@@ -55,14 +55,14 @@ class PosixAio(EventServer):
     def __init__(self, listener: socket.socket, options: Options) -> None:
         super().__init__(listener, options)
         self._limit = min(self._limit, _CONNECTIONS)
-        self._operations: dict[Connection, Operation] = {}  # one under way for each connection
+        self._operations: dict[Connection, Operation] = {}  # in flight, one per connection
         self._accepted: deque[socket.socket] = deque()
         self._wanted = threading.Event()
 
     def _open(self) -> None:
         aio.use_threads(self._limit + 1)
         make_blocking(self._listener)
-        os.set_blocking(self._waker.fileno(), True)  # a thread of the library sleeps in it
+        os.set_blocking(self._waker.fileno(), True)  # a library thread blocks reading it
         self._woken = Operation.read(self._waker.fileno(), 4096)
         self._acceptor = threading.Thread(target=self._accept_clients, daemon=True)
         self._acceptor.start()
@@ -77,16 +77,16 @@ class PosixAio(EventServer):
         (self._wanted.set if wanted else self._wanted.clear)()
 
     def _watch(self, connection: Connection, need: int) -> None:
-        """Begin to read; `_settle` begins everything else."""
+        """Start a read; `_settle` starts everything else."""
         if need == READ and connection not in self._operations:
             self._operations[connection] = Operation.read(connection.fd, _PIECE)
 
     def _forget(self, connection: Connection) -> None:
-        """Need nothing: `_drop` waits for what is under way."""
+        """Do nothing: `_drop` waits for the operation in flight."""
 
     def _admit(self, sock: socket.socket, now: float) -> None:
         connection = Connection(sock, now)
-        sock.setblocking(True)  # before a thread of the library reads: EAGAIN would be its answer
+        sock.setblocking(True)  # else the library thread's read would fail with EAGAIN
         self._connections[connection.fd] = connection
         self._watch(connection, READ)
 
@@ -119,7 +119,7 @@ class PosixAio(EventServer):
         self._settle(connection, now)
 
     def _settle(self, connection: Connection, now: float) -> None:
-        """Begin what the session needs next."""
+        """Start what the session needs next."""
         session = connection.session
         if session.need == SENDFILE:
             session.load(now)
@@ -140,12 +140,12 @@ class PosixAio(EventServer):
             self._drop(connection)
 
     def _expire(self, connection: Connection, now: float) -> None:
-        """Close: a 408 would wait behind the operation that is under way."""
+        """Close: a 408 would wait behind the operation in flight."""
         del now
         self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        """Close; not before what is under way has ended, lest it act on a new descriptor."""
+        """Close once operations in flight have ended: they could act on a reused descriptor."""
         if connection not in self._operations:
             super()._drop(connection)
             return
@@ -154,7 +154,7 @@ class PosixAio(EventServer):
         _shut_down(connection.sock)
 
     def close(self) -> None:
-        """Close everything; what is under way first, for it writes into our memory."""
+        """Close everything; operations in flight first, because they write into our memory."""
         self._stopping = True
         if hasattr(self, "_acceptor"):
             self._acceptor.join()
@@ -168,7 +168,7 @@ class PosixAio(EventServer):
 
 
 def _shut_down(sock: socket.socket) -> None:
-    """Have what is under way on it end."""
+    """Make operations in flight on `sock` end."""
     try:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:  # the client was first

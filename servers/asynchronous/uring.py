@@ -26,13 +26,13 @@ POLL_ADD, ACCEPT, CANCEL, SEND, RECV = 6, 13, 14, 26, 27
 """Operations."""
 
 ACCEPT_MULTISHOT, RECV_MULTISHOT = 1, 2
-"""One request, a completion for each connection, or each piece of data (Linux 5.19, 6.0)."""
+"""One request with one completion per connection or piece of data (Linux 5.19, 6.0)."""
 
 BUFFER_SELECT: Final = 1 << 5
 """Request flag: take a buffer of the ring."""
 
 F_BUFFER, F_MORE = 1, 2
-"""Completion flags: a buffer was used; the request goes on."""
+"""Completion flags: a buffer was used; the request stays active."""
 
 _SQE: Final = struct.Struct("<BBHiQQIIQHHiQQ")
 _CQE: Final = struct.Struct("<QiI")
@@ -44,7 +44,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What became of a request: `result` is as the system call's, -errno when it failed."""
+    """The outcome of a request: `result` is the system call's result, or -errno."""
 
     token: int
     result: int
@@ -54,7 +54,7 @@ class Completion:
 class Ring:
     """A submission and a completion ring of `entries`, and `buffers` of `size` bytes to receive in.
 
-    OSError when the kernel has no io_uring, or does not let us (EPERM: seccomp, sysctl).
+    OSError if the kernel lacks io_uring or forbids it (EPERM: seccomp, sysctl).
     """
 
     def __init__(self, entries: int = 1024, buffers: int = 256, size: int = 16384) -> None:
@@ -72,7 +72,7 @@ class Ring:
         self._tail, self._cq_head, self._cq_tail = tail // 4, cq_head // 4, cq_tail // 4
         self._mask, self._cq_mask = words[mask // 4], words[cq_mask // 4]
         self._cqes = cqes
-        self._queued = 0  # prepared and not handed over
+        self._queued = 0  # prepared, not yet submitted
         for number in range(values[0]):
             words[array // 4 + number] = number
         assert words[head // 4] == 0
@@ -108,7 +108,7 @@ class Ring:
         mode: int = 0,
         options: int = 0,
     ) -> None:
-        """Write a request; `token` comes back with its completion. `flush` hands it over."""
+        """Prepare a request; its completion carries `token`. `flush` submits it."""
         if self._queued > self._mask:
             self._enter(0, 0.0)
         tail = self._words[self._tail]
@@ -120,7 +120,7 @@ class Ring:
         self._queued += 1
 
     def wait(self, timeout: float) -> list[Completion]:
-        """Hand over what was prepared, wait up to `timeout` seconds, return what is done."""
+        """Submit prepared requests, wait up to `timeout` seconds, return the completions."""
         head, tail = self._words[self._cq_head], self._words[self._cq_tail]
         if head == tail or self._queued:
             self._enter(1 if head == tail else 0, timeout)
@@ -146,7 +146,7 @@ class Ring:
             self._queued = 0 if error.errno == errno.ETIME else self._queued
 
     def take(self, completion: Completion) -> bytes:
-        """Return what was received, and give the buffer back."""
+        """Return the received data, and give the buffer back to the kernel."""
         if not completion.flags & F_BUFFER:
             return b""
         number = completion.flags >> 16
@@ -156,7 +156,7 @@ class Ring:
         return data
 
     def _provide(self, number: int) -> None:
-        """Give buffer `number` to the kernel; the ring's tail lies over the first entry's end."""
+        """Give buffer `number` to the kernel; the ring's tail overlays the first entry's end."""
         at = (self._buffer_tail & self._buffer_mask) * 16
         address = self._address + number * self._size
         _BUFFER.pack_into(self._buffers, at, address, self._size, number)
@@ -164,17 +164,17 @@ class Ring:
         struct.pack_into("<H", self._buffers, 14, self._buffer_tail)
 
     def close(self) -> None:
-        """Close the ring; what it was doing ends."""
+        """Close the ring; operations in flight end."""
         os.close(self._fd)
 
 
 def address_of(data: bytes) -> int:
-    """Return where the bytes lie; the object must live as long as the kernel reads it."""
+    """Return the address of the bytes; the object must live as long as the kernel reads it."""
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
 
 
 def _call(number: int, *arguments: object) -> int:
-    # Variadic: an int would be passed in 32 bits, with whatever stands in the other half.
+    # Variadic: an int would be passed as 32 bits, with garbage in the upper half.
     words = [ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments)]
     result: int = _libc.syscall(*words)
     if result < 0:

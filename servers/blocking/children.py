@@ -27,10 +27,10 @@ class Children:
         return len(self._started)
 
     def start(self, work: Callable[[], None]) -> int:
-        """Fork a child that does `work` and ends; return its pid. OSError: no process left.
+        """Fork a child that runs `work` and exits; return its pid. OSError at the process limit.
 
-        A signal that finds the child before Python has set itself up there is forgotten
-        (PyOS_AfterFork_Child clears what is pending): so SIGTERM waits in the kernel meanwhile.
+        SIGTERM is blocked during the fork: PyOS_AfterFork_Child clears pending signals, so a
+        signal that arrives before it has run would be lost.
         """
         sys.stdout.flush()
         sys.stderr.flush()
@@ -45,7 +45,7 @@ class Children:
             return pid
         code = 1
         try:
-            signal.set_wakeup_fd(-1)  # the parent's, which it must not wake
+            signal.set_wakeup_fd(-1)  # it belongs to the parent, which this child must not wake
             die_with_parent(parent)
             work()
             code = 0

@@ -20,7 +20,6 @@ SPEC: Final = Spec(
     processes="a master and N children",
     threads="one",
     concurrency="workers",
-    mode="SO_REUSEPORT",
     model=(
         "Like prefork, but each child has its own listener on the same address.",
         "The kernel distributes connections by a hash of their addresses: no shared",

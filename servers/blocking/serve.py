@@ -2,7 +2,7 @@
 
 The thread sleeps in recv(2) until data has arrived and been copied: both phases of the read block.
 It also sleeps in send(2) when the client is slow, and in sleep when the application waits. It does
-nothing else meanwhile: that is both the simplicity and the cost of this model.
+nothing else in the meantime: that is both the simplicity and the cost of this model.
 
 Fact: a signal that arrives just before a blocking call does not interrupt it, and Python restarts
 calls that a signal did interrupt (PEP 475). Decision: accept, recv and send time out after half a
@@ -34,7 +34,7 @@ from servers.common.session import (
 log = logging.getLogger("servers")
 
 TICK: Final = 0.5
-"""Seconds until a blocking call gives up once, to look up."""
+"""Seconds until a blocking call times out, to check the deadline and the stop flag."""
 
 IDLE: Final = 5.0
 """Seconds that a kept connection may hold its process or thread; Apache's KeepAliveTimeout."""
@@ -45,14 +45,14 @@ _PIECE: Final = 1 << 20  # bytes for one sendfile
 
 
 def make_blocking(sock: socket.socket) -> None:
-    """Have calls on `sock` sleep, for TICK seconds at a time."""
+    """Let calls on `sock` block, for at most TICK seconds."""
     sock.setblocking(True)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TICK)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TICK)
 
 
 def accept(listener: socket.socket) -> socket.socket | None:
-    """Sleep until a client comes; None: none within TICK, or it cannot be taken."""
+    """Sleep until a client connects; None if none does within TICK, or accept fails."""
     try:
         return listener.accept()[0]
     except (BlockingIOError, ConnectionError):
@@ -66,7 +66,7 @@ def accept(listener: socket.socket) -> socket.socket | None:
 
 
 def serve(sock: socket.socket, stopping: Callable[[], bool]) -> None:
-    """Serve one client until either side has had enough; closes the socket."""
+    """Serve one client until either side closes; closes the socket."""
     with sock:
         make_blocking(sock)
         if sock.family != socket.AF_UNIX:
@@ -75,7 +75,7 @@ def serve(sock: socket.socket, stopping: Callable[[], bool]) -> None:
         try:
             while session.need != CLOSE:
                 _step(sock, session, stopping)
-        except OSError:  # reset, or gone: nobody to tell
+        except OSError:  # reset or disconnected: no answer can reach the client
             pass
         finally:
             if session.unfinished:
@@ -84,7 +84,7 @@ def serve(sock: socket.socket, stopping: Callable[[], bool]) -> None:
 
 
 def _step(sock: socket.socket, session: Session, stopping: Callable[[], bool]) -> None:
-    """Do the one thing that the session needs; sleeps until it is done, or TICK has passed."""
+    """Do the one thing that the session needs; sleeps until it is done or TICK has passed."""
     need = session.need
     try:
         if need == READ:

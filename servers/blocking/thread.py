@@ -59,7 +59,7 @@ class Thread:
         make_blocking(self._listener)
         while not self._stopping:
             if not self._slots.acquire(timeout=0.5):
-                continue  # as many as we may have: the others wait in the backlog
+                continue  # at the limit: further clients wait in the backlog
             sock = accept(self._listener)
             if sock is None:
                 self._slots.release()

@@ -1,23 +1,23 @@
-/* From a request to what is to be sent: the application is called, and what it returned is followed,
- * step by step and piece by piece, never more than one ahead of what the client has taken.
+/* Calls the application for a request and turns its answer into output, step by step and piece by
+ * piece, never more than one piece ahead of the client.
  *
  *     handle(request)   -> Response, or a generator of steps
- *     advance(steps)    -> Wait, or at last the Response
+ *     advance(steps)    -> Wait, or finally the Response
  *     next(body)        -> bytes, or Wait
  *
- * Nothing here waits: a Wait becomes APP_PAUSE, and the loop comes back with app_go_on.
+ * Nothing here blocks: a Wait becomes APP_PAUSE, and the loop later calls app_go_on.
  */
 
 #include "python.h"
 
 #include "loop.h"
 
-/* Pieces up to this many bytes are copied behind the head, which is cheaper than to gather. */
+/* Pieces up to this size are copied behind the head: cheaper than a gathering write. */
 enum { COPIED = 4096 };
 
 #define LONGEST_PAUSE 1e9 /* seconds */
 
-/* What goes wrong */
+/* Errors */
 
 PyObject *app_take_exception(void)
 {
@@ -72,7 +72,7 @@ void app_log_errno(struct app *app, const char *what)
     app_report(app, what);
 }
 
-/* `begun`: something of the response may have been sent. */
+/* `begun`: part of the response may have been sent. */
 static enum app_next fail(struct app *app, bool begun)
 {
     app_report(app, begun ? "a response was cut off" : "a response could not be made");
@@ -96,7 +96,8 @@ static enum app_next rest(struct app *app, struct conn *conn, PyObject *wait, bo
         return fail(app, begun);
     if (!(seconds > 0.0)) /* NaN too */
         seconds = 0.0;
-    /* At least a nanosecond: after all that is due by now, so nobody waits for nothing for ever. */
+    /* At least a nanosecond, so that a zero wait runs after all timers that are already due and
+     * cannot starve them. */
     conn->pause = 1 + (int64_t)((seconds < LONGEST_PAUSE ? seconds : LONGEST_PAUSE) * 1e9);
     return APP_PAUSE;
 }
@@ -112,7 +113,7 @@ static bool append_connection(struct conn *conn, struct buffer *text)
     return buffer_append_literal(text, "\r\n");
 }
 
-/* Decide how content of `size` bytes ends, -1: known at its end; `declared` is its Content-Length. */
+/* Choose the framing of content of `size` bytes (-1: unknown); `declared` is its Content-Length. */
 static bool frame(struct conn *conn, struct buffer *text, int64_t size, int64_t declared)
 {
     char line[48];
@@ -143,7 +144,7 @@ static bool append_head(struct app *app, struct conn *conn, int status, bool bar
     struct buffer *text = &conn->output.text;
     PyObject *response = conn->answer.response;
     PyObject *headers = PyObject_GetAttrString(response, "headers");
-    /* One that only we hold will not come again. */
+    /* If only we hold the tuple, it will not be used again. */
     bool lasting = Py_REFCNT(response) > 1;
     int64_t declared;
     bool good = headers && heads_append(&app->heads, text, status, headers, lasting, &declared) &&
@@ -217,7 +218,7 @@ static enum app_next take_piece(struct app *app, struct conn *conn, PyObject *pi
 {
     struct answer *answer = &conn->answer;
     Py_ssize_t size = PyBytes_GET_SIZE(piece);
-    if (!size) /* a chunk without bytes would be the last one */
+    if (!size) /* an empty chunk would end the content */
         return APP_MORE;
     if (answer->framing == FRAMED_BY_LENGTH) {
         if (size > answer->left) {
@@ -263,7 +264,7 @@ static enum app_next next_piece(struct app *app, struct conn *conn, bool begun)
     return next;
 }
 
-/* From the application's answer to the above */
+/* From the application's answer to output */
 
 static bool is_head(const struct conn *conn)
 {
@@ -296,7 +297,7 @@ static enum app_next begin_response(struct app *app, struct conn *conn)
                                                           : fail(app, false);
 }
 
-/* Follow a handler that waits to its next step. */
+/* Run a waiting handler to its next step. */
 static enum app_next advance(struct app *app, struct conn *conn)
 {
     PyObject *step = PyObject_CallOneArg(app->advance, conn->answer.steps);
@@ -352,7 +353,7 @@ void app_release(struct app *app, struct conn *conn)
     struct answer *answer = &conn->answer;
     if (answer->steps)
         close_object(app, answer->steps);
-    /* Bytes need no closing; whatever else there is, Response.close knows how. */
+    /* Bytes need no closing; Response.close handles everything else. */
     if (answer->body && !PyBytes_Check(answer->body))
         close_object(app, answer->response);
     Py_XDECREF(answer->steps);

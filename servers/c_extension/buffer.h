@@ -1,4 +1,4 @@
-/* A growing run of bytes: a request's content, a response's text. Freed, it may be used again. */
+/* A growing byte buffer: a request's content, a response's text. Reusable after it is freed. */
 
 #ifndef CHAINLAB_BUFFER_H
 #define CHAINLAB_BUFFER_H
@@ -13,13 +13,13 @@ struct buffer {
     size_t length, capacity;
 };
 
-/* Make room for `more` bytes behind the last; false: there is no memory. */
+/* Make room for `more` bytes at the end; false: out of memory. */
 static inline bool buffer_reserve(struct buffer *buffer, size_t more)
 {
     size_t wanted = buffer->length + more;
     if (wanted <= buffer->capacity)
         return true;
-    /* The least is what a usual head needs, and a size that malloc has at hand. */
+    /* The minimum fits a usual head and is cheap for malloc. */
     size_t capacity = buffer->capacity ? buffer->capacity : 512;
     while (capacity < wanted)
         capacity *= 2;
@@ -33,7 +33,7 @@ static inline bool buffer_reserve(struct buffer *buffer, size_t more)
 
 static inline bool buffer_append(struct buffer *buffer, const char *data, size_t length)
 {
-    if (!length) /* nor may memcpy be told of a buffer that is not there */
+    if (!length) /* memcpy must not get NULL, even with length 0 */
         return true;
     if (!buffer_reserve(buffer, length))
         return false;

@@ -1,8 +1,8 @@
 /* Content that comes in chunks (RFC 9112 section 7.1): size line, data, CRLF; a zero size, trailers,
  * an empty line.
  *
- * A line is read when all of it is here, data as it comes. Extensions and trailers are checked and
- * dropped: no handler asks for them, but two parsers that disagree on them are a smuggled request.
+ * A line is read once it is complete, data as it arrives. Extensions and trailers are checked and
+ * dropped: no handler uses them, but two parsers that disagree on them allow request smuggling.
  */
 
 #include "buffer.h"
@@ -17,7 +17,7 @@ static const char *skip_blanks(const char *at, const char *end)
     return at;
 }
 
-/* Return the place behind a quoted string that begins at `at`; NULL when it does not end. */
+/* Return the position after a quoted string that starts at `at`; NULL if it does not end. */
 static const char *skip_quoted(const char *at, const char *end)
 {
     for (at++; at < end; at++) {
@@ -95,7 +95,7 @@ static enum http_progress read_trailer(struct http_chunks *chunks, struct http_t
     return HTTP_MORE;
 }
 
-/* Read the size line or the trailer at `at`; HTTP_MORE with `at` unmoved: it is not here whole. */
+/* Read the size line or the trailer at `at`; HTTP_MORE with `at` unmoved if it is incomplete. */
 static enum http_progress read_line(struct http_chunks *chunks, const char *data, size_t length,
                                     size_t *at, size_t received, struct http_refusal *refusal)
 {
@@ -136,7 +136,7 @@ static enum http_progress take_data_end(struct http_chunks *chunks, const char *
 {
     size_t here = length - *at;
     if (data[*at] != '\r' || (here > 1 && data[*at + 1] != '\n'))
-        return http_refuse(refusal, 400, "chunk data longer than its size says");
+        return http_refuse(refusal, 400, "chunk data longer than its size");
     if (here > 1) {
         *at += 2;
         chunks->state = CHUNK_SIZE;

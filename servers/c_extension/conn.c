@@ -1,19 +1,19 @@
 /* A connection as a state machine. Each step does one bounded thing (one recv, one send, one piece
- * of a response) and says whether to go on; `drive` takes steps until nothing can be done now, or
- * until the turn is used up, because the others want theirs. It is the only place that closes.
+ * of a response) and returns whether to continue. `drive` takes steps until none is possible, or
+ * until the connection's turn is over, and is the only place that closes.
  *
- *     IDLE, HEAD   the head is whole            -> CONTENT, or SENDING when there is none
- *     CONTENT      the content is whole         -> SENDING
+ *     IDLE, HEAD   the head is complete         -> CONTENT, or SENDING without content
+ *     CONTENT      the content is complete      -> SENDING
  *     SENDING      the application waits        -> WAITING -> SENDING
- *     SENDING      all is sent                  -> IDLE, or LINGERING, or closed
- *     any of them  the peer breaks the rules    -> SENDING (the refusal) -> LINGERING
+ *     SENDING      everything is sent           -> IDLE, or LINGERING, or closed
+ *     any          the peer breaks the rules    -> SENDING (the refusal) -> LINGERING
  *
- * Epoll is edge-triggered: a connection is registered once, and a kept one costs no epoll_ctl again.
- * The price is to remember what the kernel said: `readable` until a recv came back short. EPOLLOUT
- * is asked for only once a send was refused, because a unix socket reports it after every answer.
+ * Epoll is edge-triggered: a connection is registered once, and a kept one needs no more epoll_ctl.
+ * The price is to remember readiness: `readable` stays set until a short recv. EPOLLOUT is requested
+ * only after a send would have blocked, because a unix socket reports it after every answer.
  *
- * The response is not looked for while the request still comes, and the next request is not read
- * before the response is out: that is what bounds the memory, and keeps pipelined answers in order.
+ * The response starts only after the whole request has arrived, and the next request is read only
+ * after the response has been sent: this bounds memory and keeps pipelined answers in order.
  */
 
 #include "conn.h"
@@ -26,7 +26,7 @@
 
 #include "loop.h"
 
-#define LINGER_TIME INT64_C(1000000000) /* nanoseconds to read on after an early answer */
+#define LINGER_TIME INT64_C(1000000000) /* nanoseconds to keep reading after an early answer */
 
 enum { STEPS_OF_A_TURN = 32 };
 
@@ -37,7 +37,7 @@ static void set_timer(struct conn *conn, int64_t delay)
     timer_set(&conn->loop->timers, &conn->timer, conn->loop->now + delay);
 }
 
-/* Give the client so long to send more of its request, or to take more of the response. */
+/* Restart the time limit for the client to send more of its request or read more of the response. */
 static void be_patient(struct conn *conn)
 {
     set_timer(conn, conn->loop->settings.patience);
@@ -65,7 +65,7 @@ static bool make_room(struct conn *conn)
     return conn->input && conn->end < INPUT_SIZE;
 }
 
-/* Take what the kernel has. A short read means that there is no more, but for the peer's end. */
+/* Receive what the kernel has. A short read means that nothing is left except the peer's FIN. */
 static enum verdict receive(struct conn *conn)
 {
     if (!conn->readable)
@@ -84,13 +84,13 @@ static enum verdict receive(struct conn *conn)
     return ON;
 }
 
-/* Drop bytes that are done with, `skip` bytes behind the request's begin. */
+/* Drop processed bytes, which start `skip` bytes after the start of the request. */
 static void consume(struct conn *conn, size_t skip, size_t length)
 {
     char *at = conn->input + conn->begin + skip;
     size_t rest = conn->end - conn->begin - skip - length;
     if (skip) {
-        memmove(at, at + length, rest); /* the head in front of it is still needed */
+        memmove(at, at + length, rest); /* the head before it is still needed */
         conn->end -= length;
     } else if (rest) {
         conn->begin += length;
@@ -99,7 +99,7 @@ static void consume(struct conn *conn, size_t skip, size_t length)
     }
 }
 
-/* Answering what cannot be served */
+/* Refusing requests */
 
 static enum verdict refuse(struct conn *conn, int status, const char *why)
 {
@@ -132,7 +132,7 @@ static enum verdict refuse(struct conn *conn, int status, const char *why)
 static enum verdict follow(struct conn *conn, enum app_next next)
 {
     conn->next = next;
-    loop_read_clock(conn->loop); /* who knows how long that took */
+    loop_read_clock(conn->loop); /* the application may have taken long */
     be_patient(conn);
     return next == APP_FAIL ? refuse(conn, 500, "the application failed: its log says why") : ON;
 }
@@ -159,7 +159,7 @@ static enum verdict begin_content(struct conn *conn)
     if (!conn->head.expect_continue || conn->end - conn->begin > conn->head.length)
         return ON;
     ssize_t sent = send(conn->fd, go_on, sizeof go_on - 1, MSG_NOSIGNAL);
-    /* A socket too full for it is no loss, since clients only wait for a while; half of it is. */
+    /* If the socket is full, skip it: clients only wait for a while. A partial send is an error. */
     return sent == (ssize_t)sizeof go_on - 1 || (sent < 0 && errno == EAGAIN) ? ON : OVER;
 }
 
@@ -240,15 +240,15 @@ static enum verdict send_some(struct conn *conn)
         return OVER;
     }
     conn->blocked = true;
-    /* Modifying reports anew what is true already, so nothing is missed in between. */
+    /* EPOLL_CTL_MOD reports readiness that already holds, so no event is missed in between. */
     return conn->watches_output || watch(conn, EPOLLOUT) ? WAIT : OVER;
 }
 
-/* Close so that the client gets all that was sent: closing while its bytes come in, or before they
- * do, would reset the connection and take the response along (RFC 9112 section 9.6). */
+/* Close so that the client gets everything sent: if its bytes arrive at a closed socket, or are
+ * unread, the close resets the connection and destroys the response (RFC 9112 section 9.6). */
 static enum verdict hang_up(struct conn *conn)
 {
-    bool expected = !conn->refused && !conn->head.keep_alive; /* it will send no more by itself */
+    bool expected = !conn->refused && !conn->head.keep_alive; /* it will send no more */
     if (conn->ended || (expected && !conn->input && !conn->readable))
         return OVER;
     drop_input(conn);
@@ -284,7 +284,7 @@ static enum verdict send_response(struct conn *conn)
         set_timer(conn, conn->pause);
         return WAIT;
     case APP_END: return end_answer(conn);
-    case APP_FAIL: /* has been refused */
+    case APP_FAIL: /* already refused */
     case APP_CUT: break;
     }
     return OVER;
@@ -332,7 +332,7 @@ static void drive(struct conn *conn)
 
 void conn_event(struct conn *conn, uint32_t events)
 {
-    if (events & (EPOLLERR | EPOLLHUP)) { /* reset, or gone in both directions */
+    if (events & (EPOLLERR | EPOLLHUP)) { /* reset, or closed in both directions */
         conn_close(conn);
         return;
     }
@@ -369,7 +369,7 @@ void conn_expired(struct conn *conn)
         conn_close(conn);
 }
 
-/* Birth and death */
+/* Opening and closing */
 
 bool conn_open(struct loop *loop, int fd, const union peer *peer)
 {
@@ -388,7 +388,7 @@ bool conn_open(struct loop *loop, int fd, const union peer *peer)
         conn->after->before = conn;
     loop->connections = conn;
     loop->count++;
-    be_patient(conn); /* who connects has something to ask */
+    be_patient(conn); /* a new connection is expected to send a request */
     return true;
 }
 
@@ -411,7 +411,7 @@ void conn_close(struct conn *conn)
         conn->before->after = conn->after;
     else
         loop->connections = conn->after;
-    /* Closing alone would not do while a forked child has a copy: epoll would still report it. */
+    /* close() is not enough if a forked child has a copy: epoll would still report it. */
     epoll_ctl(loop->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
     close(conn->fd);
     free(conn);

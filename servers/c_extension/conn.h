@@ -1,5 +1,4 @@
-/* One client's connection: what was received, what is to be sent, and where it stands. See conn.c.
- */
+/* One client's connection: received bytes, output, state. See conn.c. */
 
 #ifndef CHAINLAB_CONN_H
 #define CHAINLAB_CONN_H
@@ -15,19 +14,19 @@
 #include "output.h"
 #include "timers.h"
 
-/* The longest head, and behind it the longest line of a chunk or the longest trailers, always fit;
- * so an input buffer never grows. */
+/* Fits the longest head followed by the longest chunk line or the longest trailers, so an input
+ * buffer never grows. */
 enum { INPUT_SIZE = 64 << 10 };
 
 struct loop;
 
 enum conn_state {
-    CONN_IDLE,      /* no byte of a request is here */
-    CONN_HEAD,      /* some of a head */
-    CONN_CONTENT,   /* the head, and some of the content */
-    CONN_SENDING,   /* the response is being made and sent */
+    CONN_IDLE,      /* no byte of a request has arrived */
+    CONN_HEAD,      /* part of a head has arrived */
+    CONN_CONTENT,   /* the head and part of the content have arrived */
+    CONN_SENDING,   /* the response is being produced and sent */
     CONN_WAITING,   /* the application waits */
-    CONN_LINGERING, /* all is sent; what still comes is thrown away */
+    CONN_LINGERING, /* everything is sent; further input is discarded */
 };
 
 union peer {
@@ -39,18 +38,18 @@ union peer {
 struct conn {
     struct loop *loop;
     struct conn *before, *after; /* in the loop's list */
-    struct timer timer;          /* what it means depends on the state */
-    int64_t set_aside;           /* ... unless the turn was used up: what it stood at before */
+    struct timer timer;          /* its meaning depends on the state, unless `yielded` */
+    int64_t set_aside;           /* if `yielded`: the timer's former time */
     int fd;
     enum conn_state state;
     bool readable; /* the kernel may have bytes for us */
-    bool leaving;  /* the peer has said that it will send no more */
-    bool ended;    /* ... and all it sent is here */
-    bool blocked;  /* the kernel takes no more bytes; it will say when it does */
-    bool watches_output; /* ... because epoll was asked to */
-    bool yielded;  /* the turn was used up */
+    bool leaving;  /* the peer has sent FIN */
+    bool ended;    /* ... and we have received everything before it */
+    bool blocked;  /* the socket is full; epoll reports when it is not */
+    bool watches_output; /* ... because EPOLLOUT is requested */
+    bool yielded;  /* its turn is over; the timer resumes it */
     bool keep;     /* another request may follow */
-    bool refused;  /* what the peer still sends is not to be read */
+    bool refused;  /* ignore what the peer still sends */
     union peer peer;
 
     char *input; /* INPUT_SIZE bytes, or NULL; the request's head stays at `begin` */
@@ -65,14 +64,14 @@ struct conn {
     int64_t pause; /* nanoseconds, for APP_PAUSE */
 };
 
-/* Take over an accepted socket; false: there was no memory, or epoll refused. */
+/* Take over an accepted socket; false: out of memory, or epoll_ctl failed. */
 bool conn_open(struct loop *loop, int fd, const union peer *peer);
 
-/* The two ways in: epoll says something, or the connection's timer has fired. */
+/* The two entry points: an epoll event, or the connection's timer has fired. */
 void conn_event(struct conn *conn, uint32_t events);
 void conn_expired(struct conn *conn);
 
-/* Close at once, whatever it is doing. */
+/* Close at once, in any state. */
 void conn_close(struct conn *conn);
 
 static inline struct conn *conn_of_timer(struct timer *timer)

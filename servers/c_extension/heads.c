@@ -1,7 +1,7 @@
-/* The heads of responses. An application sends the same few over and over, /hello the very same
- * object; so a head that somebody keeps is encoded once and found again by the identity of its
- * tuple of fields, which as a tuple of tuples of str cannot change. What is made anew for each
- * response is encoded each time, and not remembered: it would only push out the others.
+/* The heads of responses. An application sends the same few heads over and over; /hello even sends
+ * the same object. So a head that something else also references is encoded once and cached by the
+ * identity of its tuple of fields, which is immutable (a tuple of tuples of str). A head made for a
+ * single response is encoded each time and not cached: it would only evict the others.
  */
 
 #define PY_SSIZE_T_CLEAN
@@ -12,7 +12,7 @@
 #include "http.h"
 #include "output.h"
 
-/* Return the characters of a str whose characters are bytes (PEP 3333), without a copy. */
+/* Return the bytes of a latin-1 str (PEP 3333), without a copy. */
 static bool read_latin(PyObject *string, struct http_text *text)
 {
     if (!PyUnicode_Check(string) || PyUnicode_KIND(string) != PyUnicode_1BYTE_KIND) {
@@ -37,12 +37,12 @@ static bool read_length(struct http_text value, int64_t *length)
     return good;
 }
 
-/* A line break in a field would split the head; framing and connection are the server's to write. */
+/* A line break in a field would split the head; the server itself writes framing and Connection. */
 static bool check_field(struct http_text name, struct http_text value)
 {
     const char *end = name.at + name.length;
     if (!name.length || http_skip(name.at, end, HTTP_TOKEN) != end) {
-        PyErr_SetString(PyExc_ValueError, "a header's name is no token");
+        PyErr_SetString(PyExc_ValueError, "a header name that is not a token");
         return false;
     }
     end = value.at + value.length;
@@ -98,7 +98,8 @@ static void forget(struct remembered_head *head)
 
 static struct remembered_head *find_slot(struct heads *heads, PyObject *headers)
 {
-    return &heads->slots[((uintptr_t)headers >> 5) % HEADS_REMEMBERED]; /* objects are apart */
+    /* The low bits of addresses hardly differ: objects are spaced apart. */
+    return &heads->slots[((uintptr_t)headers >> 5) % HEADS_REMEMBERED];
 }
 
 bool heads_append(struct heads *heads, struct buffer *text, int status, PyObject *headers,

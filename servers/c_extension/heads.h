@@ -12,7 +12,7 @@
 enum { HEADS_REMEMBERED = 64 };
 
 struct remembered_head {
-    PyObject *headers; /* the tuple, kept alive: so no other can have its address */
+    PyObject *headers; /* the tuple, kept alive so that its address is not reused */
     int status;
     int64_t length;
     struct buffer text;
@@ -22,8 +22,8 @@ struct heads {
     struct remembered_head slots[HEADS_REMEMBERED];
 };
 
-/* Append status line, Server and `headers`, a tuple of pairs of str; `length` becomes what
- * Content-Length says, or -1. `lasting`: it is worth remembering. False: a Python exception.
+/* Append status line, Server and `headers`, a tuple of pairs of str; sets `length` to the value of
+ * Content-Length, or -1. `lasting`: worth caching. False: a Python exception is set.
  */
 bool heads_append(struct heads *heads, struct buffer *text, int status, PyObject *headers,
                   bool lasting, int64_t *length);

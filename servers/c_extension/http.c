@@ -1,10 +1,9 @@
-/* The head of a request, read line by line as the lines come; see http.h for the contract.
+/* The head of a request, parsed line by line as lines arrive; see http.h for the contract.
  *
- * Each line is checked when its end is here, so that a peer who speaks something else (TLS,
- * HTTP/0.9, garbage) hears it now and not after a timeout. What only all lines together can tell
- * (the host, the framing) is noted on the way and decided at the empty line. Field lines are not
- * kept: whoever wants them walks the block again with http_next_field, which most requests of a
- * lab never do.
+ * Each line is checked when its end has arrived, so that a peer that speaks another protocol (TLS,
+ * HTTP/0.9, garbage) gets an answer at once and not after a timeout. What depends on all lines (the
+ * host, the framing) is recorded on the way and decided at the empty line. Field lines are not
+ * stored: http_next_field parses the block again on demand, which most requests never need.
  */
 
 #include "http.h"
@@ -87,7 +86,7 @@ static struct http_text trim(const char *at, const char *end)
     return (struct http_text){at, (size_t)(end - at)};
 }
 
-/* Take the next item off a comma-separated list; false behind the last one. */
+/* Take the next item off a comma-separated list; false after the last one. */
 static bool next_item(struct http_text *list, struct http_text *item)
 {
     if (!list->at)
@@ -114,7 +113,7 @@ enum http_progress http_split_field(struct http_text line, struct http_text *nam
     if (*stop == ' ' || *stop == '\t')
         return http_refuse(refusal, 400, "a space in a header name or before its colon");
     if (stop == line.at || *stop != ':')
-        return http_refuse(refusal, 400, "a header name that is no token");
+        return http_refuse(refusal, 400, "a header name that is not a token");
     *name = (struct http_text){line.at, (size_t)(stop - line.at)};
     *value = trim(stop + 1, end);
     return HTTP_WHOLE;
@@ -170,7 +169,7 @@ static enum http_progress read_request_line(struct http_head *head, const char *
     return HTTP_WHOLE;
 }
 
-/* Field lines: what they say of host, framing and connection is noted, nothing decided yet. */
+/* Field lines: records host, framing and connection, decides nothing yet. */
 
 static void note_length(struct http_head *head, struct http_text value)
 {
@@ -198,7 +197,7 @@ static void note_codings(struct http_head *head, struct http_text list)
         while (stop > coding.at && stop < end && (*stop == ' ' || *stop == '\t'))
             stop++;
         head->coding_bad |= stop == coding.at || (stop < end && *stop != ';');
-        if (head->coding_count < 2) /* none, one or several is all that matters */
+        if (head->coding_count < 2) /* only none, one or several matters */
             head->coding_count++;
     }
 }
@@ -246,7 +245,7 @@ static enum http_progress read_field_line(struct http_head *head, const char *da
     return progress;
 }
 
-/* What all lines together say */
+/* Decisions that need all lines */
 
 static bool is_host(struct http_text host)
 {
@@ -324,7 +323,7 @@ static enum http_progress resolve_target(struct http_head *head, const char *dat
     return HTTP_WHOLE;
 }
 
-/* The shapes that a smuggled request has (RFC 9112 section 6.3) are all refused. */
+/* Refuses every form of request smuggling (RFC 9112 section 6.3). */
 static enum http_progress decide_framing(struct http_head *head, struct http_refusal *refusal)
 {
     if (head->coding_count) {
@@ -334,7 +333,8 @@ static enum http_progress decide_framing(struct http_head *head, struct http_ref
             return http_refuse(refusal, 400, "Transfer-Encoding in HTTP/1.0");
         head->chunked = head->coding_count == 1 && head->coding_is_chunked;
         if (head->coding_after_chunked)
-            return http_refuse(refusal, 400, "the coding chunked is not the last, or not alone");
+            return http_refuse(refusal, 400,
+                               "chunked is not the last transfer coding, or is repeated");
         if (head->coding_bad)
             return http_refuse(refusal, 400, "a malformed Transfer-Encoding");
         if (!head->chunked)
@@ -373,10 +373,10 @@ static enum http_progress finish(struct http_head *head, const char *data,
     return HTTP_WHOLE;
 }
 
-/* The line at hand is not here whole: is it too long already? */
+/* Refuse an incomplete line that is already too long. */
 static enum http_progress check_limits(const struct http_head *head, struct http_refusal *refusal)
 {
-    /* `seen` stands at the CR, if that is what the line ends with so far. */
+    /* `seen` is at the CR, if the line so far ends with one. */
     if (!head->method.length) {
         if (head->seen - head->line > HTTP_REQUEST_LINE)
             return http_refuse(refusal, 414, "a request line longer than 8192 bytes");
@@ -390,7 +390,7 @@ enum http_progress http_read_head(struct http_head *head, const char *data, size
                                   struct http_refusal *refusal)
 {
     if (!head->seen && length && data[0] == TLS_HANDSHAKE)
-        return http_refuse(refusal, 400, "a TLS hello on a port that speaks plain HTTP");
+        return http_refuse(refusal, 400, "a TLS handshake on a plain HTTP port");
     for (;;) {
         size_t at = head->seen;
         enum http_progress progress = http_find_line_end(data, length, &at, refusal);

@@ -1,8 +1,8 @@
-/* HTTP/1.1 requests: bytes in, facts or a refusal out. No Python, no sockets, no memory of its own.
+/* HTTP/1.1 request parser: bytes in, a parsed head or a refusal out. No Python, no sockets, no heap.
  *
- * The rules and the statuses are those of chainlab/wire/http1 (request.py, fields.py, framing.py), whose
- * test cases this parser passes too. It is strict: what RFC 9112 lets a server repair, and another
- * server might repair differently, is refused.
+ * The rules and statuses are those of chainlab/wire/http1 (request.py, fields.py, framing.py), whose
+ * test cases this parser passes too. It is strict: it refuses errors that RFC 9112 lets a server
+ * repair, because another server might repair them differently.
  */
 
 #ifndef CHAINLAB_HTTP_H
@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What one peer may make us keep; beyond it the status in brackets. */
+/* Limits per request; in brackets, the status when exceeded. */
 enum {
     HTTP_REQUEST_LINE = 8 << 10,  /* bytes of method, target and version (414) */
     HTTP_HEADER_BLOCK = 32 << 10, /* bytes of all field lines (431) */
@@ -25,7 +25,7 @@ enum http_progress { HTTP_MORE, HTTP_WHOLE, HTTP_REFUSED };
 
 struct http_refusal {
     int status;
-    char why[72]; /* one line, without its end */
+    char why[72]; /* one line, without the newline */
 };
 
 struct http_text {
@@ -33,34 +33,34 @@ struct http_text {
     size_t length;
 };
 
-/* A part of the head, counted from the head's first byte: the buffer below may move. */
+/* A part of the head, as an offset from its first byte, because the buffer may move. */
 struct http_span {
     uint32_t at, length;
 };
 
 struct http_head {
-    int64_t most; /* bytes of content that are taken; set by the caller */
+    int64_t most; /* maximum bytes of content; set by the caller */
 
-    /* Of use once the head is whole. */
+    /* Valid once the head is complete. */
     struct http_span method, path, query, fields; /* a path without bytes: `*`, the server itself */
-    uint32_t length;                              /* the empty line included */
+    uint32_t length;                              /* including the empty line */
     bool minor, keep_alive, chunked, expect_continue;
-    int64_t content_length; /* bytes; 0 also when no length was given */
+    int64_t content_length; /* bytes; 0 also without Content-Length */
 
-    /* What the lines said so far. */
-    uint32_t line, seen; /* where the line at hand begins; what has been looked at */
+    /* The state of the parser. */
+    uint32_t line, seen; /* start of the current line; bytes already checked */
     struct http_span target, host;
     uint8_t field_count, host_count, length_count, coding_count;
-    bool forgiven; /* an empty line before the request line */
+    bool forgiven; /* an empty line before the request line was skipped */
     bool close, stay;
     bool length_bad, length_vast;
     bool coding_is_chunked, coding_after_chunked, coding_bad;
     bool expects, expects_other;
 };
 
-/* Go on with a head that begins at `data`, `length` bytes of which are here. A new head is all
- * zeros but for `most`; after HTTP_MORE call again with the same bytes and more behind them. Each byte is looked
- * at once, so a head that comes byte by byte costs no more than one that comes whole.
+/* Parse the head at `data`, of which `length` bytes have arrived. A new head is all zeros except
+ * `most`; after HTTP_MORE call again with the same bytes followed by more. Each byte is checked
+ * once, so a head that arrives byte by byte costs no more than one that arrives in one piece.
  */
 enum http_progress http_read_head(struct http_head *head, const char *data, size_t length,
                                   struct http_refusal *refusal);
@@ -68,18 +68,18 @@ enum http_progress http_read_head(struct http_head *head, const char *data, size
 /* Take the next field off the front of a block of checked field lines; false at its end. */
 bool http_next_field(struct http_text *block, struct http_text *name, struct http_text *value);
 
-/* The decoder of chunked content (RFC 9112 section 7.1). A new one is all zeros but for `most`. */
+/* Decoder for chunked content (RFC 9112 section 7.1). A new one is all zeros except `most`. */
 struct buffer;
 
 struct http_chunks {
     enum { CHUNK_SIZE, CHUNK_DATA, CHUNK_DATA_END, CHUNK_TRAILERS } state;
-    uint64_t most; /* bytes of content that are taken; set by the caller */
-    uint64_t left; /* of the chunk at hand */
+    uint64_t most; /* maximum bytes of content; set by the caller */
+    uint64_t left; /* of the current chunk */
     uint32_t trailer_bytes;
     uint8_t trailers;
 };
 
-/* Append to `content` what `data` has of it; `used` says how much of `data` is done with. */
+/* Append the content in `data` to `content`; sets `used` to the processed bytes of `data`. */
 enum http_progress http_take_chunks(struct http_chunks *chunks, const char *data, size_t length,
                                     size_t *used, struct buffer *content,
                                     struct http_refusal *refusal);
@@ -95,7 +95,7 @@ static inline bool http_is(char byte, enum http_class class)
     return http_classes[(unsigned char)byte] & class;
 }
 
-/* Return the first place from `at` on whose byte is not of the class. */
+/* Return the first position from `at` on whose byte is not in the class. */
 static inline const char *http_skip(const char *at, const char *end, enum http_class class)
 {
     while (at < end && http_is(*at, class))
@@ -105,14 +105,14 @@ static inline const char *http_skip(const char *at, const char *end, enum http_c
 
 enum http_progress http_refuse(struct http_refusal *refusal, int status, const char *why);
 
-/* Refuse content of more than `most` bytes (413), in the words of servers/app/CONTRACT.md. */
+/* Refuse content of more than `most` bytes (413), with the message of servers/app/CONTRACT.md. */
 enum http_progress http_refuse_content(struct http_refusal *refusal, int64_t most);
 
-/* Move `at` to the CR of the line's end; HTTP_MORE: to where looking goes on with more bytes. */
+/* Move `at` to the CR that ends the line; HTTP_MORE: to where to continue with more bytes. */
 enum http_progress http_find_line_end(const char *data, size_t length, size_t *at,
                                       struct http_refusal *refusal);
 
-/* Split a field line, its end cut off, into name and value without outer whitespace. */
+/* Split a field line (without its line end) into name and value, without outer whitespace. */
 enum http_progress http_split_field(struct http_text line, struct http_text *name,
                                     struct http_text *value, struct http_refusal *refusal);
 

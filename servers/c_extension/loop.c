@@ -1,15 +1,16 @@
 /* The event loop of stage S11: HTTP and epoll in C, the handlers in Python.
  *
- * A turn: sleep until something happens, let each connection that has news take its steps, then
- * those whose timers have fired. News come before timers, so that a loop that was held up (by a
- * handler that computes) does not take its own delay for the client's.
+ * Each turn sleeps until something happens, runs each connection with an event, then those whose
+ * timers have fired. Events come before timers, so that a loop delayed by a CPU-bound handler does
+ * not mistake its own delay for a slow client.
  *
- * The listener is level-triggered and accepted from in small batches. It is taken out of epoll when
- * the table is full, and for a tenth of a second when there is no descriptor left: it would be
- * reported as readable over and over, and the loop would spin on what it cannot accept.
+ * The listener is level-triggered; connections are accepted in small batches. It is removed from
+ * epoll at the limit of connections, and for a tenth of a second without descriptors: otherwise it
+ * would be reported over and over, and the loop would spin without being able to accept.
  *
- * A batch of events never holds one of a connection freed in that same batch: a connection is
- * reported once in it, and closed only by its own event, or by its timer after the batch.
+ * A batch of events never contains a connection that was freed in the same batch: each connection
+ * is reported at most once per batch, and is closed only by its own event or, after the batch, by
+ * its timer.
  */
 
 #define _GNU_SOURCE /* accept4, pipe2 */
@@ -40,8 +41,8 @@ void loop_read_clock(struct loop *loop)
     loop->now = time.tv_sec * (1000 * MILLISECOND) + time.tv_nsec;
 }
 
-/* Input buffers: the one that was given back last is kept, for the next that is asked for. A request
- * that comes whole is through with its buffer before the next connection needs one. */
+/* Input buffers: one returned buffer is kept for the next request. A request that arrives in one
+ * piece returns its buffer before the next connection needs one. */
 
 char *loop_take_input(struct loop *loop)
 {
@@ -60,7 +61,7 @@ void loop_give_input(struct loop *loop, char *data)
 
 /* Accepting */
 
-/* False: epoll has no memory; it is tried again like an accept that failed. */
+/* False: epoll_ctl is out of memory; retried later, like a failed accept. */
 static bool listen_again(struct loop *loop)
 {
     struct epoll_event event = {EPOLLIN, {.ptr = &loop->listener}};
@@ -124,7 +125,7 @@ static void accept_some(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
     atomic_store(&loop->stop_asked, true);
-    /* A full pipe will wake the loop as well as one byte more. */
+    /* A full pipe wakes the loop too, so a failed write does not matter. */
     while (write(loop->wake_writer, "!", 1) < 0 && errno == EINTR)
         ;
 }
@@ -153,21 +154,21 @@ static void begin_to_stop(struct loop *loop)
     }
 }
 
-/* Turning */
+/* The loop */
 
 static int milliseconds_to(struct loop *loop, int64_t time)
 {
     if (time == TIMERS_NEVER)
         return -1;
     int64_t left = time - loop->now;
-    if (left < MICROSECOND) /* a turn that was used up goes on at once */
+    if (left < MICROSECOND) /* a yielded connection continues at once */
         return 0;
-    left = (left + MILLISECOND - 1) / MILLISECOND; /* never too early */
+    left = (left + MILLISECOND - 1) / MILLISECOND; /* round up: never wake too early */
     return left < INT_MAX ? (int)left : INT_MAX;
 }
 
-/* Wait for news, without the GIL. Giving it away and taking it back costs no measurable time while
- * nobody else wants it, so it is done even when there are news already. */
+/* Wait for events without the GIL. Releasing and retaking it costs no measurable time if no other
+ * thread wants it, so this is done even if events are already pending. */
 static int sleep_for_events(struct loop *loop, struct epoll_event *events, int64_t until)
 {
     int timeout = milliseconds_to(loop, until);
@@ -191,7 +192,7 @@ static void handle_event(struct loop *loop, const struct epoll_event *event)
 static void fire_timers(struct loop *loop)
 {
     struct timer *timer;
-    int64_t now = loop->now; /* the clock goes on in between, this round must end */
+    int64_t now = loop->now; /* fixed: loop->now advances, and this round must end */
     while ((timer = timers_take_due(&loop->timers, now))) {
         if (timer == &loop->retry)
             listen_again(loop);
@@ -242,13 +243,13 @@ bool loop_init(struct loop *loop, struct app *app, const struct settings *settin
     loop->wake_reader = wake[0];
     loop->wake_writer = wake[1];
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    /* One timer more: the retry's. */
+    /* One more for the retry timer. */
     return loop->epoll >= 0 && timers_init(&loop->timers, settings->connections + 1);
 }
 
 void loop_free(struct loop *loop)
 {
-    loop->stopping = true; /* none of those that close now makes room for another */
+    loop->stopping = true; /* closing connections must not make room for new ones */
     while (loop->connections)
         conn_close(loop->connections);
     timers_free(&loop->timers);

@@ -13,10 +13,10 @@
 struct app;
 struct conn;
 
-/* What the server is told; servers/common/session.py says why its numbers are what they are. */
+/* The settings of the server; servers/common/session.py explains their values. */
 struct settings {
-    size_t connections; /* open at one time */
-    int64_t content;    /* bytes of a request's content */
+    size_t connections; /* maximum open at a time */
+    int64_t content;    /* maximum bytes of a request's content */
     int64_t patience;   /* nanoseconds for a head, between two pieces of content, and to send one */
     int64_t idle;       /* nanoseconds between two requests */
 };
@@ -29,31 +29,31 @@ struct loop {
     atomic_bool stop_asked;
     bool stopping;
 
-    struct conn *connections; /* the first of a list of all */
+    struct conn *connections; /* head of the list of all */
     size_t count;
     struct timers timers;
     int64_t now;        /* as of the last sleep, or of the last call of the application */
-    char *spare;        /* an input buffer that nobody uses */
-    bool paused;        /* nothing is accepted ... */
-    bool told;          /* ... because that failed, which has been said */
-    struct timer retry; /* ... until this fires, or a connection has closed */
+    char *spare;        /* an unused input buffer, or NULL */
+    bool paused;        /* not accepting ... */
+    bool told;          /* ... because accept failed, which has been logged */
+    struct timer retry; /* ... until this fires or a connection closes */
 };
 
-/* Prepare; false: errno. The pipe is there afterwards, so the loop can be stopped before it runs. */
+/* Initialise; false: see errno. Creates the pipe, so the loop can be stopped before it runs. */
 bool loop_init(struct loop *loop, struct app *app, const struct settings *settings);
 
-/* Serve a listener until stopped; false: errno, or a Python exception that app_goes_on saw. */
+/* Serve a listener until stopped; false: see errno, or a Python exception is set. */
 bool loop_run(struct loop *loop, int listener, int64_t grace);
 
-/* From any thread, as often as you like. */
+/* May be called from any thread, any number of times. */
 void loop_stop(struct loop *loop);
 
-/* Close what is open; the listener is the caller's. */
+/* Close everything except the listener, which belongs to the caller. */
 void loop_free(struct loop *loop);
 
 /* For connections. */
 
-/* A place for received bytes, of INPUT_SIZE; NULL: there is no memory. */
+/* Return a buffer of INPUT_SIZE bytes for input; NULL: out of memory. */
 char *loop_take_input(struct loop *loop);
 void loop_give_input(struct loop *loop, char *data);
 

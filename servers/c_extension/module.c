@@ -1,10 +1,10 @@
-/* The module servers.c_extension._server: the type Loop, which is what Python sees of it all.
+/* The module servers.c_extension._server with the type Loop, the extension's interface to Python.
  *
  *     loop = Loop(servers.app.routes, logger, connections=4096, patience=10.0, idle=75.0)
  *     loop.run(listener.fileno(), grace=10.0)
  *
  * The application is any object with `handle`, `advance`, `Response`, `Wait`, `File` and `BODY_LIMIT`;
- * it is looked into once, here, so that no request pays for it.
+ * these are looked up once, here, and not for each request.
  */
 
 #include "python.h"
@@ -170,7 +170,7 @@ static PyObject *loop_connections(Loop *self, void *Py_UNUSED(unused))
 
 static void loop_dealloc(Loop *self)
 {
-    PyObject *raised = app_take_exception(); /* closing generators is not to change it */
+    PyObject *raised = app_take_exception(); /* closing generators must not change it */
     loop_free(&self->loop);
     free_application(&self->app);
     if (raised)

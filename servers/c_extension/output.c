@@ -1,4 +1,4 @@
-/* Sending without waiting, and the lines that every response begins with. */
+/* Nonblocking sending, and the lines that start every response. */
 
 #define _GNU_SOURCE /* CLOCK_REALTIME_COARSE */
 
@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* A file is sent in spans of this many bytes, lest one fast client has the loop for itself. */
+/* A file is sent in spans of this many bytes, so that one fast client cannot occupy the loop. */
 enum { FILE_SPAN = 1 << 20 };
 
 static void advance(struct output *output, size_t sent)
@@ -29,7 +29,7 @@ static void advance(struct output *output, size_t sent)
         output->text.length = output->text_sent = 0;
 }
 
-/* A file may follow: MSG_MORE puts its first bytes into the packet of the head. */
+/* If a file follows, MSG_MORE puts its first bytes into the packet of the head. */
 static ssize_t send_bytes(struct output *output, int socket)
 {
     struct iovec parts[3] = {
@@ -44,7 +44,7 @@ static ssize_t send_bytes(struct output *output, int socket)
     return sendmsg(socket, &message, flags);
 }
 
-/* Python ignores SIGPIPE, which sendfile cannot be told not to raise. */
+/* sendfile has no flag against SIGPIPE, but Python ignores that signal. */
 static enum sent send_file(struct output *output, int socket)
 {
     size_t span = output->file_left < FILE_SPAN ? output->file_left : FILE_SPAN;
@@ -54,7 +54,7 @@ static enum sent send_file(struct output *output, int socket)
         return SENT_SOME;
     }
     if (sent == 0)
-        errno = ENODATA; /* the file shrank: what was promised is not there */
+        errno = ENODATA; /* the file shrank: the promised bytes do not exist */
     return sent < 0 && (errno == EAGAIN || errno == EINTR) ? SENT_NOTHING : SENT_FAILED;
 }
 
@@ -75,7 +75,7 @@ void output_free(struct output *output)
     *output = (struct output){0};
 }
 
-/* Reason phrases of RFC 9110 section 15, of the statuses that the lab knows. */
+/* Reason phrases (RFC 9110 section 15) of the statuses that the lab uses. */
 static const char *reason(int status)
 {
     switch (status) {
@@ -108,7 +108,7 @@ bool output_begin_head(struct buffer *text, int status)
            buffer_append_literal(text, "Server: chainlab/c-extension\r\n");
 }
 
-/* strftime would speak the language of the locale. */
+/* strftime depends on the locale. */
 static const char DAYS[] = "SunMonTueWedThuFriSat";
 static const char MONTHS[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 

@@ -1,7 +1,8 @@
-/* What waits to be sent to one client: text of our own, a piece that somebody keeps, a file.
+/* Output waiting to be sent to one client, in this order: `text` (our own bytes), `piece` (bytes
+ * owned by Python), `tail`, `file`.
  *
- * In this order: `text`, `piece`, `tail`, `file`. Small things are copied into the text, so that
- * the usual response is one run of bytes and one send(2); a long piece is not copied.
+ * Small pieces are copied into the text, so that a typical response is one block of bytes and one
+ * send(2); a long piece is not copied.
  */
 
 #ifndef CHAINLAB_OUTPUT_H
@@ -20,7 +21,7 @@ struct output {
     size_t piece_left;
     const char *tail;
     size_t tail_left;
-    int file; /* of use while file_left */
+    int file; /* valid while file_left > 0 */
     off_t file_at;
     size_t file_left;
 };
@@ -38,7 +39,7 @@ enum sent output_send(struct output *output, int socket);
 
 void output_free(struct output *output);
 
-/* The beginning of every response: status line and Server; and the Date, made once a second. */
+/* The start of every response: status line and Server; and Date, made once per second. */
 bool output_begin_head(struct buffer *text, int status);
 bool output_add_date(struct buffer *text);
 

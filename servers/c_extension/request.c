@@ -1,8 +1,8 @@
-/* The request as the application sees it: servers.app.messages.Request, made when asked.
+/* The request as the application sees it (servers.app.messages.Request), converted on demand.
  *
- * It keeps a copy of the head, so that it outlives the connection's buffer (a generator may hold it
- * for a minute), and makes a str or a dict out of it when somebody looks. /hello looks at path and
- * method; the fields become Python objects for those alone who want them.
+ * It keeps a copy of the head, because it may outlive the connection's buffer (a generator may hold
+ * it for a minute), and creates a str or dict from it when an attribute is read. /hello reads only
+ * path and method; the fields become Python objects only if a handler reads them.
  */
 
 #include "python.h"
@@ -10,7 +10,7 @@
 #include <arpa/inet.h>
 #include <structmember.h>
 
-/* Content, as a binary file that is read once */
+/* Content, as a read-once binary file */
 
 typedef struct {
     PyObject_HEAD
@@ -62,12 +62,12 @@ PyTypeObject ContentType = {
 
 typedef struct {
     PyObject_VAR_HEAD
-    PyObject *method, *path, *query, *headers, *body; /* NULL: nobody has asked */
+    PyObject *method, *path, *query, *headers, *body; /* NULL: not read yet */
     PyObject *number;
     union peer peer;
     struct http_head head;
-    struct buffer content; /* until `body` has it */
-    char raw[];            /* the head as it came */
+    struct buffer content; /* until `body` takes it over */
+    char raw[];            /* the head as received */
 } Request;
 
 PyObject *request_new(struct conn *conn)
@@ -117,7 +117,7 @@ static int hex(char digit)
     return digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10;
 }
 
-/* Percent-decoded once; what is no %XX stays as it is. */
+/* Percent-decode once; invalid %XX stays as it is. */
 static PyObject *make_path(Request *self)
 {
     const char *at = self->raw + self->head.path.at;
@@ -163,7 +163,7 @@ static PyObject *lower_name(struct http_text name)
     return lower;
 }
 
-/* Put a field into the dict, behind what is there under its name. */
+/* Append a field to the value that the dict has under its name. */
 static bool add_field(PyObject *headers, PyObject *name, PyObject *value)
 {
     PyObject *first = PyDict_GetItemWithError(headers, name); /* borrowed */
@@ -175,7 +175,8 @@ static bool add_field(PyObject *headers, PyObject *name, PyObject *value)
     return good;
 }
 
-/* X_Y would be X-Y to CGI and `proxy` HTTP_PROXY (httpoxy): no architecture shows them. */
+/* In CGI, X_Y would collide with X-Y, and Proxy would become HTTP_PROXY (httpoxy): all architectures
+ * omit both. */
 static bool is_shown(struct http_text name)
 {
     return !memchr(name.at, '_', name.length) && !http_equals(name, "proxy");

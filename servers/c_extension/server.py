@@ -1,9 +1,9 @@
-"""The door to the C extension: what is Python in it but the application.
+"""The Python interface of the C extension.
 
-The loop, the parser and the sending are C (loop.c, conn.c, http.c, output.c); answer.c calls the
-application and follows its answer. The GIL is given away in epoll_wait, so other Python threads
-run while it sleeps; a handler holds it, as anywhere. What it costs is a compiler at installation,
-and that a mistake in it ends the process, or worse, where Python would raise.
+The loop, the parser and the sending are in C (loop.c, conn.c, http.c, output.c); answer.c calls the
+application and sends its answer. The GIL is released in epoll_wait, so other Python threads run
+while the loop sleeps; handlers hold it, as usual. The cost: installation needs a compiler, and a
+bug in C crashes the process, or worse, where Python would raise an exception.
 """
 
 import logging
@@ -22,7 +22,7 @@ from servers.common.stopping import GRACE
 
 
 def _without_extension() -> str | None:
-    """Look for the file: importing it would import the package around it."""
+    """Look for the compiled file, because importing it would import the whole package."""
     folder = Path(__file__).parent
     if any((folder / f"_server{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
         return None
@@ -38,18 +38,18 @@ SPEC: Final = Spec(
     multiplexer="epoll",
     mode="edge",
     model=(
-        "An extension of CPython: the epoll loop, the parser and the sending are C,",
-        "and call the handlers, which are Python. Interest is registered once for each",
-        "connection. The GIL is given away while epoll_wait sleeps.",
+        "An extension of CPython: epoll loop, parser and sending are in C, and call",
+        "handlers in Python. Each connection is registered with epoll once.",
+        "The GIL is released while epoll_wait sleeps.",
     ),
-    sleeps=("in epoll_wait(2), without the GIL", "nowhere: recv copies at once"),
-    good="the least a request can cost while a Python handler answers it",
-    bad="changing it: a mistake in C ends the process, or is a hole in it",
+    sleeps=("in epoll_wait(2), without the GIL", "nowhere: recv copies immediately"),
+    good="the lowest cost per request with a handler in Python",
+    bad="changes: a bug in C crashes the process or opens a security hole",
     neighbours=("epoll-et", "bjoern", "io-uring"),
     source="servers/c_extension/loop.c",
     limits=(
-        "it needs a compiler when it is installed",
-        "a handler that computes holds up everybody",
+        "installation needs a C compiler",
+        "a CPU-bound handler stalls every connection",
     ),
     claims=("S11", "S2", "E10", "E12"),
     target="servers.c_extension.server:CExtension",
@@ -81,11 +81,11 @@ class CExtension:
         self._loop.run(self._listener.fileno(), grace=GRACE)
 
     def stop(self) -> None:
-        """Take no more connections, let running requests finish (GRACE), then return."""
+        """Make `run` accept no more, let running requests finish (GRACE) and return."""
         self._loop.stop()
 
     def close(self) -> None:
-        """Close everything, connections too."""
+        """Close everything, including connections."""
         if self._on_signals:
             signal.set_wakeup_fd(-1)
         self._loop.close()

@@ -1,4 +1,4 @@
-/* A binary heap; see timers.h for what is lazy about it. */
+/* A binary heap with lazy updates; see timers.h. */
 
 #include "timers.h"
 

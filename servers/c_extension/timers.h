@@ -1,9 +1,9 @@
-/* A heap of timers, made for timers that are moved much more often than they fire.
+/* A heap for timers that are moved much more often than they fire.
  *
- * A kept connection pushes its deadline back with every request and hardly ever reaches it. So
- * moving a timer to later only notes the new time: the heap keeps the old one as its key, and puts
- * the timer where it belongs when that comes up. Moving to earlier, which a handler's wait does,
- * costs the usual log n.
+ * A kept connection postpones its deadline with every request and hardly ever reaches it. So moving
+ * a timer to a later time only stores that time: the heap keeps the old time as the key, and moves
+ * the timer to its proper place when the key comes up. Moving to an earlier time, as a handler's
+ * wait does, costs the usual O(log n).
  */
 
 #ifndef CHAINLAB_TIMERS_H
@@ -26,17 +26,17 @@ struct timers {
 
 #define TIMERS_NEVER INT64_MAX
 
-/* Make room for `most` timers, so that setting one cannot fail; false: there is no memory. */
+/* Make room for `most` timers, so that setting one cannot fail; false: out of memory. */
 bool timers_init(struct timers *timers, size_t most);
 void timers_free(struct timers *timers);
 
 void timer_set(struct timers *timers, struct timer *timer, int64_t due);
 void timer_drop(struct timers *timers, struct timer *timer);
 
-/* Take out and return a timer whose time has come; NULL when there is none. */
+/* Remove and return a timer that is due; NULL if none is. */
 struct timer *timers_take_due(struct timers *timers, int64_t now);
 
-/* Return a time before which nothing is due. */
+/* Return a time before which no timer is due. */
 int64_t timers_next(const struct timers *timers);
 
 #endif

@@ -1,1 +1,1 @@
-"""What all architectures share: session, connection, timers, stopping, Spec, registry."""
+"""Shared by all architectures: session, connection, timers, stopping, Spec, registry."""

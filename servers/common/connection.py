@@ -1,9 +1,9 @@
-"""A nonblocking socket and its session: the steps that every event-driven server takes.
+"""A nonblocking socket and its session: the steps that all event-driven servers share.
 
-`read` and `work` try and never wait. What `work` cannot do now it returns as the session's need,
-and only then do the servers differ: in how they learn that the kernel is ready. A long answer to
-a fast reader could keep a single-threaded server busy for seconds; so `work` ends after a few
-sends with AGAIN, and the server looks at the others first.
+`read` and `work` never wait. If `work` cannot continue, it returns what the session needs; servers
+differ only in how they learn that the kernel is ready for it. A long answer to a fast reader could
+keep a single-threaded server busy for seconds, so `work` returns AGAIN after a few sends, and the
+server serves other connections first.
 """
 
 import os
@@ -24,13 +24,13 @@ from servers.common.session import (
 )
 
 AGAIN: Final = 6
-"""Beside the needs of a session: there is more to send, and the kernel would take it."""
+"""In addition to the needs of a session: there is more to send, and the kernel would accept it."""
 
 TURN: Final = 16
-"""Sends of one connection before the others have their turn."""
+"""Sends per connection before other connections are served."""
 
-_FILE_PIECE: Final = 1 << 20  # bytes for one sendfile
-_NOW: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, so that a cut is seen
+_FILE_PIECE: Final = 1 << 20  # bytes per sendfile
+_NOW: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST, so the client sees truncation
 
 
 class Connection:
@@ -45,18 +45,18 @@ class Connection:
         self.sock = sock
         self.fd = sock.fileno()
         self.session = Session(client_of(sock), now, idle)
-        self.interest = -1  # what the server waits for at present, in its own terms
-        self.pausing = False  # the timer of an application's pause runs
+        self.interest = -1  # what the server currently waits for, in its own terms
+        self.pausing = False  # whether the timer of an application's pause is running
 
     @property
     def sending(self) -> bool:
-        """Whether something is to be sent: `work` goes on when the kernel takes it."""
+        """Whether there is something to send: `work` continues when the kernel accepts it."""
         return self.session.need in (WRITE, SENDFILE)
 
     def read(self, now: float) -> int:
-        """Receive once, if the session wants bytes; return how many came, -1: none yet.
+        """Receive once, if the session wants bytes; return their number, or -1 if none have come.
 
-        Fewer than RECEIVE: the kernel holds no more, but perhaps the client's FIN.
+        Fewer than RECEIVE: the kernel has no more bytes, though perhaps the client's FIN.
         """
         if self.session.need != READ:
             return -1
@@ -71,10 +71,10 @@ class Connection:
         return len(data)
 
     def work(self, now: float) -> int:
-        """Do what the session needs, as far as the kernel takes it; return what is left.
+        """Do what the session needs until that would block; return what to do next.
 
-        READ: wait for bytes. WRITE: the kernel takes no more. WAIT: wait `session.pause` seconds.
-        CLOSE: close it. AGAIN: call it again, after the others.
+        READ: wait for bytes. WRITE: wait until the socket is writable. WAIT: wait `session.pause`
+        seconds. CLOSE: close the connection. AGAIN: call `work` again after other connections.
         """
         session = self.session
         try:
@@ -91,7 +91,7 @@ class Connection:
                     session.shut(now)
         except BlockingIOError:
             return WRITE
-        except OSError:  # reset, or the client does not read any more
+        except OSError:  # reset, or the client no longer reads
             return CLOSE
         return session.need if session.need in (READ, WAIT, CLOSE) else AGAIN
 
@@ -102,7 +102,7 @@ class Connection:
         self.session.sent(os.sendfile(self.fd, file.descriptor, file.offset, count), now)
 
     def close(self) -> None:
-        """Close; an answer that is not finished is cut by a reset, so that it shows."""
+        """Close; an unfinished answer ends with a reset, so that the client sees the truncation."""
         if self.session.unfinished:
             reset(self.sock)
         self.session.close()
@@ -115,12 +115,12 @@ def client_of(sock: socket.socket) -> str:
         return "unix:"
     try:
         return str(sock.getpeername()[0])
-    except OSError:  # it is gone already; reading will tell
+    except OSError:  # already disconnected: reading will report it
         return ""
 
 
 def reset(sock: socket.socket) -> None:
-    """Have close() send RST."""
+    """Make close() send RST."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NOW)
     except OSError:

@@ -1,12 +1,12 @@
-"""What the event-driven servers share: accepting, limits, pauses, deadlines, the graceful stop.
+"""The base of the event-driven servers: accepting, limits, pauses, deadlines, graceful stop.
 
-A subclass owns the loop and the way readiness is learnt; it calls `accept` when the listener is
-ready, `settle` after a connection has moved, and `tick` once a round. It says with `_watch` what
-is waited for, and `_listen` whether connections are wanted at all.
+A subclass waits for events. It calls `_accept` when the listener is ready and `_settle` after a
+connection has made progress; `run` calls `_tick` once per round. The base calls `_watch` to change
+what a connection waits for, and `_listen` to watch the listener or not.
 
-At the limit of connections, or of descriptors (EMFILE), the listener is left alone: a
-level-triggered one would wake the loop again and again for a connection that cannot be taken.
-Those who wait, wait in the kernel's backlog.
+At the limit of connections or descriptors (EMFILE), the listener is not watched: a level-triggered
+poller would wake the loop over and over for a connection that cannot be accepted. Further clients
+wait in the kernel's backlog.
 """
 
 import logging
@@ -24,14 +24,14 @@ from servers.common.timers import Timers
 
 log = logging.getLogger("servers")
 
-_SWEEP: Final = 0.5  # seconds between two looks at all deadlines
+_SWEEP: Final = 0.5  # seconds between checks of all deadlines
 _REST: Final = 0.1  # seconds without accepting after EMFILE
-_SPARE: Final = 32  # descriptors kept for files, pollers and the interpreter
-_BATCH: Final = 64  # connections accepted in one round
+_SPARE: Final = 32  # descriptors reserved for files, pollers and the interpreter
+_BATCH: Final = 64  # connections accepted per round
 
 
 class EventServer(ABC):
-    """A server of many connections in one thread."""
+    """A server that handles many connections in one thread."""
 
     def __init__(self, listener: socket.socket, options: Options) -> None:
         self._listener = listener
@@ -39,31 +39,31 @@ class EventServer(ABC):
         self._waker = Waker()
         self._connections: dict[int, Connection] = {}
         self._timers = Timers[Connection]()
-        self._again: dict[Connection, None] = {}  # whose send budget ended before their work
+        self._again: dict[Connection, None] = {}  # more to send, but their turn is over
         self._listening = False
         self._rest_until = 0.0
         self._swept = 0.0
         self._stopping = False
-        self._ends_at = 0.0  # when running requests are cut; 0 while not stopping
+        self._ends_at = 0.0  # when running requests are cut off; 0 while not stopping
 
-    # What a model adds
+    # For subclasses to implement
 
     @abstractmethod
     def _watch(self, connection: Connection, need: int) -> None:
-        """Wait for READ or WRITE readiness of `connection`; WAIT: for neither."""
+        """Watch `connection` for READ or WRITE readiness; WAIT: for neither."""
 
     @abstractmethod
     def _forget(self, connection: Connection) -> None:
-        """Wait for it no more: it is about to be closed."""
+        """Stop watching `connection`, which is about to be closed."""
 
     @abstractmethod
     def _listen(self, *, wanted: bool) -> None:
-        """Wait for connections, or leave them in the backlog."""
+        """Watch the listener, or leave new connections in the backlog."""
 
-    # What a model calls
+    # For subclasses to call
 
     def _accept(self, now: float) -> None:
-        """Take the connections that wait, as far as the limits allow."""
+        """Accept waiting connections, as far as the limits allow."""
         for _ in range(min(_BATCH, self._limit - len(self._connections))):
             try:
                 sock, _ = self._listener.accept()
@@ -75,7 +75,7 @@ class EventServer(ABC):
             self._admit(sock, now)
 
     def _rest(self, cause: str, now: float) -> None:
-        """Accept nobody for a moment: the kernel would refuse again at once."""
+        """Stop accepting for a moment: accept would fail again at once."""
         log.warning("cannot accept, trying again in %g s: %s", _REST, cause)
         self._rest_until = now + _REST
 
@@ -85,7 +85,7 @@ class EventServer(ABC):
         self._watch(connection, READ)
 
     def _settle(self, connection: Connection, now: float) -> None:
-        """Do what can be done for `connection`, and wait for the rest."""
+        """Do what is possible for `connection` now, and watch it for the rest."""
         need = connection.work(now)
         if need in (READ, WRITE):
             self._watch(connection, need)
@@ -98,11 +98,11 @@ class EventServer(ABC):
             self._drop(connection)
 
     def _add_pause(self, connection: Connection) -> None:
-        """Start the timer of the application's pause, once however often it is settled.
+        """Start the timer of the application's pause, once per pause.
 
-        A connection in `_again` may be settled by an event first, and a second timer would resume
-        whatever the connection does by then. The pause counts from now: the time that the round
-        began with may be older than the request.
+        An event may settle a connection that is also in `_again`; a second timer would then resume
+        whatever the connection does at that time. The pause starts now, not at the start of the
+        round, which may be before the request.
         """
         if not connection.pausing:
             connection.pausing = True
@@ -115,7 +115,7 @@ class EventServer(ABC):
             connection.close()
 
     def _tick(self, now: float) -> float | None:
-        """Do what is due; return the seconds until something is, None: the server has ended."""
+        """Do what is due; return the seconds until more is due, or None if the server has ended."""
         again, self._again = self._again, {}
         for connection in again:
             if self._is_open(connection):
@@ -175,19 +175,19 @@ class EventServer(ABC):
 
     @abstractmethod
     def _open(self) -> None:
-        """Make what the model needs; the loop is about to begin."""
+        """Create what the subclass needs, just before the loop starts."""
 
     @abstractmethod
     def _round(self, timeout: float) -> float:
         """Wait up to `timeout` seconds, serve what is ready, and return the time."""
 
     def stop(self) -> None:
-        """Take no more connections, let running requests finish (GRACE), then return."""
+        """Make `run` accept no more, let running requests finish (GRACE) and return."""
         self._stopping = True
         self._waker.wake()
 
     def close(self) -> None:
-        """Close everything, connections too."""
+        """Close everything, including connections."""
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
@@ -196,6 +196,6 @@ class EventServer(ABC):
 
 
 def descriptor_limit() -> int:
-    """Return how many connections the limit of open files leaves room for (man getrlimit(2))."""
+    """Return how many connections the limit of open files allows (man getrlimit(2))."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, soft - _SPARE)

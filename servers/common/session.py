@@ -1,17 +1,18 @@
-"""One HTTP/1.1 connection without its I/O: what every server of ours shares.
+"""One HTTP/1.1 connection without its I/O, shared by all our servers.
 
-    session.need    what its server is to do next                     and then call
+    session.need    what the server must do next                      and then call
     READ            wait for bytes, receive them (b"" at the end)     receive(data, now)
-    WRITE           send `output`, as much as the kernel takes        sent(count, now)
+    WRITE           send `output`, as much as the kernel accepts      sent(count, now)
     SENDFILE        send `file` by sendfile(2), or call load(now)     sent(count, now)
-    WAIT            let `pause` seconds pass, in whatever way         resume(now)
-    SHUTDOWN        shut the sending direction                        shut(now)
-    CLOSE           close the socket, and                             close()
+    WAIT            wait `pause` seconds, in any way                  resume(now)
+    SHUTDOWN        shut down the sending direction                   shut(now)
+    CLOSE           close the socket                                  close()
 
-One need at a time: a request is read whole, answered whole, and only then is the next one looked
-at; pipelined bytes wait in the kernel. So memory is bounded: a request's content (CHAINLAB_BODY_
-LIMIT), and one piece of the answer. At `deadline` (time.monotonic, moved by every call that made
-progress) the server calls `expire`. The application's side is `servers.app.routes.handle`.
+A session has one need at a time: it reads a complete request and answers it completely before it
+looks at the next one; pipelined bytes wait in the kernel. So memory is bounded by one request's
+content (CHAINLAB_BODY_LIMIT) and one piece of the answer. The server calls `expire` at `deadline`
+(time.monotonic), which every call that makes progress moves. The application's interface is
+`servers.app.routes.handle`.
 """
 
 import io
@@ -39,30 +40,30 @@ from servers.app.messages import File, Input, Response, Steps, Wait
 from servers.app.routes import BODY_LIMIT, advance, handle
 
 READ, WRITE, SENDFILE, WAIT, SHUTDOWN, CLOSE = range(6)
-"""What a session needs; plain integers, because every event compares them."""
+"""What a session needs; plain integers, because they are compared at every event."""
 
 NEVER: Final = math.inf
 
 RECEIVE: Final = 65536
-"""Bytes to ask for in one read."""
+"""Bytes per read."""
 
 PATIENCE: Final = 10.0
 """Seconds for a request's head, between two pieces of its content, and for a stuck send."""
 
 IDLE: Final = 75.0
-"""Seconds that a kept connection may lie idle; nginx's keepalive_timeout."""
+"""Seconds that a kept connection may be idle; nginx's keepalive_timeout."""
 
-_LINGER: Final = 1.0  # seconds to read on after an answer that came before the request's end
+_LINGER: Final = 1.0  # seconds to keep reading after the last answer
 _LINGER_BYTES: Final = 128 << 20
-_LIMITS: Final = Limits(body=None)  # the application's own limit holds
+_LIMITS: Final = Limits(body=None)  # the application enforces its own limit
 
 log = logging.getLogger("servers")
 
 
 class Session:
-    """A connection from `client` (an IP address, or "unix:") that began at `now`.
+    """A connection from `client` (an IP address, or "unix:"), accepted at `now`.
 
-    Kept connections may lie idle for `idle` seconds.
+    Kept connections may be idle for `idle` seconds.
     """
 
     __slots__ = (
@@ -92,18 +93,18 @@ class Session:
         self._client = client
         self._idle = idle
         self._http = ServerConnection(_LIMITS)
-        self._request: RequestHead | None = None  # one whose content is being received
+        self._request: RequestHead | None = None  # the one being received or answered
         self._content: list[bytes] = []
         self._size = 0
-        self._steps: Steps | None = None  # of a handler that waits
+        self._steps: Steps | None = None  # of a waiting handler
         self._pieces: Iterator[bytes | Wait] | None = None  # of an answer being sent
-        self._held: Wait | None = None  # the pause that comes once the head has been sent
-        self._lingered = -1  # bytes read after the last answer; -1: not at that point
+        self._held: Wait | None = None  # a pause to make once the head has been sent
+        self._lingered = -1  # bytes read after the last answer; -1: not lingering
 
-    # What the server calls
+    # For the server to call
 
     def receive(self, data: bytes, now: float) -> None:
-        """Take bytes from the client; b"": it will send no more."""
+        """Process bytes from the client; b"": it will send no more."""
         http = self._http
         if self._lingered >= 0:
             self._lingered += len(data)
@@ -114,7 +115,7 @@ class Session:
             if head is not None:
                 self._handle(head, b"", now)
                 return
-            if http.ready:  # its first byte: a slow sender gains nothing by sending more
+            if http.ready:  # the first byte; later bytes of a head do not extend the deadline
                 self.deadline = now + PATIENCE
             http.receive_data(data)
             self._go_on(now)
@@ -123,7 +124,7 @@ class Session:
             self._go_on(now)
 
     def sent(self, count: int, now: float) -> None:
-        """Note that the first `count` bytes of `output`, or of `file`, have been sent."""
+        """Record that the first `count` bytes of `output` or `file` have been sent."""
         if self.need == SENDFILE:
             self._sent_of_file(count, now)
         elif count < len(self.output):
@@ -142,28 +143,28 @@ class Session:
                 self._answered(now)
 
     def load(self, now: float) -> None:
-        """Send `file` by `output`, piece by piece: for a server without sendfile."""
+        """Send `file` through `output` in pieces: for a server without sendfile."""
         assert self.file is not None
         file, self.file = self.file, None
         self._pieces = _read(file)
         self._next_piece(b"", now)
 
     def resume(self, now: float) -> None:
-        """Go on: the pause is over."""
+        """Continue after a pause."""
         if self._steps is not None:
             self._take_step(now)
         else:
             self._next_piece(b"", now)
 
     def shut(self, now: float) -> None:
-        """Note that the sending direction is shut: read on for a while, so that the client can
-        take the answer before a reset destroys it (RFC 9112 section 9.6)."""
+        """Keep reading for a while after the sending direction has been shut down, so that the
+        client can read the answer before a reset destroys it (RFC 9112 section 9.6)."""
         self._lingered = 0
         self.need = READ
         self.deadline = now + _LINGER
 
     def expire(self, now: float) -> None:
-        """Act on the deadline: 408 in the middle of a request, else close."""
+        """Handle the deadline: 408 in the middle of a request, else close."""
         if self.need == READ and self._lingered < 0 and not self.idle:
             self._http.refuse()
             self._refuse(408, "the rest of the request did not come in time", now)
@@ -171,23 +172,23 @@ class Session:
             self.need = CLOSE
 
     def drain(self) -> None:
-        """Take no further request: close when idle, else after the answer."""
+        """Accept no more requests: close now if idle, else after the answer."""
         self._http.keep_alive = False
         if self.idle:
             self.need = CLOSE
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for a request of which nothing has come."""
+        """Whether it waits for a request of which no byte has arrived."""
         return self.need == READ and self._lingered < 0 and self._http.ready
 
     @property
     def unfinished(self) -> bool:
-        """Whether an answer has begun and not ended."""
+        """Whether an answer has started and not finished."""
         return self._pieces is not None or self.file is not None or bool(self.output)
 
     def close(self) -> None:
-        """Free what an answer that was not finished still holds."""
+        """Free the resources of an unfinished answer."""
         self.need = CLOSE
         for part in (self._steps, self._pieces, self.file):
             if isinstance(part, Generator | File):
@@ -197,7 +198,7 @@ class Session:
     # Requests
 
     def _go_on(self, now: float) -> None:
-        """Take what has been received as far as the end of one request."""
+        """Process received bytes up to the end of one request."""
         http = self._http
         try:
             while (event := http.next_event()) is not NEED_DATA:
@@ -284,7 +285,7 @@ class Session:
             self._next_piece(out, now)
 
     def _next_piece(self, before: bytes, now: float) -> None:
-        """Put the next piece of the answer into `output`, after `before`; or begin its pause."""
+        """Put `before` and the next piece of the answer into `output`, or start its pause."""
         try:
             piece = next(self._pieces)  # type: ignore[arg-type]  # there is an answer
             if isinstance(piece, Wait):
@@ -298,7 +299,7 @@ class Session:
         except StopIteration:
             self._pieces = None
             self._end(before, now)
-        except Exception as error:  # the application's: half an answer is cut off
+        except Exception as error:  # from the application: truncate the answer
             log.exception("the answer broke off: %s", error)
             self.need = CLOSE
 
@@ -335,7 +336,7 @@ class Session:
         self.deadline = now + PATIENCE
 
     def _answered(self, now: float) -> None:
-        """All of the answer has been sent."""
+        """Continue after the complete answer has been sent."""
         http = self._http
         if http.ready:
             self.need = READ
@@ -346,7 +347,7 @@ class Session:
             self._go_on(now)
 
     def _refuse(self, status: int, why: str, now: float) -> None:
-        """Answer a request that is none, and close."""
+        """Answer an invalid request, and close."""
         self._content = []
         if self._http.response_started:
             self.need = CLOSE
@@ -357,7 +358,7 @@ class Session:
 
 
 class HttpRequest:
-    """What the application sees of a request; fields are gathered only when asked for."""
+    """A request as the application sees it; its fields are collected on demand."""
 
     __slots__ = ("_content", "_head", "_stream", "client", "method", "number", "path")
 
@@ -375,12 +376,12 @@ class HttpRequest:
 
     @property
     def query(self) -> str:
-        """What follows the question mark."""
+        """The text after the question mark."""
         return self._head.query.decode("latin-1")
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Names as in a CGI environment: none with an underscore, no proxy (httpoxy)."""
+        """The fields that CGI can express: no underscore in a name, no Proxy (httpoxy)."""
         found: dict[str, str] = {}
         for raw, value in self._head.fields:
             name = raw.decode("latin-1")
@@ -391,14 +392,14 @@ class HttpRequest:
 
     @property
     def body(self) -> Input:
-        """The content, received whole."""
+        """The complete content."""
         if self._stream is None:
             self._stream = io.BytesIO(self._content)
         return self._stream
 
     @property
     def content_length(self) -> int | None:
-        """Bytes declared; None for chunks."""
+        """The declared length; None for chunked content."""
         return None if self._head.chunked else self._head.content_length or 0
 
     @property
@@ -408,7 +409,7 @@ class HttpRequest:
 
     @property
     def architecture(self) -> str:
-        """What this server was started as."""
+        """The id of this server."""
         return os.environ.get("CHAINLAB_ARCHITECTURE", "unknown")
 
 
@@ -424,7 +425,7 @@ _HEADS_KEPT: Final = 256
 
 
 def _encoded_head(response: Response) -> ResponseHead:
-    """Return the response's head; the same ones come again and again."""
+    """Return the response's head; cached, because the same heads recur."""
     key = (response.status, response.headers)
     head = _heads.get(key)
     if head is None:
@@ -440,7 +441,7 @@ _date: tuple[float, bytes] = (-1.0, b"")
 
 def _date_line(now: float) -> bytes:
     """Return the Date field of this second (RFC 9110 section 6.6.1)."""
-    global _date  # a clock face that all sessions look at
+    global _date  # cached for all sessions
     if now >= _date[0]:
         moment = time.time()
         line = time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n", time.gmtime(moment))

@@ -75,7 +75,7 @@ class Spec:
     multiplexer: str = ""
     """The system call that waits for many connections."""
     mode: str = ""
-    """The multiplexer's mode, if any: level, edge, oneshot, ..."""
+    """The multiplexer's mode: level, edge, oneshot, ...; without one: "" or "busy polling"."""
     protocol: Literal["fastcgi", "http"] = "http"
     keep_alive: bool = True
     """Whether a connection may carry more than one request."""

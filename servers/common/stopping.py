@@ -31,7 +31,7 @@ class Waker:
         self._on_signals = False
 
     def wake_on_signals(self) -> None:
-        """Have each signal with a Python handler wake us; for the main thread, until `close`."""
+        """Let each signal with a Python handler wake the loop; main thread only, until `close`."""
         if threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
             self._on_signals = True
@@ -41,7 +41,7 @@ class Waker:
         return self._reader
 
     def wake(self) -> None:
-        """Make the pipe readable; a full pipe already is, and nobody watches a closed one."""
+        """Make the pipe readable; a full pipe already is, and a closed pipe is not watched."""
         try:
             os.write(self._writer, b"!")
         except OSError:
@@ -102,7 +102,7 @@ class Running:
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when `parent`, which forked it, dies for any reason."""
+    """Make the kernel kill this process when `parent`, which forked it, dies for any reason."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # the parent died before prctl
         os._exit(1)

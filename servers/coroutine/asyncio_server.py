@@ -130,7 +130,7 @@ class _Client(asyncio.Protocol):
         self._file_task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Be counted."""
+        """Register the connection."""
         self._transport = cast(asyncio.Transport, transport)
         self._server.clients.add(self)
 
@@ -140,18 +140,18 @@ class _Client(asyncio.Protocol):
         self._work()
 
     def eof_received(self) -> bool:
-        """Note a half-closed connection: it may still want its answer."""
+        """Handle a half-closed connection: the client may still want its answer."""
         self._eof = True
         if self.session.need == READ:
             self._work()
         return True
 
     def pause_writing(self) -> None:
-        """The transport holds more than it likes: produce no more."""
+        """Stop producing: the transport's buffer is full."""
         self._writable = False
 
     def resume_writing(self) -> None:
-        """Go on producing."""
+        """Continue producing."""
         self._writable = True
         self._work()
 
@@ -165,7 +165,7 @@ class _Client(asyncio.Protocol):
         self.session.close()
 
     def _work(self) -> None:
-        """Do what the session needs, as far as it needs no waiting."""
+        """Do what the session needs until it would have to wait."""
         session, transport = self.session, self._transport
         while not transport.is_closing() and self._file_task is None:
             now = self._loop.time()
@@ -194,7 +194,7 @@ class _Client(asyncio.Protocol):
                 transport.write_eof()
                 session.shut(now)
             else:
-                transport.close()  # once all that was written has gone
+                transport.close()  # once everything written has been sent
                 return
 
     def _resume(self) -> None:
@@ -221,12 +221,12 @@ class _Client(asyncio.Protocol):
         """Act on the deadline."""
         self.session.expire(self._loop.time())
         if self.session.need == CLOSE:
-            self._transport.abort()  # what it has not taken by now it will not take
+            self._transport.abort()  # the client has stopped reading
         else:
             self._work()
 
     def drain(self) -> None:
-        """Close when idle, else after the answer."""
+        """Close now if idle, else after the answer."""
         self.session.drain()
         self._work()
 

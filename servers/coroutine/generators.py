@@ -58,7 +58,7 @@ class Generators:
         self._clients: dict[Connection, Task] = {}
 
     def run(self) -> None:
-        """Run three kinds of coroutine until stopped: one accepts, one stops, and the clients'."""
+        """Run until stopped: one coroutine that accepts, one that stops, one per client."""
         self._waker.wake_on_signals()
         self._scheduler = Scheduler()
         acceptor = self._scheduler.spawn(self._accept())
@@ -84,7 +84,7 @@ class Generators:
             self._clients[client] = self._scheduler.spawn(self._serve(client))
 
     def _serve(self, client: Connection) -> Coroutine:
-        """Serve one client until either side has had enough."""
+        """Serve one client until either side closes."""
         session = client.session
         try:
             while session.need != CLOSE:
@@ -109,7 +109,7 @@ class Generators:
             client.close()
 
     def _stop(self, acceptor: Task) -> Coroutine:
-        """Wait for the signal, then end the idle and, after GRACE seconds, everybody."""
+        """Wait for the signal, then end idle connections, and after GRACE seconds all others."""
         yield Readable(self._waker)
         self._scheduler.cancel(acceptor)
         for client, task in list(self._clients.items()):

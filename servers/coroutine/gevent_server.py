@@ -91,7 +91,7 @@ class Gevent:
             self._clients[self._gevent.spawn(self._serve, sock, client)] = client
 
     def _serve(self, accepted: socket.socket, session: Session) -> None:
-        """Serve one client until either side has had enough."""
+        """Serve one client until either side closes."""
         family = accepted.family
         sock = self._gevent.socket.socket(family, socket.SOCK_STREAM, fileno=accepted.detach())
         if family != socket.AF_UNIX:
@@ -101,7 +101,7 @@ class Gevent:
                 self._step(sock, session)
                 if self._stopping:
                     session.drain()
-        except OSError:  # reset, or gone: nobody to tell
+        except OSError:  # reset or disconnected: no answer can reach the client
             pass
         finally:
             if session.unfinished:
@@ -128,13 +128,13 @@ class Gevent:
             elif need == SHUTDOWN:
                 sock.shutdown(socket.SHUT_WR)
                 session.shut(time.monotonic())
-        except BlockingIOError:  # sendfile: somebody else's turn, then again
+        except BlockingIOError:  # sendfile: let other greenlets run, then continue
             self._gevent.sleep(0)
         except TimeoutError:
             session.expire(time.monotonic())
 
     def _send_file(self, sock: Any, session: Session) -> None:
-        """Send a piece by sendfile, which gevent does not have: wait until it would not block."""
+        """Send a piece by sendfile; gevent has no sendfile, so wait until it would not block."""
         file = session.file
         assert file is not None
         self._gevent.socket.wait_write(sock.fileno(), timeout=10.0, timeout_exc=TimeoutError())

@@ -30,7 +30,7 @@ class HasFileno(Protocol):
 
 @dataclass(slots=True)
 class Readable:
-    """Until `sock` is readable, at the longest until `deadline` (time.monotonic)."""
+    """Until `sock` is readable, or until `deadline` (time.monotonic)."""
 
     sock: HasFileno
     deadline: float = math.inf
@@ -38,7 +38,7 @@ class Readable:
 
 @dataclass(slots=True)
 class Writable:
-    """Until `sock` is writable, at the longest until `deadline` (time.monotonic)."""
+    """Until `sock` is writable, or until `deadline` (time.monotonic)."""
 
     sock: HasFileno
     deadline: float = math.inf
@@ -67,7 +67,7 @@ class Task:
         self.cancelled = False
         self.turn = 0  # counts resumptions; -1: it has ended
         self.waits: type[Wait] | None = None
-        self.deadline = math.inf  # of the present wait
+        self.deadline = math.inf  # of the current wait
         self.alarm = math.inf  # when its entry among the timers is due
         self.fd = -1  # the descriptor that epoll holds for it, kept from wait to wait
         self.interest = 0
@@ -85,7 +85,7 @@ class Scheduler:
         self._count = 0
 
     def spawn(self, coroutine: Coroutine) -> Task:
-        """Have `coroutine` run from its beginning, soon."""
+        """Schedule `coroutine` to run from its beginning."""
         task = Task(coroutine)
         self._count += 1
         self._make_ready(task, came=True)
@@ -97,7 +97,7 @@ class Scheduler:
         self._make_ready(task, came=False)
 
     def run(self) -> None:
-        """Resume who is ready, wait for the next, until all have ended."""
+        """Resume ready tasks and wait for more, until all have ended."""
         while self._count:
             for _ in range(len(self._ready)):
                 task, turn, came = self._ready.popleft()

@@ -1,1 +1,1 @@
-"""The Go programs, and the Python that starts them."""
+"""The Go programs, and the Python code that starts them."""

@@ -1,7 +1,7 @@
-"""Whether the Go programs are built, and from the sources that are there: asked, not done.
+"""Checks whether the Go programs are built from the current sources; `servers.build` builds them.
 
-A stale program would answer with yesterday's code in today's name, so it counts as missing. Time
-stamps decide it, as in make; `servers.build` builds.
+A program older than its sources counts as missing, because it would run outdated code. Time stamps
+decide, as in make.
 """
 
 import shutil
@@ -12,16 +12,16 @@ FOLDER: Final = Path(__file__).resolve().parent
 """The Go module."""
 
 PROGRAMS: Final = ("go-http", "go-fcgi")
-"""Its commands, each a folder in cmd/."""
+"""Its commands, each in a folder of cmd/."""
 
 
 def binary(program: str) -> Path:
-    """Return where a program is put when it is built."""
+    """Return the path of a built program."""
     return FOLDER / "bin" / program
 
 
 def unbuilt(program: str) -> str | None:
-    """Return why a program cannot be run and what would help; None: it can."""
+    """Return why a program cannot run and how to fix that, or None if it can."""
     remedy = "run make setup" if shutil.which("go") else "install golang-go, then run make setup"
     try:
         built = binary(program).stat().st_mtime
@@ -31,6 +31,6 @@ def unbuilt(program: str) -> str | None:
 
 
 def _newest() -> float:
-    """Return when the sources last changed; tests are in no program."""
+    """Return when the sources, without tests, last changed."""
     sources = (path for path in FOLDER.rglob("*.go") if not path.name.endswith("_test.go"))
     return max(path.stat().st_mtime for path in (FOLDER / "go.mod", *sources))

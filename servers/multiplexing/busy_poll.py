@@ -19,8 +19,7 @@ SPEC: Final = Spec(
     family="multiplexing",
     processes="one",
     threads="one",
-    multiplexer="none",
-    mode="asking",
+    mode="busy polling",
     model=(
         "Sockets are nonblocking: recv returns immediately, with data or EAGAIN.",
         "The process polls all of them in a loop and never sleeps.",

@@ -57,7 +57,7 @@ class EpollEdge(EventServer):
         self._epoll = select.epoll()
         self._epoll.register(self._waker.fileno(), select.EPOLLIN)
         self._epoll.register(self._listener.fileno(), 0)
-        self._readable: set[Connection] = set()  # an edge came, EAGAIN has not been seen since
+        self._readable: set[Connection] = set()  # an edge came and no EAGAIN since
         self._closing: set[Connection] = set()  # the peer has closed: readable to the end
         self._queue: deque[Connection] = deque()  # readable, and the session wants to read
 
@@ -104,7 +104,7 @@ class EpollEdge(EventServer):
     def _take_turn(self, connection: Connection, now: float) -> None:
         """Read once; a short read means the socket is drained, just like EAGAIN."""
         if connection not in self._readable:
-            return  # closed meanwhile
+            return  # closed in the meantime
         count = connection.read(now)
         if count < RECEIVE and connection not in self._closing:
             self._readable.discard(connection)

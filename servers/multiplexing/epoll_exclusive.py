@@ -51,7 +51,7 @@ class EpollExclusive(Prefork):
         self._loop: _Loop | None = None  # in a child
 
     def _work(self, slot: int) -> None:
-        """Be a child: a readiness loop of its own."""
+        """Run a child, which has its own readiness loop."""
         del slot
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._loop = _Loop(self._listener, self._options)

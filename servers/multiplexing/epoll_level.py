@@ -56,7 +56,7 @@ class EpollPoller:
         self._epoll.register(fd, to_poll_events(interest) | interest & EXCLUSIVE)
 
     def modify(self, fd: int, interest: int) -> None:
-        """Change what is waited for (EPOLL_CTL_MOD)."""
+        """Change the interest in `fd` (EPOLL_CTL_MOD)."""
         self._epoll.modify(fd, to_poll_events(interest))
 
     def unregister(self, fd: int) -> None:
@@ -64,7 +64,7 @@ class EpollPoller:
         self._epoll.unregister(fd)
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Return only what is ready."""
+        """Return the ready descriptors only."""
         return [
             (fd, from_poll_events(event)) for fd, event in self._epoll.poll(timeout, _MAX_EVENTS)
         ]

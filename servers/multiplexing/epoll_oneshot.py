@@ -108,7 +108,7 @@ class EpollOneshot(EventServer):
     def _own(self, connection: Connection, now: float) -> None:
         owner = self._owners.get(connection)
         if owner is None:
-            return  # closed meanwhile
+            return  # closed in the meantime
         with owner:
             if self._is_open(connection) and connection.session.need != WAIT:
                 connection.read(now)

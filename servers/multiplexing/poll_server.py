@@ -39,7 +39,7 @@ SPEC: Final = Spec(
 
 
 class PollPoller:
-    """poll(2): an array of pollfd, without select's limit; the kernel still walks it."""
+    """poll(2): an array of pollfd, without select's limit; the kernel still scans it."""
 
     limit: int | None = None
 
@@ -51,7 +51,7 @@ class PollPoller:
         self._poll.register(fd, to_poll_events(interest))
 
     def modify(self, fd: int, interest: int) -> None:
-        """Change what is waited for."""
+        """Change the interest in `fd`."""
         self._poll.modify(fd, to_poll_events(interest))
 
     def unregister(self, fd: int) -> None:
@@ -59,13 +59,13 @@ class PollPoller:
         self._poll.unregister(fd)
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Wait, rounded up to the millisecond, lest the loop spins before a timer."""
+        """Wait; rounds up to a millisecond, or the loop would spin until a timer is due."""
         return [
             (fd, from_poll_events(event)) for fd, event in self._poll.poll(-(-timeout * 1000 // 1))
         ]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no resources to free."""
 
 
 class PollServer(Readiness):

@@ -1,32 +1,32 @@
-"""The port between the readiness loop and select, poll or epoll.
+"""The interface between the readiness loop and select, poll or epoll.
 
-A poller takes interest per descriptor and reports what is ready, level-triggered: a descriptor is
-reported for as long as it is ready. The three differ in who keeps the set. select and poll pass
-the whole set at each call, and the kernel walks it (E1, E3); epoll keeps it in the kernel, where a
-change costs a call (epoll_ctl) and a wait costs what is ready (E4).
+A poller registers interest per descriptor and reports readiness, level-triggered: it reports a
+descriptor for as long as it is ready. The pollers differ in where the set is kept. select and poll
+pass the whole set in each call, and the kernel scans it (E1, E3). epoll keeps it in the kernel: a
+change costs a call (epoll_ctl), and the cost of a wait depends only on what is ready (E4).
 """
 
 import select
 from typing import Final, Protocol
 
 READABLE, WRITABLE = 1, 2
-"""Interest, and what is reported; an error or a hang-up is reported as both."""
+"""Interest and readiness; an error or a hang-up is reported as both."""
 
 EXCLUSIVE: Final = select.EPOLLEXCLUSIVE
-"""Interest for epoll alone, at registration only: wake one of the epolls that wait."""
+"""Interest for epoll only, at registration only: wake one of the waiting epoll instances."""
 
 
 class Poller(Protocol):
-    """A set of descriptors and what is waited for."""
+    """A set of descriptors with the interest in each."""
 
     limit: int | None
     """The first descriptor number that it cannot hold; None: any."""
 
     def register(self, fd: int, interest: int) -> None:
-        """Add `fd`; interest 0 waits for nothing but errors, where the poller reports them."""
+        """Add `fd`; with interest 0, only errors are reported, if the poller reports errors."""
 
     def modify(self, fd: int, interest: int) -> None:
-        """Change what is waited for."""
+        """Change the interest in `fd`."""
 
     def unregister(self, fd: int) -> None:
         """Remove `fd`, before it is closed."""
@@ -35,7 +35,7 @@ class Poller(Protocol):
         """Return (descriptor, readiness) pairs; waits up to `timeout` seconds for the first."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free its resources."""
 
 
 # poll's and epoll's bits are the same numbers: POLLIN is EPOLLIN, POLLOUT is EPOLLOUT.

@@ -1,11 +1,10 @@
 """One readiness loop over three pollers: select, poll, level-triggered epoll (M3, E1-E4).
 
-The process sleeps in the poller, for all connections at once, and then makes calls that do not
-block: the wait for data is shared, the copy is not. It costs one call more per request than a
-blocking server makes (M4), and wins as soon as there is more than one connection. A handler that
-computes holds up everybody; one that waits holds up nobody.
+The process sleeps in the poller for all connections at once, then makes calls that do not block.
+This costs one call more per request than a blocking server (M4), and pays off as soon as there is
+more than one connection. A CPU-bound handler stalls every connection; a waiting one stalls none.
 
-select cannot hold a descriptor of 1,024 or above: whoever gets one is answered 503.
+select cannot watch descriptors of 1,024 and above: such a connection gets 503.
 """
 
 import socket
@@ -21,7 +20,7 @@ _INTEREST = {READ: READABLE, WRITE: WRITABLE, WAIT: 0}
 
 
 class Readiness(EventServer):
-    """The loop; a subclass names the poller."""
+    """The loop; a subclass chooses the poller."""
 
     poller: ClassVar[type[Poller]]
 
@@ -85,7 +84,7 @@ class Readiness(EventServer):
 
 
 def refuse_busy(sock: socket.socket) -> None:
-    """Answer 503 without waiting, and close."""
+    """Send 503 without waiting, and close."""
     sock.setblocking(False)
     try:
         sock.send(

@@ -56,7 +56,7 @@ class SelectPoller:
         self.modify(fd, interest)
 
     def modify(self, fd: int, interest: int) -> None:
-        """Change what is waited for."""
+        """Change the interest in `fd`."""
         (self._reading.add if interest & READABLE else self._reading.discard)(fd)
         (self._writing.add if interest & WRITABLE else self._writing.discard)(fd)
 
@@ -65,12 +65,12 @@ class SelectPoller:
         self.modify(fd, 0)
 
     def wait(self, timeout: float) -> list[tuple[int, int]]:
-        """Hand both sets over, walk what comes back."""
+        """Pass both sets to the kernel, scan the sets that it returns."""
         reading, writing, _ = select.select(self._reading, self._writing, (), timeout)
         return [(fd, READABLE) for fd in reading] + [(fd, WRITABLE) for fd in writing]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no resources to free."""
 
 
 class SelectServer(Readiness):

@@ -1,1 +1,1 @@
-"""The PHP programs, and the Python that starts them."""
+"""The PHP programs, and the Python code that starts them."""

@@ -1,30 +1,30 @@
 <?php
-/* The application in PHP: a table from path to handler, and the handlers. It knows no server.
+/* The application in PHP: a table from path to handler, and the handlers; independent of any server.
  *
- *     $answer = respond($request);   a Response, or a generator that returns one: each Wait that
- *                                    it yields is the server's to spend, as it likes: usleep, a
- *                                    timer, another coroutine's turn
+ *     $answer = respond($request);   a Response, or a generator that returns one and yields Waits;
+ *                                    the server decides how to wait: usleep, a timer, a coroutine
+ *                                    switch
  *
- * A response's body may in turn be a generator, of pieces and waits. That is the whole interface,
- * so between php-fpm, select.php and coroutine.php only the I/O model differs, never the work.
- * servers/app/CONTRACT.md states the answers byte for byte; servers/app/routes.py is the same in
+ * A response's body may also be a generator of pieces and waits. That is the whole interface, so
+ * php-fpm, select.php and coroutine.php differ only in their I/O model, never in the work.
+ * servers/app/CONTRACT.md specifies the answers byte for byte; servers/app/routes.py is the same in
  * Python.
  */
 
 declare(strict_types=1);
 
-const PIECE = 65536;                     // bytes in which long bodies are read and made
+const PIECE = 65536;                     // bytes per piece of a long body
 const MIB = 1 << 20;
 
-// What passes between the application and whatever server runs it
+// The interface between the application and its server
 
-/** What a handler may ask about a request; each server has its own. */
+/** What a handler can read of a request; each server implements it. */
 abstract class Request
 {
     public function __construct(
         public readonly string $method,
         public readonly string $path,    // percent-decoded
-        public readonly string $query,   // what follows the question mark, as sent
+        public readonly string $query,   // the text after the question mark, as sent
     ) {
     }
 
@@ -34,7 +34,7 @@ abstract class Request
     /** All fields that a CGI environment would have, by lower-case name. */
     abstract public function fields(): array;
 
-    /** The content as a stream at its beginning; Refused when there is too much of it. */
+    /** The content as a stream at its beginning; Refused if there is too much of it. */
     abstract public function content(): mixed;
 
     /** HTTP/1.0 or HTTP/1.1. */
@@ -43,14 +43,14 @@ abstract class Request
     /** The peer's IP address; "unix:" for a unix socket. */
     abstract public function client(): string;
 
-    /** The id of the server that runs us. */
+    /** The id of the server. */
     abstract public function architecture(): string;
 
     /** How many requests this process has served, this one included. */
     abstract public function served(): int;
 }
 
-/** Go on after so many seconds: the server decides how, and what it does meanwhile. */
+/** Continue after so many seconds: the server decides how to wait and what to do meanwhile. */
 final class Wait
 {
     public function __construct(public readonly float $seconds)
@@ -58,7 +58,7 @@ final class Wait
     }
 }
 
-/** An answer; Content-Length is among the headers whenever the length is known beforehand. */
+/** An answer; the headers include Content-Length if the length is known in advance. */
 final class Response
 {
     public function __construct(
@@ -69,7 +69,7 @@ final class Response
     }
 }
 
-/** The request cannot be served; the message says why and what would help. */
+/** The request cannot be served; the message says why and what to do. */
 final class Refused extends Exception
 {
     public function __construct(public readonly int $status, string $line)
@@ -98,7 +98,7 @@ function take_steps(Generator $steps): Generator
     }
 }
 
-/** Tell the client why it was refused; what else happened is for the log alone. */
+/** Tell the client why it was refused; other failures go only to the log. */
 function failed(Throwable $failure): Response
 {
     if ($failure instanceof Refused) {
@@ -108,7 +108,7 @@ function failed(Throwable $failure): Response
     return text(500, 'the application failed: its log says why');
 }
 
-/** A response of one line, the newline not yet in it. */
+/** A response with one line of text; the newline is added. */
 function text(int $status, string $line, array $more = []): Response
 {
     $headers = ['Content-Type' => 'text/plain', 'Content-Length' => strlen($line) + 1];
@@ -122,7 +122,7 @@ function json(array $value): Response
     return new Response(200, $headers, $body);
 }
 
-/** The next bytes of a stream as a body; what is long is read only as it is sent. */
+/** The next bytes of a stream as a body; a long body is read while it is sent. */
 function body_of(mixed $stream, int $length): string|Generator
 {
     return $length <= PIECE ? read_exactly($stream, $length) : read_pieces($stream, $length);
@@ -144,7 +144,7 @@ function read_exactly(mixed $stream, int $length): string
     return $data;
 }
 
-/** Bytes of content that /echo takes. */
+/** Maximum bytes of content for /echo. */
 function body_limit(): int
 {
     return (int) (getenv('CHAINLAB_BODY_LIMIT') ?: 64 * MIB);
@@ -196,7 +196,7 @@ function greet_json(): Response
     return json(['message' => 'Hello, world!']);
 }
 
-/** Stand still: a request that waits for I/O. */
+/** Wait: models a request that waits for I/O. */
 function wait(Request $request): Generator
 {
     $milliseconds = whole_number($request, 'ms', 0, 60000);
@@ -204,7 +204,7 @@ function wait(Request $request): Generator
     return text(200, "waited $milliseconds ms");
 }
 
-/** Compute, and block whoever runs it. */
+/** Compute: models a CPU-bound request, which blocks its worker. */
 function burn_cpu(Request $request): Response
 {
     $rounds = whole_number($request, 'n', 1, 1000000);
@@ -234,7 +234,7 @@ function repeat(string $pattern, int $count): Generator
     }
 }
 
-/** Send back what came; all of it is read first, lest both sides only write. */
+/** Return the received content; reads all of it first, or both sides could block in write. */
 function echo_content(Request $request): Response
 {
     $content = $request->content();
@@ -280,7 +280,7 @@ function whoami(Request $request): Response
     ]);
 }
 
-/** /file/NAME, kept apart: php-fpm declares all it includes anew for each request. */
+/** /file/NAME, in its own file: php-fpm declares again, for each request, whatever is included. */
 function get_file(Request $request): Response
 {
     require_once __DIR__ . '/files.php';

@@ -1,11 +1,11 @@
 <?php
-/* What select.php and coroutine.php begin with: a listener that is inherited, and the loop on it.
+/* The common start of select.php and coroutine.php: the inherited listener, and the loop on it.
  *
  *     php select.php --fd N --connections M
  *
- * serves on the descriptor N, which servers/php/command_line.py has bound and made nonblocking, at
- * most M connections at one time. php://fd/N is a socket's stream when N is a socket; it is one
- * more descriptor for the same listener. Exit code 2: the command line is wrong.
+ * serves at most M concurrent connections on descriptor N, which servers/php/command_line.py has
+ * bound and made nonblocking. If N is a socket, php://fd/N is a socket stream, a duplicate
+ * descriptor of the same listener. Exit code 2: the command line is wrong.
  */
 
 declare(strict_types=1);
@@ -19,13 +19,13 @@ require __DIR__ . '/http_connection.php';
 require __DIR__ . '/loop.php';
 require __DIR__ . '/sockets.php';
 
-/** Serve as the command line says, until a signal. `$converse` is called with each new connection:
- * a socket, its client, the Loop, the Stop, and what is to be called when it is closed. */
+/** Serve as the command line says, until a signal. `$converse` is called for each new connection,
+ * with its socket, its client, the Loop, the Stop, and a callback for its end. */
 function serve(Closure $converse): never
 {
     ini_set('display_errors', '0');      // failures go to stderr only
     ini_set('log_errors', '1');
-    ini_set('memory_limit', '-1');       // what bounds us is connections times a MiB
+    ini_set('memory_limit', '-1');       // connections times a MiB is the limit
     [$listener, $connections] = read_options();
     $stop = new Stop();
     $loop = new Loop($stop);

@@ -1,9 +1,8 @@
-"""PHP's command line as a server: the notes' own language, without a web server before it.
+"""PHP's command line as a server: the language of the notes, without a web server in front.
 
-select.php and coroutine.php hold the same conversations on the same loop over stream_select: one
-cut into callbacks, the other as a generator for each connection. They get the listener as an open
-descriptor, which PHP opens as php://fd/N, and as many connections as the limit of open files
-leaves room for.
+select.php and coroutine.php serve HTTP on the same loop over stream_select, one with callbacks, the
+other with one generator per connection. They inherit the listener as an open descriptor, which PHP
+opens as php://fd/N, and accept as many connections as the limit of open files allows.
 """
 
 import shutil
@@ -17,7 +16,7 @@ _SCRIPTS: Final = Path(__file__).parent
 
 
 class PhpScript(Program):
-    """A script of `servers/php`; a subclass names it."""
+    """A script of `servers/php`; a subclass sets its name."""
 
     script: ClassVar[str]
 
@@ -30,5 +29,5 @@ class PhpScript(Program):
 
 
 def without_php() -> str | None:
-    """Return why PHP's command line cannot run here, and the remedy; None: it can."""
+    """Return why PHP's command line cannot run here and how to fix that, or None if it can."""
     return None if shutil.which("php") else "php is not installed: run sudo apt install php-cli"

@@ -1,26 +1,26 @@
 <?php
-/* Coroutines with yield (S8): a conversation is one function, from accept to close.
+/* Coroutines with yield (S8): a connection is one function, from accept to close.
  *
- * It yields what it waits for and is resumed with true, or with false when it is too late. Where a
- * conversation stands is where its function stands, with its local variables: no callbacks, no
- * fields to remember things in, and a `while` is a `while` again. select.php holds the same
- * conversation, on the same loop, cut into callbacks.
+ * The function yields what it waits for, and is resumed with true, or with false if the deadline
+ * has passed. Its position and its local variables are the state of the connection: no callbacks,
+ * no fields to store state in, and a loop is an ordinary `while`. select.php does the same, on the
+ * same loop, with callbacks.
  *
- * The price is a generator for each function the conversation is in, left and entered again at
- * each wait. The kernel sees no difference, and neither does /cpu: one thread does it all, and who
- * does not yield stands in everybody's way.
+ * The price is one generator per function on the call path, suspended and resumed at each wait. The
+ * kernel sees no difference, and one thread still does everything: a coroutine that does not yield,
+ * as in /cpu, blocks all others.
  */
 
 declare(strict_types=1);
 
 require __DIR__ . '/command.php';
 
-/** The client has reset its connection, or takes nothing any more. */
+/** The client has reset its connection, or no longer reads. */
 final class ClientGone extends Exception
 {
 }
 
-/** The scheduler: runs a coroutine until it yields an Until, and goes on when that has come. */
+/** The scheduler: runs a coroutine until it yields an Until, and resumes it when that happens. */
 final class Task
 {
     public function __construct(
@@ -62,7 +62,7 @@ function converse(mixed $socket, string $client, Stop $stop): Generator
     fclose($socket);
 }
 
-/** Return the answer to what has come, as soon as there is one; null: nothing more will come. */
+/** Wait for a request and return its answer; null: no more requests will come. */
 function read_on(mixed $socket, RequestReader $reader, Stop $stop): Generator
 {
     while (!($answer = $reader->nextAnswer($stop)) && !$reader->hasEnded()) {
@@ -75,7 +75,7 @@ function read_on(mixed $socket, RequestReader $reader, Stop $stop): Generator
     return $answer;
 }
 
-/** Do the steps of an answer; returns whether another request may follow. */
+/** Send an answer step by step; return whether another request may follow. */
 function send_answer(mixed $socket, Generator $answer): Generator
 {
     $before = null;
@@ -83,7 +83,7 @@ function send_answer(mixed $socket, Generator $answer): Generator
         if ($step instanceof Wait) {
             yield new Pause($socket, now() + $step->seconds);
         } else {
-            if (is_string($before)) {    // of a long answer one step, so that others have their turn
+            if (is_string($before)) {    // one step at a time, so that other connections get a turn
                 yield from take_turn($socket);
             }
             yield from send_all($socket, $step);
@@ -103,7 +103,7 @@ function send_all(mixed $socket, string $bytes): Generator
     }
 }
 
-/** Let the others go on until the kernel takes more of what we send. */
+/** Let other coroutines run until the socket is writable. */
 function take_turn(mixed $socket): Generator
 {
     if (!(yield new Writable($socket, now() + PATIENCE))) {
@@ -111,13 +111,13 @@ function take_turn(mixed $socket): Generator
     }
 }
 
-/** Read on until the client has taken all and closes too. */
+/** Keep reading until the client has received everything and closes too. */
 function say_goodbye(mixed $socket): Generator
 {
     shut($socket);
     $due = now() + LINGER_SECONDS;
     while ((yield new Readable($socket, $due)) && receive($socket) !== null) {
-        continue;                        // what still comes is for nobody
+        continue;                        // discard what still comes
     }
 }
 

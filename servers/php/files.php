@@ -1,10 +1,10 @@
 <?php
 /* GET /file/NAME: a file of the public folder, with validators and ranges (RFC 9110).
  *
- * Nothing leads out of the folder: a name is one path segment, and what is opened must be the very
- * regular file that lstat saw, so a symbolic link is not followed even when it is swapped in
- * between (PHP has no O_NOFOLLOW). A server that lives on must also forget what PHP remembers of
- * the last file it looked at: the stat cache lasts as long as a script, and this one lasts long.
+ * A request cannot escape the public folder: a name is one path segment, and the opened file must be
+ * the regular file that lstat saw, so a symbolic link is not followed even if it is swapped in
+ * between (PHP has no O_NOFOLLOW). A long-running server must also clear PHP's stat cache, which
+ * lasts as long as the script.
  */
 
 declare(strict_types=1);
@@ -73,7 +73,7 @@ function open_public(string $name): mixed
         throw no_such_file();
     }
     $file = @fopen($path, 'rb');
-    if ($file === false) {               // without a descriptor left it is not the client's mistake
+    if ($file === false) {               // out of descriptors: not the client's fault
         throw is_readable($path) ? new RuntimeException("cannot open $path") : no_such_file();
     }
     $opened = fstat($file);
@@ -88,7 +88,7 @@ function no_such_file(): Refused
     return new Refused(404, 'no such file: /file/ has hello.txt, index.html, pattern.bin, pixel.svg');
 }
 
-/** Whether the client's copy will do: If-None-Match, or else If-Modified-Since. */
+/** Whether the client's copy is current, by If-None-Match or else If-Modified-Since. */
 function is_fresh(Request $request, string $tag, int $modified): bool
 {
     $wanted = $request->field('if-none-match');
@@ -100,7 +100,7 @@ function is_fresh(Request $request, string $tag, int $modified): bool
     return $moment !== null && $modified <= $moment;
 }
 
-/** Return [begin, length] of a single range, length 0 when there is nothing; null: all. */
+/** Return [begin, length] of a single range, length 0 if unsatisfiable; null: the whole file. */
 function range_asked(Request $request, string $tag, int $modified, int $size): ?array
 {
     $asked = $request->field('range');
@@ -130,7 +130,7 @@ function range_asked(Request $request, string $tag, int $modified, int $size): ?
     return [$begin, max(0, min($end, $size - 1) - $begin + 1)];
 }
 
-/** Return the seconds since 1970 of an HTTP date (RFC 9110 section 5.6.7); null: no date. */
+/** Return the seconds since 1970 of an HTTP date (RFC 9110 section 5.6.7); null: not a date. */
 function parse_date(string $value): ?int
 {
     $clock = '([0-9]{2}):([0-9]{2}):([0-9]{2})';

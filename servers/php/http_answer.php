@@ -1,9 +1,9 @@
 <?php
-/* An answer as steps: a Wait to spend, or bytes to send; it returns whether the connection is kept.
+/* An answer as a generator of steps, waits or bytes to send; returns whether to keep the connection.
  *
- * Whoever owns the socket pulls a step, does it in its own way, and pulls the next: so one piece
- * of an answer is in memory, and a slow client slows the making of its answer. Each step's bytes
- * leave in one write, the head with the first piece.
+ * The server takes one step at a time and does it in its own way, so only one piece of an answer is
+ * in memory, and a slow client slows down the production of its answer. The bytes of a step are sent
+ * in one write, the head with the first piece.
  */
 
 declare(strict_types=1);
@@ -17,8 +17,8 @@ const REASONS = [
     505 => 'HTTP Version Not Supported',
 ];
 
-/** Yield what answering a request takes: a Wait to spend, or bytes to send. Returns whether the
- * connection is kept. */
+/** Yield the steps that answer a request: Waits, or bytes to send. Returns whether to keep the
+ * connection. */
 function answer(HttpRequest $request, Stop $stop): Generator
 {
     $response = respond($request);
@@ -40,7 +40,7 @@ function answer(HttpRequest $request, Stop $stop): Generator
     return $kept;
 }
 
-/** Yield the head with the first piece, then piece after piece. Returns whether it was all. */
+/** Yield the head with the first piece, then the other pieces. Returns whether it was complete. */
 function stream_body(string $out, Generator $body, bool $chunked): Generator
 {
     try {
@@ -57,7 +57,7 @@ function stream_body(string $out, Generator $body, bool $chunked): Generator
             yield $step;
         }
     } catch (Throwable $failure) {
-        failed($failure);                // half an answer is cut off
+        failed($failure);                // truncate the answer
         return false;
     }
     $out .= $chunked ? "0\r\n\r\n" : '';
@@ -67,7 +67,7 @@ function stream_body(string $out, Generator $body, bool $chunked): Generator
     return true;
 }
 
-/** The answer to what is no request: the connection ends, since nothing on it can be told apart. */
+/** The answer to an invalid request; closes the connection, since its framing is lost. */
 function refuse(Refused $refusal): Generator
 {
     $response = text($refusal->status, $refusal->getMessage());
@@ -75,7 +75,7 @@ function refuse(Refused $refusal): Generator
     return false;
 }
 
-/** Tells a client that waits for it to send its content (RFC 9110 section 15.2.1). */
+/** Tell a client that waits for 100 (Continue) to send its content (RFC 9110 section 15.2.1). */
 function invite(): Generator
 {
     yield "HTTP/1.1 100 Continue\r\n\r\n";
@@ -99,7 +99,7 @@ function encode_head(Response $response, int $minor, bool $kept, bool $chunked):
     return $head . "\r\n";
 }
 
-/** The Date field, made once in a second (RFC 9110 section 6.6.1). */
+/** The Date field, made once per second (RFC 9110 section 6.6.1). */
 function date_line(): string
 {
     static $second = 0;

@@ -1,14 +1,14 @@
 <?php
 /* Where a request's content ends: a length or chunks (RFC 9112 sections 6 and 7.1).
  *
- * measure() decides it from the head and refuses the smuggling shapes: two framings at once,
- * lengths that are repeated or no plain number, chunked not last or twice. A framing then takes
- * bytes from the front of the connection's buffer,
+ * measure() decides this from the head and refuses smuggling attempts: two framings at once,
+ * repeated or malformed lengths, chunked not last or repeated. A framing then takes bytes from the
+ * front of the connection's buffer,
  *
  *     [$content, $used] = $framing->take($buffer)
  *
- * and is asked again when more has come, until it has `finished`. It keeps no bytes of its own.
- * The rules are those of chainlab/wire/http1/framing.py, which has a case for each.
+ * whenever more have arrived, until it has `finished`. It stores no bytes itself. The rules are
+ * those of chainlab/wire/http1/framing.py, which has a test case for each.
  */
 
 declare(strict_types=1);
@@ -21,7 +21,7 @@ const QUOTED = '"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\\\[\t \x21-\x7e\x80-\
 const EXTENSION = '[ \t]*+;[ \t]*+' . TOKEN . '(?:[ \t]*+=[ \t]*+(?:' . TOKEN . '|' . QUOTED . '))?+';
 const CHUNK_LINE = '/\A([0-9A-Fa-f]{1,16})(?:' . EXTENSION . ')*+\z/';
 
-/** Return what tells the end of the request's content; null: it has none. */
+/** Return the framing of the request's content; null: it has none. */
 function measure(HttpRequest $request): LengthFraming|ChunkedFraming|null
 {
     $lengths = $request->values['content-length'] ?? [];
@@ -59,7 +59,7 @@ function require_chunked(string $value): void
         return;
     }
     if (in_array('chunked', array_slice($codings, 0, -1), true)) {
-        throw new Refused(400, 'the transfer coding chunked is not the last, or not alone');
+        throw new Refused(400, 'chunked is not the last transfer coding, or is repeated');
     }
     foreach ($codings as $coding) {
         if (!preg_match('/\A' . TOKEN . '[ \t]*(?:;.*)?\z/', $coding)) {
@@ -92,11 +92,11 @@ final class LengthFraming
 final class ChunkedFraming
 {
     public bool $finished = false;
-    private int $left = 0;               // bytes of the chunk at hand, its CRLF included
+    private int $left = 0;               // bytes of the current chunk, including its CRLF
     private int $total = 0;
     private bool $inTrailers = false;
 
-    /** Return [content of all chunks at hand, bytes used]. */
+    /** Return [content of all buffered chunks, bytes used]. */
     public function take(string $buffer): array
     {
         $content = '';
@@ -114,7 +114,7 @@ final class ChunkedFraming
         return [$content, $at];
     }
 
-    /** Read a size line; return its bytes, 0 when it is not here whole. */
+    /** Read a size line; return its length, or 0 if it is incomplete. */
     private function takeSize(string $buffer, int $at): int
     {
         $end = strpos($buffer, "\r\n", $at);
@@ -138,14 +138,14 @@ final class ChunkedFraming
         return $end + 2 - $at;
     }
 
-    /** Take data, and the CRLF after it when both its bytes are here; return the bytes used. */
+    /** Take data, and the CRLF after it if it is complete; return the bytes used. */
     private function takeData(string $buffer, int $at, string &$content): int
     {
         $size = $this->left - 2;
         $data = substr($buffer, $at, $size);
         $ending = strlen($data) === $size ? substr($buffer, $at + $size, 2) : '';
         if (!str_starts_with("\r\n", $ending)) {
-            throw new Refused(400, 'chunk data longer than its size says');
+            throw new Refused(400, 'chunk data longer than its size');
         }
         $content .= $data;
         $used = strlen($data) + ($ending === "\r\n" ? 2 : 0);
@@ -153,7 +153,7 @@ final class ChunkedFraming
         return $used;
     }
 
-    /** Read the trailers, which mean nothing to us; return their bytes, 0 when not here whole. */
+    /** Check the trailers, which are not used; return their length, or 0 if they are incomplete. */
     private function takeTrailers(string $buffer, int $at): int
     {
         if (substr($buffer, $at, 2) === "\r\n") {

@@ -1,33 +1,33 @@
 <?php
 /* One HTTP/1.1 connection without its I/O: bytes in, answers out.
  *
- *     $reader->receive($bytes);               what the client sent, cut wherever it was cut
- *     $answer = $reader->nextAnswer($stop);   the steps of http_answer.php; null: more is needed
+ *     $reader->receive($bytes);               bytes from the client, split anywhere
+ *     $answer = $reader->nextAnswer($stop);   the steps of http_answer.php; null: needs more bytes
  *
- * A request is answered when all of its content has come; beyond a MiB that is held in a file.
- * Nothing of the next request is looked at before this one is answered.
+ * A request is answered once all its content has arrived; content beyond a MiB is kept in a file.
+ * The next request is not parsed before this one is answered.
  */
 
 declare(strict_types=1);
 
-/** Seconds for the first request to begin, for a whole head, between two pieces of its content, and
- * for a client to take anything of what we send. */
+/** Seconds for the first request to begin, for a whole head, between two pieces of content, and for
+ * a client to receive any of what we send. */
 const PATIENCE = 10.0;
-/** Seconds that a kept connection may lie idle; nginx's keepalive_timeout. */
+/** Seconds that a kept connection may be idle; nginx's keepalive_timeout. */
 const IDLE = 75.0;
 
-/** Makes requests of the bytes that come on a connection. */
+/** Parses the bytes of a connection into requests. */
 final class RequestReader
 {
     private string $buffer = '';
-    private int $seen = 0;               // bytes of an unfinished head that have been looked at
-    private bool $forgiven = false;      // an empty line before the head has been passed over
+    private int $seen = 0;               // bytes of an incomplete head already checked
+    private bool $forgiven = false;      // an empty line before the head has been skipped
     private bool $ended = false;
     private ?float $headDue = null;
     private float $mayIdle = PATIENCE;   // seconds until the next request begins
-    private ?HttpRequest $request = null; // one whose content is still coming
+    private ?HttpRequest $request = null; // one whose content is incomplete
     private LengthFraming|ChunkedFraming|null $framing = null;
-    private bool $invites = false;       // the client waits to be told to send its content
+    private bool $invites = false;       // the client waits for 100 (Continue)
     private static int $served = 0;
 
     public function __construct(private readonly string $client)
@@ -50,13 +50,13 @@ final class RequestReader
         return $this->ended;
     }
 
-    /** Whether nothing of the next request has come. */
+    /** Whether no byte of the next request has arrived. */
     public function isIdle(): bool
     {
         return $this->buffer === '' && $this->request === null;
     }
 
-    /** Until when what is missing has to come, if we begin to wait for it now. */
+    /** The deadline for the missing bytes, if waiting starts now. */
     public function deadline(float $now): float
     {
         if ($this->request !== null) {
@@ -68,8 +68,8 @@ final class RequestReader
         return $this->headDue ??= $now + PATIENCE;
     }
 
-    /** Return what is to be done about what has come: an answer, a refusal, or a word to a client
-     * that waits for one; null: wait for more bytes, unless it has ended. */
+    /** Return the steps for the received bytes: an answer, a refusal, or 100 (Continue); null: wait
+     * for more bytes, unless the client has ended. */
     public function nextAnswer(Stop $stop): ?Generator
     {
         try {
@@ -84,7 +84,7 @@ final class RequestReader
         return $request ? answer($request, $stop) : null;
     }
 
-    /** Return what is to be done when the deadline has passed; null: close. */
+    /** Return the steps after the deadline has passed; null: close. */
     public function expire(): ?Generator
     {
         return $this->isIdle() ? null : refuse(new Refused(408, 'the request did not come in time'));
@@ -119,7 +119,7 @@ final class RequestReader
         $end = strpos($this->buffer, "\r\n\r\n", max(0, $this->seen - 3));
         if ($end === false) {
             refuse_early($this->buffer, $this->seen);
-            // A lone CR may be the first half of the empty line that is forgiven.
+            // A lone CR may be the first half of the empty line to skip.
             $this->seen = $this->buffer === "\r" ? 0 : strlen($this->buffer);
             return false;
         }
@@ -141,7 +141,7 @@ final class RequestReader
         }
     }
 
-    /** Move content from the buffer to where it is held; whether all of it is there. */
+    /** Move content from the buffer to the request; return whether it is complete. */
     private function takeContent(): bool
     {
         if ($this->framing === null) {

@@ -1,11 +1,11 @@
 <?php
 /* The head of a request: request line, field lines, and what follows from them (RFC 9112).
  *
- * Strict: what the RFC lets a server repair, and another server might repair differently, is
- * thrown as Refused with the status that fits, because a disagreement between two servers is a
- * smuggled request. refuse_early() looks at a head that is not here whole yet, so that a client
- * that speaks something else (TLS, HTTP/0.9, garbage) is answered now and not after a timeout.
- * The rules are those of chainlab/wire/http1/request.py and fields.py, which have a case for each.
+ * Strict: errors that the RFC lets a server repair throw Refused with the matching status, because
+ * two servers that repair them differently allow request smuggling. refuse_early() checks an
+ * incomplete head, so that a client that speaks another protocol (TLS, HTTP/0.9, garbage) gets an
+ * answer at once and not after a timeout. The rules are those of chainlab/wire/http1/request.py and
+ * fields.py, which have a test case for each.
  */
 
 declare(strict_types=1);
@@ -19,12 +19,12 @@ const REQUEST_LINE = '/\A(' . TOKEN . ') ([\x21-\x7e]++) HTTP\/([0-9])\.([0-9])\
 const FIELD_LINE = '/\G(' . TOKEN . '):[ \t]*+([\t\x20-\x7e\x80-\xff]*+)\r\n/';
 const HOST = '/\A(?:[A-Za-z0-9\-._~!$&\'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?\z/';
 const ABSOLUTE = '/\Ahttps?:\/\/([^\/?]*+)(\/[^?]*+)?(?:\?(.*+))?\z/i';
-const STRAY = '/(?<!\r)\n|\r(?=[^\n])|\x00/'; // a CR at the very end may still get its LF
+const STRAY = '/(?<!\r)\n|\r(?=[^\n])|\x00/'; // the LF after a final CR may still come
 const STRAY_NAMES = ["\n" => 'a bare LF', "\r" => 'a bare CR', "\0" => 'a NUL'];
 const TLS_HANDSHAKE = "\x16";
 const HTTP2_PREFACE = "PRI * HTTP/2.0\r\n";
 
-/** Return the request of a head, its empty line included; Refused when something is wrong. */
+/** Return the request of a head (with its empty line); Refused if it is invalid. */
 function parse_head(string $head, string $client): HttpRequest
 {
     $lineEnd = strpos($head, "\r\n");
@@ -45,7 +45,7 @@ function parse_head(string $head, string $client): HttpRequest
     return new HttpRequest($method, rawurldecode($path), $query, $minor, $values, $client);
 }
 
-/** Refuse what is already wrong with the beginning of a head; `$seen` bytes were checked before. */
+/** Refuse an incomplete head that is already invalid; `$seen` bytes were checked before. */
 function refuse_early(string $begin, int $seen): void
 {
     if ($begin[0] === TLS_HANDSHAKE) {
@@ -53,7 +53,7 @@ function refuse_early(string $begin, int $seen): void
     }
     $lineEnd = strpos($begin, "\r\n");
     if ($lineEnd === false) {
-        if (strlen($begin) > REQUEST_LINE_LIMIT + 1) { // its CR may be here already
+        if (strlen($begin) > REQUEST_LINE_LIMIT + 1) { // may include its CR
             throw line_too_long();
         }
     } elseif (strlen($begin) - $lineEnd > HEADER_BLOCK_LIMIT + 6) {
@@ -72,7 +72,7 @@ function parse_line(string $head, int $lineEnd): array
     }
     [$all, $method, $target, $major, $minor] = $line;
     if ($all === HTTP2_PREFACE) {
-        throw new Refused(505, 'the HTTP/2 preface on a port that speaks HTTP/1.1');
+        throw new Refused(505, 'an HTTP/2 preface on an HTTP/1.1 port');
     }
     if ($major !== '1') {
         throw new Refused(505, 'a version other than HTTP/1.0 and HTTP/1.1');
@@ -100,7 +100,7 @@ function block_too_long(): Refused
 function bad_line(string $line): Refused
 {
     if (str_starts_with($line, TLS_HANDSHAKE)) {
-        return new Refused(400, 'a TLS hello on a port that speaks plain HTTP');
+        return new Refused(400, 'a TLS handshake on a plain HTTP port');
     }
     if (preg_match('/\A' . TOKEN . ' [^ ]*\z/', $line)) {
         return new Refused(400, 'a request line without a version (HTTP/0.9)');
@@ -115,7 +115,7 @@ function parse_fields(string $block): array
     if ($count > FIELD_LIMIT) {
         throw new Refused(431, 'more than ' . FIELD_LIMIT . ' header fields');
     }
-    // A match is one correct line and takes exactly one LF; \G lets none be passed over.
+    // Each match is one valid line with exactly one LF; \G prevents skipping any.
     if (preg_match_all(FIELD_LINE, $block, $lines) !== $count) {
         throw new Refused(400, what_is_wrong($block));
     }
@@ -126,7 +126,7 @@ function parse_fields(string $block): array
     return $values;
 }
 
-/** Say what the first mistake in a block of field lines is. */
+/** Return a description of the first error in a block of field lines. */
 function what_is_wrong(string $block): string
 {
     require_no_stray($block, 0, 'the header block');
@@ -140,11 +140,11 @@ function what_is_wrong(string $block): string
         !str_contains($line, ':') => 'a header line without a colon',
         (bool) preg_match('/\A[^:]*[ \t]:/', $line) => 'a space between header name and colon',
         (bool) preg_match('/\A' . TOKEN . ':/', $line) => 'a control character in the value of a header',
-        default => 'a header name that is no token',
+        default => 'a header name that is not a token',
     };
 }
 
-/** Host must be there once in HTTP/1.1, at most once in HTTP/1.0 (RFC 9112 section 3.2). */
+/** HTTP/1.1 requires exactly one Host, HTTP/1.0 at most one (RFC 9112 section 3.2). */
 function require_one_host(array $hosts, int $minor): void
 {
     if (count($hosts) > 1) {

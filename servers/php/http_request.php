@@ -1,15 +1,14 @@
 <?php
-/* A request as it came over HTTP: what the application may ask of it, and what its server must know.
- */
+/* A request received over HTTP: what the application and its server read of it. */
 
 declare(strict_types=1);
 
 /** A request whose head has been read and checked. */
 final class HttpRequest extends Request
 {
-    /** What has come of the content, a stream; null: none. */
+    /** The content received so far, as a stream; null: none. */
     public mixed $content = null;
-    /** Which request of this process it is, from 1. */
+    /** The number of this request in its process, from 1. */
     public int $number = 0;
 
     public function __construct(
@@ -66,7 +65,7 @@ final class HttpRequest extends Request
         return $this->number;
     }
 
-    /** Whether the client is willing to send another request on its connection. */
+    /** Whether the client wants to keep the connection. */
     public function isPersistent(): bool
     {
         $options = array_map('trim', explode(',', strtolower($this->field('connection') ?? '')));
@@ -74,7 +73,7 @@ final class HttpRequest extends Request
             && ($this->minor > 0 || in_array('keep-alive', $options, true));
     }
 
-    /** Whether the client sends its content only when told to go on (RFC 9110 section 10.1.1). */
+    /** Whether the client waits for 100 (Continue) before its content (RFC 9110 section 10.1.1). */
     public function expectsContinue(): bool
     {
         return $this->minor > 0 && isset($this->values['expect']);

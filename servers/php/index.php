@@ -1,21 +1,21 @@
 <?php
-/* The application behind php-fpm: FastCGI's variables in, PHP's own output functions out.
+/* The application behind php-fpm: input from FastCGI's variables, output by PHP's own functions.
  *
- * php-fpm starts this script anew for each request: compiled once (opcache), but every variable
- * built again and thrown away. So there is nothing to leak from one request into the next and
- * nothing to keep either: that is PHP's I/O model, a process for each request that runs, and a
- * wait is usleep.
+ * php-fpm runs this script from the start for each request. It is compiled once (opcache), but all
+ * variables are created and discarded per request, so nothing leaks from one request to the next,
+ * and nothing can be kept. This is PHP's I/O model: one process per running request; it waits in
+ * usleep.
  *
- * The path is taken from REQUEST_URI, because PATH_INFO is rewritten by cgi.fix_pathinfo. What PHP
- * would add of its own (a charset, a buffer, a time limit) is off in servers/php/php_fpm.py:
- * settings made here would be made again for each request.
+ * The path comes from REQUEST_URI, because cgi.fix_pathinfo rewrites PATH_INFO. servers/php/php_fpm.py
+ * turns off what PHP would add (a charset, a buffer, a time limit): settings made here would be
+ * repeated for each request.
  */
 
 declare(strict_types=1);
 
 require __DIR__ . '/app.php';
 
-/** The request as php-fpm has put it into $_SERVER. */
+/** The request as php-fpm puts it into $_SERVER. */
 final class FpmRequest extends Request
 {
     public function __construct()
@@ -36,7 +36,7 @@ final class FpmRequest extends Request
         foreach ($_SERVER as $key => $value) {
             if ($key === 'CONTENT_TYPE' || $key === 'CONTENT_LENGTH') {
                 if ($value === '') {
-                    continue;            // CGI's way to say that there is none
+                    continue;            // in CGI, "" means that there is none
                 }
             } elseif (!str_starts_with($key, 'HTTP_') || $key === 'HTTP_PROXY'
                 || $key === 'HTTP_CONTENT_TYPE' || $key === 'HTTP_CONTENT_LENGTH') {
@@ -49,7 +49,7 @@ final class FpmRequest extends Request
         return $fields;
     }
 
-    /** Beyond a MiB it waits in a file. */
+    /** The content; beyond a MiB, PHP keeps it in a temporary file. */
     public function content(): mixed
     {
         $length = (int) ($_SERVER['CONTENT_LENGTH'] ?? 0);
@@ -79,7 +79,7 @@ final class FpmRequest extends Request
         return ($_SERVER['CHAINLAB_ARCHITECTURE'] ?? '') ?: (getenv('CHAINLAB_ARCHITECTURE') ?: 'php-fpm');
     }
 
-    /** A script forgets everything, so php-fpm's own scoreboard is asked. */
+    /** A script keeps no counter between requests, so this reads php-fpm's status. */
     public function served(): int
     {
         $status = function_exists('fpm_get_status') ? fpm_get_status() : false;
@@ -107,7 +107,7 @@ function send_head(Response $response): void
     }
     if (!isset($response->headers['Content-Type'])) {
         header_remove('Content-Type');
-        ini_set('default_mimetype', ''); // or PHP puts one in
+        ini_set('default_mimetype', ''); // else PHP adds one
     }
 }
 
@@ -122,7 +122,7 @@ function send(Response $response): void
     } else {
         foreach ($response->body as $step) {
             if ($step instanceof Wait) {
-                flush();                 // what came before it leaves now, as a record of its own
+                flush();                 // send the pieces before it now, in their own record
                 spend($step);
             } else {
                 echo $step;
@@ -130,7 +130,7 @@ function send(Response $response): void
         }
     }
     if ($response->status === 413) {
-        flush();                         // PHP reads on what content there is: answer before that
+        flush();                         // answer before PHP reads the remaining content
     }
 }
 

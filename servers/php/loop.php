@@ -1,29 +1,29 @@
 <?php
-/* The readiness loop under select.php and coroutine.php: one select for all that is waited for.
+/* The readiness loop of select.php and coroutine.php: one select for everything.
  *
  *     $loop->await(new Readable($socket, $deadline), $callback);
  *
- * calls back once, with true when the socket is ready and with false when the deadline has passed.
- * A socket waits for one thing at a time. Select is told all sockets on every call and looks at
- * each of them: a turn of the loop costs more with every connection, idle or not.
+ * calls back once: with true when the socket is ready, with false when the deadline has passed. A
+ * socket waits for one event at a time. Every call passes all sockets to select, which scans them,
+ * so each connection, idle or not, makes every turn of the loop more expensive.
  *
- * Signals are looked for once a turn, and one that comes just before select does not end it: so no
- * wait is longer than a second. PHP could run a handler at once (pcntl_async_signals), but loses the
- * signal if an exception is on its way at that moment.
+ * Signals are checked once per turn. One that arrives just before select does not interrupt it, so no
+ * wait is longer than a second. PHP could run a handler at once (pcntl_async_signals), but it loses
+ * the signal if an exception is being thrown at that moment.
  */
 
 declare(strict_types=1);
 
-const GRACE_SECONDS = 10.0;              // for running requests, when the server is to stop
+const GRACE_SECONDS = 10.0;              // for running requests after a stop signal
 const LONGEST_WAIT = 1.0;
 
-/** Seconds of a clock that nobody sets. */
+/** Seconds of the monotonic clock. */
 function now(): float
 {
     return hrtime(true) / 1e9;
 }
 
-/** Whether a signal has asked the server to stop; without the extension pcntl it ends at once. */
+/** Records stop signals; without the extension pcntl, a signal ends the process at once. */
 final class Stop
 {
     public bool $asked = false;
@@ -38,7 +38,7 @@ final class Stop
         }
     }
 
-    /** Take the signals that have come. */
+    /** Process the signals that have arrived. */
     public function look(): void
     {
         if ($this->hears) {
@@ -52,15 +52,15 @@ final class Stop
         $this->due = min($this->due, now() + GRACE_SECONDS);
     }
 
-    /** Whether what still runs has had its time. */
+    /** Whether the grace period of running requests is over. */
     public function isDue(): bool
     {
         return now() >= $this->due;
     }
 }
 
-/** What a socket waits for, `$deadline` at the latest. What is idle is given up when the server
- * stops, as if its deadline had passed. */
+/** What a socket waits for, at most until `$deadline`. When the server stops, idle waits end as if
+ * their deadline had passed. */
 abstract class Until
 {
     public function __construct(
@@ -79,14 +79,14 @@ final class Writable extends Until
 {
 }
 
-/** Time alone. */
+/** Waits for the deadline only. */
 final class Pause extends Until
 {
 }
 
 final class Loop
 {
-    // All by the socket's resource id, which PHP never gives to another.
+    // All keyed by the socket's resource id, which PHP never reuses.
     private array $callbacks = [];
     private array $readable = [];
     private array $writable = [];
@@ -114,7 +114,7 @@ final class Loop
         $this->next = min($this->next, $until->deadline);
     }
 
-    /** Call back until nobody waits any more, or the server has to stop. */
+    /** Run until no callback is left, or the grace period after a stop signal is over. */
     public function run(): void
     {
         while ($this->callbacks && !$this->stop->isDue()) {
@@ -131,24 +131,24 @@ final class Loop
         }
     }
 
-    /** Wait, and return the ids of what is ready. */
+    /** Wait, and return the ids of the ready sockets. */
     private function select(): array
     {
         $seconds = min(max(0.0, $this->next - now()), LONGEST_WAIT);
         $microseconds = (int) ceil($seconds * 1e6);
         [$readable, $writable, $exceptional] = [$this->readable, $this->writable, null];
         if (!$readable && !$writable) {
-            usleep($microseconds);       // select refuses to watch nothing
+            usleep($microseconds);       // select fails without sockets
             return [];
         }
         if (@stream_select($readable, $writable, $exceptional, 0, $microseconds) === false) {
-            return [];                   // a signal came
+            return [];                   // interrupted by a signal
         }
         return [...array_keys($readable), ...array_keys($writable)];
     }
 
-    /** Return the ids whose deadline has passed. Only when the next one may have passed all of
-     * them are looked at, as select does on every call. */
+    /** Return the ids whose deadline has passed. Scans all deadlines only if the earliest may have
+     * passed. */
     private function findPassed(): array
     {
         $now = now();

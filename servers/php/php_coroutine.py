@@ -12,24 +12,27 @@ SPEC: Final = Spec(
     name="php-coroutine",
     title="PHP: generators that yield a wait",
     family="coroutine",
-    processes="one, and one in Python that started it and waits",
+    processes="one, plus a waiting Python process that started it",
     threads="one",
     multiplexer="select",
     mode="level",
     model=(
-        "The same loop over stream_select as php-select's, but a connection is a generator:",
-        "one function from accept to close, which yields what it waits for",
-        "and is resumed when that has come, or when it is too late.",
+        "The same loop over stream_select as php-select, but a connection is a generator:",
+        "one function from accept to close, which yields what it waits for and resumes",
+        "when the event or the deadline comes.",
     ),
-    sleeps=("the process in select(2); the coroutine in its yield", "nowhere: recv copies at once"),
-    good="straight code for many connections, in PHP",
-    bad="a small request: a generator for each function that may wait",
+    sleeps=(
+        "the process in select(2); the coroutine in yield",
+        "nowhere: recv copies immediately",
+    ),
+    good="straight-line code for many connections, in PHP",
+    bad="small requests: each function that may wait needs a generator",
     neighbours=("php-select", "coroutine"),
     source="servers/php/coroutine.php",
     limits=(
         "FD_SETSIZE: a connection with descriptor ≥ 1024 gets 503",
         "one process",
-        "a handler that computes holds up everybody",
+        "a CPU-bound handler stalls every connection",
     ),
     claims=("S2", "S8", "S9"),
     target="servers.php.php_coroutine:PhpCoroutine",
@@ -38,6 +41,6 @@ SPEC: Final = Spec(
 
 
 class PhpCoroutine(PhpScript):
-    """A generator for each connection, resumed when select says it is ready."""
+    """One generator per connection, resumed when select reports it ready."""
 
     script = "coroutine.php"

@@ -12,24 +12,24 @@ SPEC: Final = Spec(
     name="php-select",
     title="PHP: stream_select and callbacks",
     family="multiplexing",
-    processes="one, and one in Python that started it and waits",
+    processes="one, plus a waiting Python process that started it",
     threads="one",
     multiplexer="select",
     mode="level",
     model=(
-        "PHP's command line as a server: stream_select is told all sockets at each call.",
-        "An object for each connection names a callback for what it waits for next;",
-        "a request that waits is a deadline. HTTP is written from scratch, too.",
+        "PHP's command line as a server: each call of stream_select passes all sockets.",
+        "One object per connection registers a callback for its next event;",
+        "a waiting request is a deadline. HTTP is written from scratch, too.",
     ),
-    sleeps=("in select(2), for all connections at once", "nowhere: recv copies at once"),
-    good="seeing the model in the language that usually has a process for each request",
-    bad="many connections; conversations cut into callbacks",
+    sleeps=("in select(2), for all connections at once", "nowhere: recv copies immediately"),
+    good="showing the model in a language that normally uses one process per request",
+    bad="many connections; code split into callbacks",
     neighbours=("select", "php-coroutine"),
     source="servers/php/select.php",
     limits=(
         "FD_SETSIZE: a connection with descriptor ≥ 1024 gets 503",
         "one process",
-        "a handler that computes holds up everybody",
+        "a CPU-bound handler stalls every connection",
     ),
     claims=("M3", "E1", "E2", "S1", "S2", "S7", "S9"),
     target="servers.php.php_select:PhpSelect",
@@ -38,6 +38,6 @@ SPEC: Final = Spec(
 
 
 class PhpSelect(PhpScript):
-    """Callbacks for what select says is ready."""
+    """Callbacks for the sockets that select reports ready."""
 
     script = "select.php"

@@ -1,18 +1,18 @@
 <?php
-/* I/O multiplexing (S7, M3): one loop, one select for all connections, and callbacks for what is ready.
+/* I/O multiplexing (S7, M3): one loop, one select for all connections, and callbacks for ready sockets.
  *
- * No call waits but select, so one process serves a thousand connections, and a request that waits
- * costs a deadline. The price: a conversation is cut at each wait, and where it stands is which of
- * these callbacks comes next and what the object remembers for it. coroutine.php holds the same
- * conversation, on the same loop, in one piece.
+ * Only select blocks, so one process serves a thousand connections, and a waiting request costs one
+ * deadline. The price: the code is split at each wait, and the state of a connection is the next
+ * callback plus the fields of its object. coroutine.php does the same, on the same loop, in one
+ * function.
  *
- *     waits for            called back                             too late
+ *     waits for            callback                                after the deadline
  *     Readable             onReadable: read on, answer              408, or close when idle
  *     Writable             onWritable: send on, take the next step  close
  *     Pause                onTime: take the next step
  *     Readable, at last    onGoodbye: close when the client did     close
  *
- * One thread does it all: /cpu stands in everybody's way while it computes.
+ * One thread does everything: while /cpu computes, it blocks all other connections.
  */
 
 declare(strict_types=1);
@@ -23,8 +23,8 @@ require __DIR__ . '/command.php';
 final class Conversation
 {
     private readonly RequestReader $reader;
-    private ?Generator $answer = null;   // whose current step is being done
-    private ?string $out = '';           // of that step, bytes still to be sent
+    private ?Generator $answer = null;   // its current step is in progress
+    private ?string $out = '';           // the step's bytes still to be sent
     private float $goodbyeDue = INF;
 
     public function __construct(
@@ -37,7 +37,7 @@ final class Conversation
         $this->reader = new RequestReader($client);
     }
 
-    /** Answer what has come; then wait for more. */
+    /** Answer the received requests, then wait for more. */
     public function goOn(): void
     {
         while ($this->answer = $this->reader->nextAnswer($this->stop)) {
@@ -92,7 +92,7 @@ final class Conversation
         }
     }
 
-    /** Do the answer's current step; whether all is answered and another request may follow. */
+    /** Do the answer's current step; return whether it is complete and another request may follow. */
     private function step(): bool
     {
         $step = $this->answer->current();
@@ -114,7 +114,7 @@ final class Conversation
         return false;
     }
 
-    /** Send what the kernel takes; of a long answer one step, so that others have their turn. */
+    /** Send what the kernel accepts, one step at a time, so that other connections get a turn. */
     private function send(): bool
     {
         $this->out = transmit($this->socket, $this->out);

@@ -1,20 +1,20 @@
 <?php
-/* Sockets as PHP's streams: accepting, bytes in, bytes out, the last goodbye.
+/* Sockets as PHP streams: accept, receive, send, graceful close.
  *
- * Streams are made for reading files in comfort, and a server has to know where that shows:
- *  - select cannot watch a descriptor from 1024 on (FD_SETSIZE), and no stream tells its number;
- *  - fread() gives "" both when nothing is there and at the end, and feof(), asked which, waits;
- *  - fwrite() gives 0 when the kernel takes nothing and false, with a notice, when the peer is gone.
+ * Streams are designed for files; a server must handle these differences:
+ *  - select cannot watch descriptors of 1024 and above (FD_SETSIZE), and a stream hides its number;
+ *  - fread() returns "" both without data and at the end, and feof() blocks to find out which;
+ *  - fwrite() returns 0 if the socket is full, and false, with a notice, if the peer is gone.
  */
 
 declare(strict_types=1);
 
 const LINGER_SECONDS = 1.0;              // for the client to close after we did
 const REST_SECONDS = 0.1;                // without accepting, when no descriptor is left
-const BATCH = 64;                        // connections accepted before the others have their turn
+const BATCH = 64;                        // connections accepted before others get a turn
 
-/** Takes connections from a listener, at most so many at one time; the others wait in the backlog.
- * `$converse` is called with each: a socket, its client, and what is to be called at its close. */
+/** Accepts connections, at most `$limit` at a time; further ones wait in the backlog. `$converse` is
+ * called for each, with its socket, its client, and a callback for its end. */
 final class Acceptor
 {
     private int $open = 0;
@@ -43,8 +43,8 @@ final class Acceptor
         }
     }
 
-    /** Accept what waits. False: no descriptor is left, and a listener that is still watched would
-     * be ready again and again. */
+    /** Accept waiting connections. False: no descriptor is left; do not watch the listener, which
+     * would stay ready and spin the loop. */
     private function accept(): bool
     {
         for ($tries = 0; $tries < BATCH && $this->open < $this->limit; $tries++) {
@@ -54,7 +54,7 @@ final class Acceptor
             }
             $this->admit($socket, client_of($peer));
         }
-        if ($tries === 0) {              // it was ready, so somebody does wait
+        if ($tries === 0) {              // it was ready, so a client does wait
             error_log('cannot accept for a moment: ' . error_get_last()['message']);
         }
         return $tries > 0;
@@ -82,7 +82,7 @@ final class Acceptor
     }
 }
 
-/** Whether select can watch the socket: PHP tells no descriptor's number, so select is asked. */
+/** Whether select can watch the socket; tries it, because PHP hides descriptor numbers. */
 function is_watchable(mixed $socket): bool
 {
     error_clear_last();
@@ -94,9 +94,9 @@ function is_watchable(mixed $socket): bool
 
 function turn_away(mixed $socket): void
 {
-    error_log('a connection was turned away: select watches no descriptor from 1024 on');
+    error_log('a connection was refused: select cannot watch descriptors of 1024 and above');
     @fwrite($socket, refuse(new Refused(503, 'too many descriptors: try again later'))->current());
-    @fread($socket, PIECE);              // what is unread would turn the close into a reset
+    @fread($socket, PIECE);              // unread bytes would turn the close into a reset
     fclose($socket);
 }
 
@@ -106,7 +106,7 @@ function client_of(?string $peer): string
     return preg_match('/\A\[?([0-9A-Fa-f.:]+)\]?:[0-9]+\z/', $peer ?? '', $match) ? $match[1] : 'unix:';
 }
 
-/** Return what has come, "" when nothing has; null when the client has closed or is gone. */
+/** Return the received bytes, "" if there are none; null if the client has closed or is gone. */
 function receive(mixed $socket): ?string
 {
     $bytes = @fread($socket, PIECE);
@@ -116,15 +116,15 @@ function receive(mixed $socket): ?string
     return stream_get_meta_data($socket)['eof'] ? null : '';
 }
 
-/** Send what the kernel takes and return the rest; null when the client is gone. */
+/** Send what the kernel accepts and return the rest; null if the client is gone. */
 function transmit(mixed $socket, string $bytes): ?string
 {
     $sent = @fwrite($socket, $bytes);
     return $sent === false ? null : substr($bytes, $sent);
 }
 
-/** Say that we have sent all: the client takes it, closes, and only then do we (RFC 9112
- * section 9.6); closing at once would reset away what it has not read yet. */
+/** Shut down sending; the client reads the rest and closes, and only then do we (RFC 9112 section
+ * 9.6). Closing at once would cause a reset, which destroys what the client has not read yet. */
 function shut(mixed $socket): void
 {
     @stream_socket_shutdown($socket, STREAM_SHUT_WR);

@@ -64,7 +64,7 @@ class Sigio(EventServer):
 
     def _open(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        self._queue: deque[Connection] = deque()  # to be read: something may have come
+        self._queue: deque[Connection] = deque()  # to be read: data may have arrived
         self._clients_wait = False
         self._signal_for(self._waker.fileno())
         self._signal_for(self._listener.fileno())
@@ -98,7 +98,7 @@ class Sigio(EventServer):
                 break
             now = time.monotonic()
             if found.si_signo == signal.SIGIO:
-                self._ask_everybody(now)
+                self._check_all(now)
             else:
                 self._on_event(found.si_status, now)  # si_fd, in siginfo_t's union
             timeout = 0.0
@@ -124,9 +124,9 @@ class Sigio(EventServer):
         elif connection.sending:
             self._settle(connection, now)
 
-    def _ask_everybody(self, now: float) -> None:
-        """Events were lost: each descriptor may be ready."""
-        log.info("the queue of signals was full: asking all %d", len(self._connections))
+    def _check_all(self, now: float) -> None:
+        """Check every connection: signals were lost, so each descriptor may be ready."""
+        log.info("signal queue overflow: checking all %d connections", len(self._connections))
         self._clients_wait = self._listening
         for connection in list(self._connections.values()):
             self._on_event(connection.fd, now)

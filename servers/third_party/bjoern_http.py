@@ -81,12 +81,12 @@ class BjoernHttp(Prefork):
     """A master that keeps N children with a bjoern in each."""
 
     def _work(self, _slot: int) -> None:
-        """Be a child: bjoern's loop until SIGTERM."""
-        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the master, who tells us
+        """Run a child: bjoern's loop until SIGTERM."""
+        os.setpgid(0, 0)  # Ctrl-C in a terminal reaches only the master, which sends SIGTERM
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # bjoern takes it for itself meanwhile
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until bjoern installs its own handler
         signal.signal(signal.SIGTERM, self._end_loop)
-        if self._stopping:  # told so before
+        if self._stopping:  # SIGTERM came before the loop started
             return
         unix = self._listener.family == socket.AF_UNIX
         application = unix_peer.application if unix else wsgi.application
@@ -118,12 +118,12 @@ def _closed_after_head(application: "WSGIApplication") -> "WSGIApplication":
 
 
 def _end() -> None:
-    """Have bjoern accept no more, and shut every connection for reading, until the process ends.
+    """Make bjoern stop accepting, then shut all connections for reading until the process ends.
 
-    An idle one ends at once, one that is answered when its answer has been sent; it is looked for
-    them again and again, because some are accepted at the last moment.
+    An idle connection ends at once, a busy one after its answer. The check repeats, because some
+    connections are accepted at the last moment.
     """
-    while not _catches(signal.SIGINT):  # its loop is about to begin
+    while not _catches(signal.SIGINT):  # bjoern's loop has not started yet
         time.sleep(_LOOK)
     os.kill(os.getpid(), signal.SIGINT)
     while True:
@@ -133,7 +133,7 @@ def _end() -> None:
 
 
 def _catches(number: signal.Signals) -> bool:
-    """Whether this process has a handler in C for a signal (man proc(5), SigCgt)."""
+    """Whether this process has a C-level handler for a signal (man proc(5), SigCgt)."""
     status = Path("/proc/self/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
@@ -146,5 +146,5 @@ def _shut(fd: int) -> None:
         with socket.socket(fileno=os.dup(fd)) as sock:
             if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 sock.shutdown(socket.SHUT_RD)
-    except OSError:  # closed meanwhile
+    except OSError:  # closed in the meantime
         pass

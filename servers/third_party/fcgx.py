@@ -34,7 +34,7 @@ class Request(ctypes.Structure):
 
 
 def load() -> Any:
-    """Return the library, initialised; OSError when it is not installed."""
+    """Return the initialised library; OSError if it is not installed."""
     library: Any = ctypes.CDLL(_LIBRARY)
     pointer, number = ctypes.c_void_p, ctypes.c_int
     library.FCGX_InitRequest.argtypes = [pointer, number, number]
@@ -47,7 +47,7 @@ def load() -> Any:
 
 
 class Content(io.RawIOBase):
-    """What a request's STDIN brings; ConnectionAbortedError when it broke off."""
+    """A request's STDIN; ConnectionAbortedError if it breaks off."""
 
     def __init__(self, library: Any, stream: int) -> None:
         self._library = library

@@ -45,7 +45,7 @@ SPEC: Final = Spec(
 
 log = logging.getLogger("servers.flup")
 
-_PAUSE: Final = 0.05  # seconds before a child that ended is replaced
+_PAUSE: Final = 0.05  # seconds before a dead child is replaced
 
 
 class FlupFork:

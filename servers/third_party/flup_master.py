@@ -17,11 +17,11 @@ from servers.common.stopping import GRACE, Waker, die_with_parent
 
 log = logging.getLogger("servers.flup")
 
-_PAUSE: Final = 0.05  # seconds before a child that ended is replaced
+_PAUSE: Final = 0.05  # seconds before a dead child is replaced
 
 
 class _Connection(Connection):  # type: ignore[misc]  # flup has no types
-    """A web server that goes away in the middle ends its connection only, not the child."""
+    """If the web server disconnects in mid-request, only the connection ends, not the child."""
 
     def run(self) -> None:
         try:
@@ -31,7 +31,7 @@ class _Connection(Connection):  # type: ignore[misc]  # flup has no types
 
 
 class _Request(Request):  # type: ignore[misc]
-    """Tells the child when it is busy."""
+    """Records in the child whether it is busy."""
 
     def run(self) -> None:
         self.server.busy = True
@@ -49,7 +49,7 @@ class Master(WSGIServer):  # type: ignore[misc]
     request_class = _Request
 
     def __init__(self, listener: socket.socket, workers: int, waker: Waker) -> None:
-        environ = {"wsgi.input_terminated": True}  # FastCGI's STDIN has an end of its own
+        environ = {"wsgi.input_terminated": True}  # FastCGI marks the end of STDIN
         super().__init__(application, environ=environ, bindAddress=listener.getsockname())
         self._jobClass = _Connection
         self._web_server_addrs = None  # any peer may connect

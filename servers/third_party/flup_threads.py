@@ -15,7 +15,7 @@ log = logging.getLogger("servers.flup")
 
 
 class _Connection(Connection):  # type: ignore[misc]  # flup has no types
-    """Reports its end, because its thread is free then."""
+    """Reports its end, which frees its thread."""
 
     def run(self) -> None:
         try:
@@ -27,7 +27,7 @@ class _Connection(Connection):  # type: ignore[misc]  # flup has no types
 
 
 class _Request(Request):  # type: ignore[misc]
-    """Counted while it runs."""
+    """Counts as a running request."""
 
     def run(self) -> None:
         with self.server.running:
@@ -35,14 +35,14 @@ class _Request(Request):  # type: ignore[misc]
 
 
 class ThreadedServer(WSGIServer):  # type: ignore[misc]
-    """flup's server, its pool of threads running from now on."""
+    """flup's server; its thread pool starts at once."""
 
     request_class = _Request
 
     def __init__(self, listener: socket.socket, workers: int, waker: Waker) -> None:
         super().__init__(
             application,
-            environ={"wsgi.input_terminated": True},  # FastCGI's STDIN has an end of its own
+            environ={"wsgi.input_terminated": True},  # FastCGI marks the end of STDIN
             bindAddress=listener.getsockname(),
             minSpare=workers,
             maxSpare=workers,
@@ -55,7 +55,7 @@ class ThreadedServer(WSGIServer):  # type: ignore[misc]
         self.running = Running()
 
     def serve(self) -> None:
-        """Hand connections to threads until woken, then wait for what runs."""
+        """Pass connections to threads until woken, then wait for running requests."""
         while not self._waker.woken:
             watched: list[Any] = [self._waker, self.freed]
             if self._free:

@@ -70,7 +70,7 @@ def post_fork(server, worker):
 
 
 class GunicornHttp(Program):
-    """gunicorn as a process of its own; SIGTERM has it finish what runs."""
+    """gunicorn as a separate process; on SIGTERM it finishes running requests."""
 
     def command(self, fd: int, folder: Path) -> list[str]:
         """Return gunicorn's command line."""

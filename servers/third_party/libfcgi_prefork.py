@@ -74,17 +74,17 @@ SPEC: Final = Spec(
 log = logging.getLogger("servers.libfcgi")
 
 _PIECE: Final = 65536  # bytes of content read at once
-_REST: Final = 0.1  # seconds without accepting when that failed, for want of descriptors perhaps
+_REST: Final = 0.1  # seconds without accepting after a failure, perhaps for lack of descriptors
 
 
 class LibfcgiPrefork(Prefork):
     """A master that keeps N children with libfcgi in each."""
 
     def _work(self, _slot: int) -> None:
-        """Be a child: one connection after the other, one request after the other."""
+        """Run a child: one connection at a time, one request at a time."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.siginterrupt(signal.SIGTERM, False)  # libfcgi takes EINTR for the end of a client
-        self._waker = Waker()  # the one before is the master's
+        signal.siginterrupt(signal.SIGTERM, False)  # libfcgi mistakes EINTR for a disconnect
+        self._waker = Waker()  # the inherited one belongs to the master
         self._waker.wake_on_signals()
         library, request = fcgx.load(), fcgx.Request()
         library.FCGX_InitRequest(ctypes.byref(request), self._listener.fileno(), 0)
@@ -97,20 +97,20 @@ class LibfcgiPrefork(Prefork):
                 self._waker.wait(_REST)
 
     def _sleep(self, kept: int) -> bool:
-        """Sleep until the kept connection, or without one the listener, has something; False: stop.
+        """Sleep until the kept connection, or else the listener, is readable; False: stop.
 
-        No other signal than those that stop wakes a child.
+        Only the stop signals wake a child.
         """
         watched: list[Any] = [self._waker, self._listener if kept < 0 else kept]
         return self._waker not in select.select(watched, [], [])[0]
 
 
 def _serve(library: Any, request: fcgx.Request) -> None:
-    """Answer one request; an answer that breaks off ends its connection without END_REQUEST."""
+    """Answer one request; if the answer breaks off, close the connection without END_REQUEST."""
     content = io.BufferedReader(fcgx.Content(library, request.input))
     try:
         _answer(library, request.output, _environ(request, content))
-        while content.read(_PIECE):  # or its rest would be taken for the next request
+        while content.read(_PIECE):  # else the rest would be parsed as the next request
             pass
     except Exception as error:
         if not isinstance(error, ConnectionError):
@@ -125,7 +125,7 @@ def _environ(request: fcgx.Request, content: io.BufferedIOBase) -> "WSGIEnvironm
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "http",
         "wsgi.input": content,
-        "wsgi.input_terminated": True,  # FastCGI's STDIN has an end of its own
+        "wsgi.input_terminated": True,  # FastCGI marks the end of STDIN
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
         "wsgi.multiprocess": True,
@@ -140,7 +140,7 @@ def _environ(request: fcgx.Request, content: io.BufferedIOBase) -> "WSGIEnvironm
 
 
 def _answer(library: Any, stream: int, environ: "WSGIEnvironment") -> None:
-    """Call the application and send what it gives, each piece as it comes."""
+    """Call the application and send each piece of its answer at once."""
     head: list[bytes] = []
 
     def send(data: bytes) -> None:
@@ -150,7 +150,7 @@ def _answer(library: Any, stream: int, environ: "WSGIEnvironment") -> None:
     def start_response(
         status: str, headers: list[tuple[str, str]], exc_info: object = None
     ) -> Callable[[bytes], object]:
-        del exc_info  # our application never starts twice
+        del exc_info  # our application never calls start_response twice
         lines = [f"Status: {status}", *(f"{name}: {value}" for name, value in headers)]
         head.append("\r\n".join([*lines, "", ""]).encode("latin-1"))
         return send

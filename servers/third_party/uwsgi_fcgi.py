@@ -50,18 +50,18 @@ SPEC: Final = Spec(
 
 _OPTIONS: Final = (
     "--module=servers.app.wsgi:application",
-    "--need-app",  # end rather than serve without the application
+    "--need-app",  # exit rather than serve without the application
     "--master",
     "--no-orphans",  # workers end with their master
     "--single-interpreter",
-    "--buffer-size=65535",  # a request's parameters; the gateway's limit is below it
-    "--ignore-sigpipe",  # a client that left is no news
+    "--buffer-size=65535",  # bytes for a request's parameters; the gateway's limit is lower
+    "--ignore-sigpipe",  # a client that disconnects is normal
     "--ignore-write-errors",
     "--disable-write-exception",
     "--disable-logging",
     "--log-5xx",
-    # SIGTERM: no more clients, what runs is finished, then end. Before the hook is in place it
-    # would mean to begin anew.
+    # SIGTERM: accept no more clients, finish running requests, exit. Without --die-on-term, a
+    # SIGTERM that comes before the hook is installed would reload uWSGI.
     "--die-on-term",
     "--hook-master-start=unix_signal:15 gracefully_kill_them_all",
     f"--worker-reload-mercy={GRACE:.0f}",
@@ -69,7 +69,7 @@ _OPTIONS: Final = (
 
 
 class UwsgiFcgi(Program):
-    """uWSGI as a process of its own; SIGTERM has it finish what runs."""
+    """uWSGI as a separate process; on SIGTERM it finishes running requests."""
 
     def command(self, fd: int, folder: Path) -> list[str]:
         """Return uWSGI's command line."""

@@ -54,7 +54,7 @@ SPEC: Final = Spec(
 
 log = logging.getLogger("servers.wsgiref")
 
-_LINGER: Final = 1.0  # seconds of the same, for content that nobody wants
+_LINGER: Final = 1.0  # seconds to keep reading content that the application did not read
 _LINGER_BYTES: Final = 128 << 20
 
 
@@ -95,7 +95,7 @@ class WsgirefHttp:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """wsgiref's server on a listener that is bound already."""
+    """wsgiref's server on a listener that is already bound."""
 
     daemon_threads = True
     block_on_close = False
@@ -112,12 +112,12 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.running = Running()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection, counted."""
+        """Serve one connection, counted as a running request."""
         with self.running:
             super().process_request_thread(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Leave a trace of bugs only: a client that goes away or falls silent is none."""
+        """Log bugs only, not clients that disconnect or time out."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
@@ -136,11 +136,11 @@ class _Handler(WSGIRequestHandler):
             self.client_address = ("unix:", 0)
 
     def address_string(self) -> str:
-        """Return the peer's address; no name server is asked."""
+        """Return the peer's address, without a DNS look-up."""
         return str(self.client_address[0])
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing: there is no access log."""
+        """Do nothing: there is no access log."""
 
     def handle(self) -> None:
         """Read one request and answer it."""
@@ -159,7 +159,7 @@ class _Handler(WSGIRequestHandler):
             self._linger()
 
     def _find_body(self) -> LengthBody | ChunkedBody | None:
-        """Return the content by its framing; None: it is ambiguous and was refused."""
+        """Return the content by its framing; None if the framing was refused as invalid."""
         codings = self.headers.get_all("transfer-encoding", [])
         lengths = {length.strip() for length in self.headers.get_all("content-length", [])}
         if (codings and lengths) or len(lengths) > 1:
@@ -177,14 +177,14 @@ class _Handler(WSGIRequestHandler):
         return LengthBody(self.rfile, int(length))
 
     def get_environ(self) -> "WSGIEnvironment":
-        """Return wsgiref's environ, corrected where it says more than the client did."""
+        """Return wsgiref's environ without what the client did not send."""
         environ: WSGIEnvironment = super().get_environ()
         if self.headers.get("content-type") is None:
             del environ["CONTENT_TYPE"]
         for name in set(self.headers.keys()):
             values = self.headers.get_all(name, [])
             key = "HTTP_" + name.upper().replace("-", "_")
-            if "_" in name:  # X_Y and X-Y would be one
+            if "_" in name:  # X_Y and X-Y would collide
                 environ.pop(key, None)
             elif key in environ:
                 environ[key] = ", ".join(value.strip() for value in values)
@@ -194,7 +194,7 @@ class _Handler(WSGIRequestHandler):
         return environ
 
     def _linger(self) -> None:
-        """Take what is still coming, or closing would reset the answer away (RFC 9112 9.6)."""
+        """Read what still comes, or closing would reset and destroy the answer (RFC 9112 9.6)."""
         self.wfile.flush()
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(_LINGER)

@@ -1,7 +1,7 @@
 """Descriptors: none is lost over a thousand connections, and running out of them is survived."""
 
-import contextlib
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from servers.common.registry import SPECS, Spec
 from tests.support.architectures import HELLO, Running, each, running
 from tests.support.gateway import RawClient
-from tests.support.processes import wait_until
+from tests.support.processes import descriptors, wait_until
 
 CONNECTIONS = 1_000
 FILES = 64  # a lost descriptor shows soon
@@ -62,7 +62,7 @@ LIMITED = [name for name in ("select", "php-select", "php-coroutine") if name in
 
 @pytest.mark.parametrize("name", LIMITED)
 def test_select_answers_503_above_its_limit(name: str) -> None:
-    with running(SPECS[name], files=4096) as server, contextlib.ExitStack() as stack:
+    with descriptors(4096), running(SPECS[name], files=4096) as server, ExitStack() as stack:
         first = stack.enter_context(server.connect())
         first.request("GET", "/hello")
         assert first.response()[1] == HELLO

@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 
 from lab.chain.backends import BACKENDS
+from lab.chain.containers import lifecycle
+from lab.chain.containers.engine import Project
+from lab.chain.rundir import LabError
 from servers.app import contract
 from tests.support.compose import Compose
 from tests.support.load import Load
@@ -126,6 +129,27 @@ def test_swaps_under_load_fail_no_request(chain: Compose) -> None:
             if name != "php-fpm":
                 assert whoami(address)["architecture"] == name
     assert load.failures == []
+
+
+def test_a_swap_that_does_not_finish_keeps_both_back_ends(
+    chain: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in chain.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(lifecycle, "SWITCH_PATIENCE", 0.0)
+    before, address = chain.ids("fcgi_worker"), chain.address()
+    with Load(address, "/hello", HELLO, clients=2) as load:
+        with pytest.raises(LabError, match="did not switch to select"):
+            lifecycle.swap(Project(), "select", lambda _step: None)
+        wait_until(lambda: whoami(address)["architecture"] == "select", "the front has switched")
+        load.wait_for_more(20)
+        both = chain.ids("fcgi_worker")
+        assert set(before) < set(both)
+        chain.lab("swap", "fcgi-worker")
+        load.wait_for_more(20)
+    assert load.failures == []
+    assert not set(both) & set(chain.ids("fcgi_worker"))
+    chain.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "fcgi_worker=1")
 
 
 def test_a_back_end_that_does_not_exist_changes_nothing(chain: Compose) -> None:

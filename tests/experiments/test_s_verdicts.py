@@ -101,7 +101,7 @@ def test_s4_a_change_that_is_no_arrow_is_named_and_drawn() -> None:
     assert "ESTABLISHED to FIN_WAIT2" in s4.judge(numbers)[0].key
     table = s4.figures(numbers)[1].table
     row = next(row for row in table.rows if row[0] == "ESTABLISHED")
-    assert "seen, and no arrow of the RFC" in row
+    assert "seen, not an RFC arrow" in row
 
 
 Told = list[Any]

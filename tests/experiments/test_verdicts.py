@@ -189,7 +189,7 @@ def test_k6_copies_cost(change: Change, verdict: str) -> None:
 
 
 def test_k6_says_whether_the_cache_was_cold() -> None:
-    assert "did not forget" in k6.judge(K6)[0].scope
+    assert "did not evict" in k6.judge(K6)[0].scope
     assert "From a cold cache" in k6.judge(changed(K6, ("cold/read, send/disk", 1.0)))[0].scope
 
 

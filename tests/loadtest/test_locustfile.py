@@ -70,6 +70,14 @@ def test_a_wrong_answer_is_a_failure_and_is_recorded(tmp_path: Path) -> None:
     assert all("a wrong answer of 5 bytes" in failure for _, _, _, failure in rows)
 
 
+def test_several_processes_cannot_record_to_one_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one file in one process, not in 2"):
+        locust_command(
+            "http://127.0.0.1", users=2, rate=2, seconds=1,
+            record=tmp_path / "requests.csv", processes=2,
+        )  # fmt: skip
+
+
 def test_plain_locust_takes_the_file() -> None:
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--list"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -95,7 +95,7 @@ def test_every_framing_and_size_is_verified() -> None:
         assert result.right, result.evidence
         missing = run(plan(f"{server.url}/nothing", limit=20, duration=60))
     assert missing.wrong == {"status": 20}
-    assert "status 404 in place of 200" in missing.evidence[0]
+    assert "status 404 instead of 200" in missing.evidence[0]
 
 
 @pytest.mark.times
@@ -156,14 +156,14 @@ def test_one_wrong_answer_in_a_thousand_is_found(mode: dict[str, Any]) -> None:
     assert result.answered == recorded(result) == 3500
     assert result.wrong == {"body": 3}
     assert len(result.evidence) == 3
-    assert "b'Hellu, world!\\n' in place of 14: b'Hello, world!\\n'" in result.evidence[0]
+    assert "b'Hellu, world!\\n' instead of 14: b'Hello, world!\\n'" in result.evidence[0]
 
 
 def test_a_byte_too_many_is_found() -> None:
     with odd("extra") as (_, url):
         result = run(plan(url, limit=200, duration=60, connections=1))
     assert result.wrong == {"framing": 20}
-    assert "1 bytes after its end" in result.evidence[0]
+    assert "1 bytes after the answer's end" in result.evidence[0]
 
 
 @pytest.mark.parametrize(("way", "kind"), [("short", "short"), ("drop", "closed")])

@@ -112,18 +112,21 @@ def test_an_answer_without_length_ends_with_its_connection() -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"SSH-2.0-x\r\n\r\n\r\n\r\n", "no status line"),
-        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "no header field: b'no colon'"),
-        (b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "no header field"),
-        (b"HTTP/1.1 2000 OK\r\n\r\n", "no status line"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "1 bytes after its end"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", "a wrong Content-Length"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", "wrong Content-L"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "an unknown transfer coding"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "at once"),
-        (CHUNKED + b"x\r\n", "no chunk's size"),
+        (b"SSH-2.0-x\r\n\r\n\r\n\r\n", "not a status line"),
+        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "not a header field: b'no colon'"),
+        (b"HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "not a header field"),
+        (b"HTTP/1.1 2000 OK\r\n\r\n", "not a status line"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", "1 bytes after the answer's end"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na", "invalid or second"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na", "second Content-L"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", "unknown transfer coding"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "both Content",
+        ),
+        (CHUNKED + b"x\r\n", "not a chunk size"),
         (CHUNKED + b"1\r\nabc", "longer than its size"),
-        (CHUNKED + b"0\r\n\r\nx", "after its end"),
+        (CHUNKED + b"0\r\n\r\nx", "after the answer"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000, "has no end"),
     ],
 )
@@ -168,7 +171,7 @@ def test_other_targets_are_refused(text: str) -> None:
         ({"duration": 1e9}, "duration"),
         ({"processes": 9}, "9 for 8 connections"),
         ({"connections": 0}, "connections: 0"),
-        ({"expected": lambda _: True}, "a function of a module's top level"),
+        ({"expected": lambda _: True}, "a module's top-level function"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(changed: dict[str, Any], why: str) -> None:
@@ -192,13 +195,13 @@ def test_the_command_line(tmp_path: Path) -> None:
         missing = command(f"{server.url}/nothing", "--closed")
     assert told.returncode == 0, told.stderr
     assert "100 intended, 100 sent, 100 answered" in told.stdout
-    assert "8 of 8 asked" in told.stdout
+    assert "8 of 8 wanted" in told.stdout
     found = json.loads(stored.stdout)
     assert (found["schema"], found["mode"], found["answered"]) == (1, "closed", 100)
     assert HdrHistogram.decode(found["latency"]).get_total_count() == 100
     assert failed.returncode == 1
     assert "wrong      100 body" in failed.stdout
-    assert "--status: 200 is wanted and 404 answered" in missing.stderr
+    assert "--status: expected 200, the server answered 404" in missing.stderr
 
 
 def test_the_command_line_says_what_helps() -> None:

@@ -122,7 +122,7 @@ def test_a_build_that_fails_is_a_failure(module: Path, capfd: pytest.CaptureFixt
     (module / "host" / "host.go").write_text("package host\n\nnonsense\n")
     assert not build.build_go()
     said = capfd.readouterr()
-    assert said.out.startswith("go-http: not built: go build ended with exit code ")
+    assert said.out.startswith("go-http: not built: go build failed with exit code ")
     assert "host.go:3" in said.err
 
 

@@ -269,7 +269,7 @@ def test_config(tmp_path: Path) -> None:
         "clear_env = no", "catch_workers_output = yes", "php_admin_value[post_max_size] = 64M",
     ):  # fmt: skip
         assert line in text.splitlines()
-    with pytest.raises(ValueError, match="a port of its own"):
+    with pytest.raises(ValueError, match="a port other than 0"):
         write_config(tmp_path, Address(host="127.0.0.1"), 1)
 
 

@@ -102,11 +102,18 @@ class RawClient:
             gathered += data
         return gathered
 
-    def read_to_end(self) -> bytes:
-        """Read until the server closes; ConnectionResetError if it resets."""
+    def read_to_end(self, reset: bool = False) -> bytes:
+        """Read until the server closes; ConnectionResetError if it resets, unless it may: `reset`.
+
+        Linux delivers what came before a reset first.
+        """
         gathered = b""
-        while data := self.socket.recv(65536):
-            gathered += data
+        try:
+            while data := self.socket.recv(65536):
+                gathered += data
+        except ConnectionResetError:
+            if not reset:
+                raise
         return gathered
 
     @property

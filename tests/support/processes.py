@@ -8,6 +8,7 @@ behind, even if the server was killed and its children were orphaned.
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
+
+import pytest
 
 from chainlab.transport import Address, parse_address
 
@@ -60,6 +63,23 @@ def open_files(pid: int) -> list[str]:
         with contextlib.suppress(OSError):  # closed in the meantime
             found.append(str(entry.readlink()))
     return found
+
+
+@contextlib.contextmanager
+def descriptors(needed: int) -> Iterator[None]:
+    """Allow this process `needed` descriptors, and its children; skip if the hard limit is lower.
+
+    A user has 1024 by default (man 2 getrlimit), and root in a container often more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        pytest.skip(f"{needed} descriptors are needed, {hard} allowed: raise ulimit -Hn")
+    enough = soft == resource.RLIM_INFINITY or soft >= needed
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft if enough else needed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def resident_kib(pid: int) -> int:

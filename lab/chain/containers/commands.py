@@ -1,11 +1,12 @@
-"""What the commands of `lab` do with `--docker`: call `docker_chain`, and show what came of it.
+"""The `--docker` side of the chain's commands: call `lifecycle`, show the result.
 
-Imported only then: who has no Docker has no need of its SDK.
+Imported only with `--docker`, because it needs Docker's SDK.
 """
 
 import json
 import time
 from collections.abc import Sequence
+from typing import Final
 
 import click
 from rich.console import Console
@@ -14,32 +15,36 @@ from rich.table import Table
 from lab.chain.backends import Backend
 from lab.chain.containers import lifecycle as docker_chain
 from lab.chain.containers.engine import Project
+from lab.chain.display import print_commands
 from loadtest.interrupts import ignore_interrupts
 
-_NEXT = """\
-curl -i {url}/whoami            who answers, through what
-lab swap epoll-et --docker      another back end, no request fails
-lab status --docker             what runs, and what it uses
-lab down --docker               stop and remove all of it"""
-_CALM = 3600.0  # seconds until events are asked for again
+_EVENTS: Final = 3600.0  # seconds per request for the engine's events
 
 
 def up(console: Console, front: str, backend: str, port: int, workers: int, detach: bool) -> int:
-    """Start the chain in containers and tell what happens to them until Ctrl-C."""
+    """Start the chain in containers and print their events until Ctrl-C."""
     project = Project()
     chain = docker_chain.up(project, front, backend, port, workers)
     show(console, project)
-    console.print(f"\nThe chain is at {chain.url}. Try next:", style="bold")
-    console.print(_NEXT.format(url=chain.url), highlight=False)
+    console.print(f"\nThe chain is at {chain.url}.", highlight=False)
+    print_commands(
+        console,
+        {
+            f"curl -i {chain.url}/whoami": "show which back end answers",
+            "lab swap epoll-et --docker": "replace the back end; no request fails",
+            "lab status --docker": "show the containers and their resource use",
+            "lab down --docker": "stop and remove the containers",
+        },
+    )
     if detach:
         return 0
     console.print("\nCtrl-C stops the chain.", style="dim")
     try:
         while project.containers():
-            for event in project.events(_CALM):
-                _tell(console, str(event["Action"]), event["Actor"]["Attributes"]["name"])
+            for event in project.events(_EVENTS):
+                _print_event(console, str(event["Action"]), event["Actor"]["Attributes"]["name"])
                 if event["Action"] == "destroy" and not project.containers(stopped=True):
-                    return 0  # `lab down` has been here
+                    return 0  # `lab down` removed the chain
     except KeyboardInterrupt:
         ignore_interrupts()
         console.print("stopping")
@@ -47,13 +52,13 @@ def up(console: Console, front: str, backend: str, port: int, workers: int, deta
     return 0
 
 
-def _tell(console: Console, action: str, name: str) -> None:
-    if not action.startswith(("exec_", "top", "create", "attach")):  # health checks, by the second
+def _print_event(console: Console, action: str, name: str) -> None:
+    if not action.startswith(("exec_", "top", "create", "attach")):  # health checks: too many
         console.print(f"{time.strftime('%H:%M:%S')} {name}: {action}", highlight=False)
 
 
 def swap(console: Console, backend: str) -> None:
-    """Put another back end into the chain that runs in containers."""
+    """Replace the back end of the chain in containers."""
     project = Project()
     with console.status("") as status:
         docker_chain.swap(project, backend, lambda step: status.update(step))
@@ -61,7 +66,7 @@ def swap(console: Console, backend: str) -> None:
 
 
 def status(console: Console, *, as_json: bool) -> None:
-    """Show the containers and what they use; LabError when no chain runs in any."""
+    """Show the containers and their resource use; LabError if no chain is running."""
     project = Project()
     chain = docker_chain.Chain.of(project)
     if as_json:
@@ -86,7 +91,7 @@ def show(console: Console, project: Project) -> None:
 
 
 def verify(console: Console, backends: Sequence[Backend], *, as_json: bool) -> int:
-    """Ask back ends the contract, each through a gateway in containers of its own."""
+    """Check back ends against the contract, each through a gateway in new containers."""
     project = Project("chainlab-verify")
     found = {}
     for backend in backends:
@@ -94,7 +99,7 @@ def verify(console: Console, backends: Sequence[Backend], *, as_json: bool) -> i
             failures = docker_chain.verify(project, backend.name)
         found[backend.name] = list(map(str, failures))
         if not as_json:
-            console.print(f"{backend.name}: {'breaks it' if failures else 'keeps the contract'}")
+            console.print(f"{backend.name}: {'breaks' if failures else 'keeps'} the contract")
             for failure in failures:
                 console.print(f"  {failure}", style="red")
     if as_json:

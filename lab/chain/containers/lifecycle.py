@@ -4,7 +4,8 @@ The services `gateway` and `fcgi_worker` are places in the chain; FRONT and BACK
 programs. A swap starts the new back end as additional replicas of the same service and leaves the
 old replicas alone. It checks the new ones, makes the running front switch to them (SIGHUP), and
 stops the old ones when no request is left on them. If anything fails before the switch, the old
-ones keep serving.
+ones keep serving. If the switch does not finish, both keep running until the next swap or
+`lab down --docker`.
 """
 
 import json
@@ -80,7 +81,10 @@ def up(project: Project, front: str, backend: str, port: int, workers: int) -> C
 
 
 def swap(project: Project, name: str, say: Say) -> Chain:
-    """Replace the back end of the running chain; a LabError leaves the old one serving."""
+    """Replace the back end of the running chain; a LabError before the switch changes nothing.
+
+    If the switch itself fails, the front may use either back end, so both are kept.
+    """
     chosen, chain = find_backend(name), Chain.of(project)
     say(f"starting {name}")
     fresh = _start_beside(project, chain, name)
@@ -90,10 +94,11 @@ def swap(project: Project, name: str, say: Say) -> Chain:
         say(f"checking {name} against the contract")
         execute(fresh[0], *_PART, "check", name)
         say(f"switching {chain.variables['FRONT']}, draining {chain.variables['BACKEND']}")
-        _switch(chain, chosen)
+        execute(chain.front, *_PART, "switch", chain.variables["FRONT"], name)
     except BaseException:
         _remove(fresh)
         raise
+    _switch(chain, chosen)
     say(f"stopping {chain.variables['BACKEND']}")
     _remove(chain.backends)
     return Chain.of(project)
@@ -117,10 +122,9 @@ def _start_beside(project: Project, chain: Chain, name: str) -> list[Container]:
 
 
 def _switch(chain: Chain, backend: Backend) -> None:
-    """Switch the front to `backend`; wait until no request is left on the old one."""
+    """Make the front reload its configuration; wait until no request is left on the old one."""
     nginx = chain.variables["FRONT"] == "nginx"
     before = _workers_of(chain.front) if nginx else _board(chain)["generation"]
-    execute(chain.front, *_PART, "switch", chain.variables["FRONT"], backend.name)
     chain.front.kill(signal="HUP")  # docker-init forwards it to the front
     deadline = time.monotonic() + SWITCH_PATIENCE
     while time.monotonic() < deadline:

@@ -1,12 +1,12 @@
 """`make bench`: what a request costs, as a ratio to a real peer measured in the same run.
 
-CPU time per request, user and kernel, of the whole component, from /proc: throughput on a shared
-machine is noise, and so is a single absolute figure. The sides of a ratio take turns, round by
-round, so that whatever slows the machine slows all; the median of the rounds' ratios counts, the
-lowest and highest stand beside it.
+It measures CPU time per request, user and kernel, of a whole component, from /proc: on a shared
+machine, throughput is noise, and so is a single absolute figure. The two sides of a ratio alternate
+round by round, so that whatever slows the machine slows both. The median of the rounds' ratios
+counts; the lowest and highest are shown beside it.
 
     peers            gateway ÷ nginx, worker ÷ php-fpm
-    memory           what 100,000 requests add to gateway and worker
+    memory           the memory that 100,000 requests add to gateway and worker
     architectures    every server ÷ a floor: epoll in C with a fixed answer
 """
 
@@ -24,7 +24,7 @@ from lab.compare.bench.stage import Stage
 
 
 def run(console: Console, seconds: float, rounds: int) -> int:
-    """Run the benchmark; return the exit code, 1 when a target is missed."""
+    """Run the benchmark; return the exit code, 1 if a target is missed."""
     if shutil.which("wrk") is None:
         raise LabError("wrk is not installed: run sudo apt install wrk")
     console.print(f"[bold]chainlab bench[/] on {machine()}")

@@ -1,14 +1,14 @@
-"""Every architecture beside a floor: what its I/O model adds to the least that a server can do.
+"""Compares every architecture with a floor: the cost of its I/O model over a minimal server.
 
-The floor is an epoll loop in C with a fixed answer. All are measured once in every round, in an
-order shuffled anew, and divided by the floor of the same round.
+The floor is an epoll loop in C with a fixed answer. Each round measures all architectures once, in
+a new random order, and divides by the floor's cost in the same round.
 
-Fairness. Eight connections and eight workers for all: where a kept connection pins a worker there
-is one for each, and who has no workers gets none. HTTP ones are asked straight, FastCGI ones
-through a gateway whose CPU does not count: what they save by not parsing HTTP is in their figure.
-Children that have ended count with their parent. What an architecture cannot do stands beside its
-figure: one that closes each connection pays for a handshake too, `iterative` serves one of the
-eight, `busy-poll` burns a core whatever comes, and runs only while it is measured.
+Fairness. All get eight connections and, if they have workers, eight of them, because a kept
+connection may pin a worker. HTTP servers are reached directly, FastCGI servers through a gateway
+whose CPU does not count: so a FastCGI server's figure does not include HTTP parsing. Ended children
+count with their parent. A note beside the figure says what an architecture cannot do: some close
+each connection and pay for a handshake per request, `iterative` serves one of the eight clients,
+`busy-poll` burns a core at any load, and so runs only while it is measured.
 """
 
 import random
@@ -32,7 +32,7 @@ from servers.common.spec import Spec
 CONNECTIONS: Final = 8
 WARM: Final = 0.1
 SHARE: Final = 0.3
-"""Of the seconds that a side of a ratio gets: there are some thirty of them."""
+"""Of the seconds per side of a ratio; there are about thirty architectures."""
 
 FLOOR: Final = "floor"
 TARGETS: Final = {
@@ -42,18 +42,18 @@ TARGETS: Final = {
 
 _LEGEND: Final = f"""\
 FastCGI        behind the gateway, whose CPU is not counted
-closes each    a connection for each request: the handshake is in its figure
-serves 1 of {CONNECTIONS}  the other clients wait until that one goes
-burns a core   busy or idle: its figure is what it burns"""
+closes each    one connection per request: the figure includes the handshake
+serves 1 of {CONNECTIONS}  the other clients wait until that client leaves
+burns a core   busy or idle: the figure includes idle polling"""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One architecture, and what a request cost it in every round."""
+    """One architecture, and its cost per request in every round."""
 
     name: str
     note: str = ""
-    resident: bool = True  # else it is started for its turn only
+    resident: bool = True  # False: started only for its own measurements
     side: Side | None = None
     rounds: list[Cost] = field(default_factory=list)
     failure: str = ""
@@ -79,7 +79,7 @@ def run(console: Console, stage: Stage, seconds: float, rounds: int) -> bool:
     show(console, entries)
     lacking = [name for name in BACKENDS if name not in names]
     if lacking:
-        console.print(f"not measured, lab list says why: {', '.join(lacking)}", style="yellow")
+        console.print(f"not measured (lab list says why): {', '.join(lacking)}", style="yellow")
     return all(entry.met(entries[0]) for entry in entries)
 
 
@@ -99,7 +99,7 @@ def measure(
             random.Random(number).shuffle(order)
             for entry in order:
                 bar.update(task, description=f"round {number + 1}: {entry.name}")
-                _attempt(entry, lambda entry: _take_turn(entry, stage, seconds))
+                _attempt(entry, lambda entry: _measure_once(entry, stage, seconds))
                 bar.advance(task)
     if entries[0].failure:
         raise LabError(f"the floor: {entries[0].failure}")
@@ -111,14 +111,14 @@ def _entry(spec: Spec) -> Entry:
         ("FastCGI", spec.protocol == "fastcgi"),
         ("closes each", not spec.keep_alive),
         (f"serves 1 of {CONNECTIONS}", spec.concurrency == "one"),
-        ("burns a core", spec.mode == "asking"),
+        ("burns a core", spec.mode == "busy polling"),
     )
     note = ", ".join(text for text, holds in notes if holds)
-    return Entry(spec.name, note, resident=spec.mode != "asking")
+    return Entry(spec.name, note, resident=spec.mode != "busy polling")
 
 
 def _attempt(entry: Entry, step: Callable[[Entry], None]) -> None:
-    """Take a step; one that fails costs its own architecture the measurement, not the others."""
+    """Take a step; if it fails, only this architecture is not measured any more."""
     if entry.failure:
         return
     try:
@@ -135,11 +135,11 @@ def _open(entry: Entry, stage: Stage) -> None:
     else:
         part = stage.back(entry.name, CONNECTIONS)
         entry.side = Side(part, side(stage.front("gateway", part, CONNECTIONS)).url)
-    # Verified before it is timed; the whole contract is `lab verify`'s.
+    # Verify one answer before timing; `lab verify` checks the whole contract.
     contract.fetch(entry.side.url, "/hello").expect(200, b"Hello, world!\n")
 
 
-def _take_turn(entry: Entry, stage: Stage, seconds: float) -> None:
+def _measure_once(entry: Entry, stage: Stage, seconds: float) -> None:
     if not entry.resident:
         _open(entry, stage)
     assert entry.side is not None
@@ -149,7 +149,7 @@ def _take_turn(entry: Entry, stage: Stage, seconds: float) -> None:
 
 
 def show(console: Console, entries: list[Entry]) -> None:
-    """Print a row for each, the cheapest first, and what failed."""
+    """Print a row per architecture, the cheapest first, and what failed."""
     floor = entries[0]
     title = f"CPU µs per request, GET /hello, {CONNECTIONS} kept connections"
     table = Table(box=SIMPLE_HEAD, title=title, padding=(0, 0, 0, 1))

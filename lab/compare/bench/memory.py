@@ -1,4 +1,4 @@
-"""What many requests add to the memory of gateway and worker: nothing, once they are warm."""
+"""Checks that many requests do not grow the memory of gateway and worker once they are warm."""
 
 from typing import Final
 
@@ -8,8 +8,8 @@ from lab.chain.processes import resident_bytes
 from lab.chain.rundir import Part
 from lab.compare.bench.stage import Stage, load, repeat_until, side
 
-SOAK: Final = 100_000  # requests between the two looks
-GROWTH: Final = 1 << 20  # bytes that they may add
+SOAK: Final = 100_000  # requests between the two readings
+GROWTH: Final = 1 << 20  # bytes allowed
 
 
 def run(console: Console, stage: Stage, _seconds: float, _rounds: int) -> bool:
@@ -25,7 +25,7 @@ def run(console: Console, stage: Stage, _seconds: float, _rounds: int) -> bool:
 
 
 def measure(url: str, parts: dict[str, Part]) -> dict[str, int]:
-    """Return how many bytes each part's resident memory grew over SOAK requests."""
+    """Return by how many bytes each part's resident memory grew over SOAK requests."""
     repeat_until(SOAK // 5, lambda: load(url, 32, 1))
     before = {name: resident_bytes(part) for name, part in parts.items()}
     repeat_until(SOAK, lambda: load(url, 32, 1))

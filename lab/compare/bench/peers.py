@@ -1,7 +1,7 @@
-"""Ours beside the real peer: pairs that take turns.
+"""Compares our components with real peers, measured alternately.
 
-gateway ÷ nginx      one process each, before the same worker, access log on
-worker ÷ php-fpm     behind nginx each, as many children as connections (php-fpm needs them)
+gateway ÷ nginx      one process each, in front of the same worker, access log on
+worker ÷ php-fpm     each behind nginx, with as many children as connections (php-fpm needs them)
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ TARGETS: Final = {"gateway ÷ nginx": 1.3, "worker ÷ php-fpm": 0.85}
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A pair of sides, and µs per request of both in every round."""
+    """Two sides, and the µs per request of both in every round."""
 
     title: str
     connections: int
@@ -32,7 +32,7 @@ class Ratio:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours divided by the peer's, round by round, sorted."""
+        """Our cost divided by the peer's, round by round, sorted."""
         return sorted(ours / peer for ours, peer in self.rounds)
 
     @property
@@ -68,9 +68,9 @@ def _worker_ratio(stage: Stage, connections: int) -> Ratio:
 
 
 def measure_round(ratio: Ratio, seconds: float, *, swap_order: bool) -> None:
-    """Load both sides once, in turns."""
+    """Measure both sides once, one after the other."""
     order = (ratio.peer, ratio.ours) if swap_order else (ratio.ours, ratio.peer)
-    costs = {id(one): cost(one, ratio.connections, seconds).total for one in order}
+    costs = {id(each): cost(each, ratio.connections, seconds).total for each in order}
     ratio.rounds.append((costs[id(ratio.ours)], costs[id(ratio.peer)]))
 
 

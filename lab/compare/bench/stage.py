@@ -1,4 +1,4 @@
-"""The parts under measurement, the load on them, and what a request costs."""
+"""The parts under measurement, the load on them, and the cost of a request."""
 
 import re
 import subprocess
@@ -32,7 +32,7 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """Both."""
+        """User and kernel."""
         return self.user + self.kernel
 
 
@@ -57,29 +57,29 @@ class Stage:
         return self._keep(find_backend(name).start(self._next_folder(), workers, self._count))
 
     def straight(self, name: str, workers: int) -> Side:
-        """Start a back end that speaks HTTP, to be asked without a front."""
+        """Start a back end that speaks HTTP, for direct access."""
         listen = Address("127.0.0.1", free_port())
         run_dir = self._next_folder()
         part = find_backend(name).start(run_dir, workers, self._count, address=listen)
         return side(self._keep(part))
 
     def front(self, name: str, backend: Part, workers: int) -> Part:
-        """Start a front, one process, its connections to `backend`'s `workers` kept."""
+        """Start a front with one process, which keeps its connections to `backend`'s workers."""
         run_dir = self._next_folder()
         listen = Address("127.0.0.1", free_port())
         kind, chosen = find_front(name), find_backend(backend.name)
         config = kind.write_config(run_dir.path, listen, chosen, [backend.address], workers)
-        if name == "nginx":  # kept connections to php-fpm too: there is a child for each
+        if name == "nginx":  # keep connections to php-fpm too: there is a child for each
             text = nginx_config(run_dir.path, listen, chosen, [backend.address], keep=True)
             config.write_text(text)
         part = self._keep(start_part(name, kind.command(config), listen, run_dir))
         failures = chosen.broken_rules(f"http://{listen}", quick=True)
         if failures:
-            raise LabError(f"{name} before {backend.name} breaks the contract: {failures[0]}")
+            raise LabError(f"{name} with {backend.name} breaks the contract: {failures[0]}")
         return part
 
     def floor(self) -> Side:
-        """Start the floor: the least that a server can do, in C."""
+        """Start the floor: a minimal server in C."""
         run_dir = self._next_folder()
         try:
             program = floor.build(run_dir.path)
@@ -91,18 +91,18 @@ class Stage:
             return side(self._keep(start_part("floor", command, address, run_dir, bound=listener)))
 
     def stop(self, part: Part) -> None:
-        """Stop a part before the end."""
+        """Stop a part early."""
         stop_part(part)
 
 
 def side(part: Part) -> Side:
-    """Return a part as a side that is loaded at its own address."""
+    """Return a part as a side, with its own address as the URL."""
     return Side(part, f"http://{part.address}")
 
 
 def cost(measured: Side, connections: int, seconds: float, warm: float = 0.3) -> Cost:
-    """Return what a request costs `measured` under a closed loop of `connections` clients."""
-    load(measured.url, connections, warm)  # connections, caches, memos
+    """Return the cost per request of `measured` in a closed loop of `connections` clients."""
+    load(measured.url, connections, warm)  # warm up connections, caches, memos
     before = cpu_times(measured.part)
     done = load(measured.url, connections, seconds)
     after = cpu_times(measured.part)
@@ -111,8 +111,9 @@ def cost(measured: Side, connections: int, seconds: float, warm: float = 0.3) ->
 
 
 def load(url: str, connections: int, seconds: float) -> int:
-    """Return how many requests wrk got answered; LabError when an answer was wrong."""
-    # wrk takes whole seconds; timeout ends it cleanly (SIGINT) at a fraction.
+    """Return the number of requests wrk got answered; LabError if an answer was wrong."""
+    # wrk takes only whole seconds; `timeout` ends it by SIGINT after a fraction, and wrk still
+    # prints its report.
     command = ["wrk", "-t1", f"-c{connections}", "-d60", "--timeout", "10", f"{url}/hello"]
     limit = ["timeout", "--signal=INT", "--kill-after=5", f"{seconds:g}"]
     out = subprocess.run(limit + command, capture_output=True, text=True, check=False).stdout
@@ -124,7 +125,7 @@ def load(url: str, connections: int, seconds: float) -> int:
 
 
 def repeat_until(count: int, step: Callable[[], int]) -> None:
-    """Call `step` until the numbers that it returns add up to `count`."""
+    """Call `step` until its return values add up to `count`."""
     done = 0
     while done < count:
         done += step()

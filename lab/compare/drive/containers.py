@@ -7,7 +7,7 @@ rootless engine has its bridge elsewhere), it connects to a published port, and 
 The null server is a container too, so that it shows the generator's ceiling on the same path.
 
 Four settings differ from docker-compose.yml, because they would distort the measurement: health
-checks and timing headers are off, containers have the descriptor limits of a process on this host,
+checks and Server-Timing are off, containers have the descriptor limits of a process on this host,
 and they run on the servers' cores if the generator has cores of its own.
 """
 

@@ -140,7 +140,7 @@ def of_backend(backend: Backend, front: str, where: Where = HERE) -> Target:
     def start(run_dir: RunDir, workers: int, stack: ExitStack) -> Instance:
         return where.start(backend, before, run_dir, workers, stack)
 
-    return Target(described, start, resident=spec.mode != "asking")
+    return Target(described, start, resident=spec.mode != "busy polling")
 
 
 def _note(backend: Backend, added: str) -> str:
@@ -150,7 +150,7 @@ def _note(backend: Backend, added: str) -> str:
         ("closes each connection: a handshake in each request", not spec.keep_alive),
         ("serves one connection at a time", spec.concurrency == "one"),
         ("a fixed number of workers", spec.concurrency == "workers"),
-        ("burns a core, busy or idle", spec.mode == "asking"),
+        ("burns a core, busy or idle", spec.mode == "busy polling"),
     )
     return "; ".join(text for text, holds in notes if holds)
 
@@ -179,6 +179,6 @@ def choose(
     """Return the targets named; "all" means all. LabError lists the known ids."""
     unknown = [name for name in names if name not in backends and name != "all"]
     if unknown:
-        raise LabError(f"unknown back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
+        raise LabError(f"no back end {unknown[0]!r}; choose from: all, {', '.join(backends)}")
     chosen = list(backends) if "all" in names else list(dict.fromkeys(names))
     return [of_backend(backends[name], front, where) for name in chosen]

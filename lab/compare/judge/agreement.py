@@ -1,4 +1,4 @@
-"""`lab standings`: whether several runs of a comparison agree on who is ahead."""
+"""`lab standings`: whether several runs of a comparison agree on the order."""
 
 import sys
 from pathlib import Path
@@ -20,22 +20,22 @@ console = Console()
 @click.argument("files", metavar="FILE FILE…", nargs=-1, required=True,
                 type=click.Path(dir_okay=False, path_type=Path))  # fmt: skip
 def standings(files: tuple[Path, ...]) -> None:
-    """Say whether results of the same comparison agree: has a pair changed its order?
+    """Check whether results of the same comparison agree on the order of architectures.
 
-    Two that share a place in a run are not told apart by it. Exit code 1: a pair stands one way
-    round in one file and the other way in another.
+    A run that gives two architectures the same place does not tell them apart. Exit code 1: the
+    files contradict each other about the order of a pair.
     """
     if len(files) < 2:
-        raise LabError("one result agrees with itself; name two files or more")
+        raise LabError("one result has nothing to agree with; name two files or more")
     found = repeats([read_result(file) for file in files])
     if not found.pairs:
-        raise LabError("no pair of architectures is told apart in two of the files")
+        raise LabError("no two files tell the same pair apart; name files that share architectures")
     show(console, found)
     sys.exit(bool(found.turned))
 
 
 def show(console: Console, found: Repeats) -> None:
-    """Print what the runs agree on, and the pairs on which they do not."""
+    """Print how many pairs the runs tell apart, and the pairs on whose order they disagree."""
     pairs = f"{found.pairs:,} pair{'s' if found.pairs > 1 else ''}"
     console.print(
         f"{found.runs} runs tell {pairs} apart; "
@@ -50,11 +50,11 @@ def show(console: Console, found: Repeats) -> None:
         table.add_column(head, no_wrap=True)
     for each in found.turned:
         pair = each.first, each.second
-        table.add_row(_told(each), *pair, str(each.ahead), str(each.behind))
+        table.add_row(_where(each), *pair, str(each.ahead), str(each.behind))
     console.print(table)
 
 
-def _told(each: RankChange) -> str:
+def _where(each: RankChange) -> str:
     route, connections, level, metric = each.where
     load = "" if level == CLOSED else f", {level}"
     return f"{route} × {connections}{load}, by {metric}"

@@ -1,10 +1,10 @@
-"""What changed between two results, beyond the noise of both.
+"""Finds what changed between two results, beyond the noise of both.
 
-A figure has changed when its two intervals have no point in common and its medians are more than
-LEAST apart: of hundreds of intervals some miss each other by chance, by little. Losing a verdict is
-a change too: who was valid and answers wrongly now is worse, however fast. Only cells that both
-files have are compared: at equal rates those of the same rate, at shares of a peak those of the
-same share, whatever the peak was; that it is another one, its closed loop tells.
+A figure has changed if its two intervals do not overlap and its medians differ by more than LEAST:
+among hundreds of intervals, some miss each other narrowly by chance. A worse verdict is a change
+too: an architecture that was valid and now answers wrongly is worse, however fast. Only cells in
+both files are compared: at equal rates those with the same rate, at shares of the peak those with
+the same share, whatever the peak. A different peak shows in the closed loop's cell.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _BAD: Final = ("wrong-answers", "errors", "unavailable")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure, or one verdict, that is another now."""
+    """One figure or verdict that has changed."""
 
     cell: str
     what: str
@@ -50,12 +50,12 @@ def changes(old: Result, new: Result) -> list[Change]:
 
 
 def shared(old: Result, new: Result) -> int:
-    """Return how many cells both have."""
+    """Return how many cells both results have."""
     return len({_key(cell) for cell in old.cells} & {_key(cell) for cell in new.cells})
 
 
 def other_circumstances(old: Result, new: Result) -> list[str]:
-    """Return what differs in the manifests and makes figures of different things of the two."""
+    """Return the differences between the manifests that make figures hard to compare."""
     names = ("kernel", "cpu_model", "cores", "cpus", "congestion", "governor", "duration")
     pairs = [(name, getattr(old.manifest, name), getattr(new.manifest, name)) for name in names]
     pairs.append(("equal rates", _rates(old), _rates(new)))
@@ -85,12 +85,12 @@ def _of_cell(before: Cell, after: Cell) -> list[Change]:
         found.append(Change(name, "verdict", before.verdict, after.verdict, worse))
     for metric, unit in METRICS.items():
         if metric == "throughput" and after.of_peak is not None:
-            continue  # it follows the peak
+            continue  # the intended rate is a share of the peak
         then, now = figure(before, metric), figure(after, metric)
         if then is None or now is None or not _differs(then, now):
             continue
         worse = (now.median < then.median) == (metric == "throughput")
-        found.append(Change(name, unit, _told(then), _told(now), worse))
+        found.append(Change(name, unit, _shown(then), _shown(now), worse))
     return found
 
 
@@ -99,6 +99,6 @@ def _differs(then: Interval, now: Interval) -> bool:
     return far and not overlap(then, now)
 
 
-def _told(one: Interval) -> str:
+def _shown(one: Interval) -> str:
     digits = 0 if one.median >= 100 else 1 if one.median >= 10 else 2
     return f"{one.median:,.{digits}f} ({one.low:,.{digits}f}–{one.high:,.{digits}f})"

@@ -1,9 +1,10 @@
-"""The median of a few rounds, and how far it can be trusted: a 95 % bootstrap interval.
+"""The median of a few rounds and its 95 % bootstrap interval.
 
-The bootstrap draws as many rounds again, with repetition, and looks where their median falls. For
-a median the answer of infinitely many such draws is known: it is the k-th smallest round or below
-with the chance that at least half of n draws hit the k smallest, a binomial sum. So nothing is
-drawn here, and the same rounds give the same interval. Below 6 rounds it is their whole range.
+The bootstrap resamples the rounds with replacement and looks at the medians of the samples. For a
+median, the limit of infinitely many samples has a closed form: the probability that the median is
+at most the k-th smallest round is the probability that at least half of n draws hit the k smallest,
+a binomial sum. So nothing is drawn here, and the same rounds give the same interval. With fewer
+than 6 rounds, the interval is their whole range.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ _TAIL: Final = 0.025  # on either side
 
 
 def interval(values: Sequence[float]) -> Interval:
-    """Return the median of `values`, at least one, and its 95 % bootstrap interval."""
+    """Return the median of `values` (not empty) and its 95 % bootstrap interval."""
     ordered = sorted(values)
     at = _lowest(len(ordered))
     return Interval(median(ordered), ordered[at], ordered[-1 - at])
@@ -32,9 +33,9 @@ def _lowest(count: int) -> int:
 
 
 def _chance(count: int, smallest: int) -> float:
-    """Return the chance that the median of `count` draws is one of the `smallest`.
+    """Return the probability that the median of `count` draws is among the `smallest` values.
 
-    For an even count the lower of the two in the middle is asked for, which makes the interval
+    For an even count, the lower of the two middle draws counts as the median: the interval may get
     wider, never narrower.
     """
     part = smallest / count
@@ -43,5 +44,5 @@ def _chance(count: int, smallest: int) -> float:
 
 
 def overlap(one: Interval, other: Interval) -> bool:
-    """Whether two intervals have a point in common: then they cannot be told apart."""
+    """Whether two intervals share a point, so that they cannot be told apart."""
     return one.low <= other.high and other.low <= one.high

@@ -1,8 +1,8 @@
-"""Whether the standings repeat: pairs that changed their order from one run to another.
+"""Finds pairs of architectures whose order differs between runs of the same comparison.
 
-A run tells two architectures apart when they have different places. Told apart in one run and tied
-in another is no contradiction: a tie says that the rounds do not decide. Told apart both ways round
-is one, and a standing that shows it cannot be believed.
+A run tells two architectures apart if they have different places. Told apart in one run and tied in
+another is no contradiction: a tie means that the rounds do not decide. Opposite orders in two runs
+are a contradiction, and such a standing is not reliable.
 """
 
 from collections import defaultdict
@@ -14,33 +14,34 @@ from lab.compare.drive.levels import Level, level_of
 from lab.compare.result import Metric, Result, Standing
 
 Where = tuple[str, int, Level, Metric]
-"""Route, connections, load, and what the places go by."""
+"""Route, connections, load, and the metric of the ranking."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankChange:
-    """Two that stand one way round in some runs, the other way in others."""
+    """A pair whose order differs between runs."""
 
     where: Where
     first: str
     second: str
     ahead: int
-    """Runs in which the first is ahead; in no more of them is it behind."""
+    """Runs in which the first is ahead."""
     behind: int
+    """Runs in which the first is behind; never more than `ahead`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """What several runs say together."""
+    """The agreement of several runs."""
 
     runs: int
     pairs: int
-    """That at least two runs told apart; a pair counts once for each place it may have."""
+    """Pairs that at least two runs tell apart; a pair counts once per route, load and metric."""
     turned: list[RankChange]
 
 
 def repeats(results: Sequence[Result]) -> Repeats:
-    """Return which pairs changed their order between the results."""
+    """Return the pairs whose order differs between the results."""
     ahead: dict[tuple[Where, str, str], int] = defaultdict(int)
     for result in results:
         for standing in result.standings:
@@ -50,7 +51,7 @@ def repeats(results: Sequence[Result]) -> Repeats:
     for (where, one, other), times in ahead.items():
         back = ahead.get((where, other, one), 0)
         if back and (back, other) > (times, one):
-            continue  # the pair is counted from its other side
+            continue  # counted as (other, one)
         pairs += times + back > 1
         if back:
             turned.append(RankChange(where, one, other, times, back))

@@ -1,11 +1,12 @@
-"""Who is ahead, as far as the rounds can tell: tie groups in place of ranks, and crossings.
+"""Ranks architectures as far as the rounds can tell: tie groups instead of ranks, and crossings.
 
-Two whose intervals overlap cannot be told apart, so they share a place. Overlap is not transitive:
-a chain A–B–C of overlaps shares one place though A and C are apart. The other way, cutting at the
-leader's interval, would give B and C different places that the next run may turn round.
+Two architectures whose intervals overlap cannot be told apart, so they share a place. Overlap is
+not transitive: a chain A–B–C of overlaps shares one place although A and C do not overlap. Cutting
+at the leader's interval instead would give B and C different places, and the next run might swap
+them.
 
-Each load has places of its own: who is ahead at 1,000 requests per second, and who at 90 % of its
-own peak, are two questions.
+Each load has its own ranking: the order at 1,000 requests per second may differ from that at 90 %
+of the peaks.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from lab.compare.result import Cell, Crossing, Interval, Metric, Place, Standing
 
 
 def standings(cells: Sequence[Cell]) -> list[Standing]:
-    """Return the places by route, connections, load and metric, in the cells' own order."""
+    """Return the places by route, connections, load and metric, in the order of the cells."""
     groups: dict[tuple[str, int, Level], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.route, cell.connections, level_of(cell)), []).append(cell)
@@ -35,9 +36,9 @@ def standings(cells: Sequence[Cell]) -> list[Standing]:
 
 
 def figure(cell: Cell, metric: Metric) -> Interval | None:
-    """Return what a cell is ranked by; None: its verdict gives it no place.
+    """Return the figure to rank a cell by; None if its verdict excludes it from the ranking.
 
-    A generator that is at its end distorts rates and latencies, not what a request costs.
+    A generator at its limit distorts rates and latencies, but not the CPU cost of a request.
     """
     if cell.summary is None:
         return None
@@ -49,29 +50,29 @@ def figure(cell: Cell, metric: Metric) -> Interval | None:
 
 
 def places(figures: dict[str, Interval], *, more_is_better: bool) -> list[Place]:
-    """Return tie groups, the best first; see above for where they are cut."""
+    """Return tie groups, the best first; the module's docstring says how they are formed."""
     sign = -1 if more_is_better else 1
-    turned = {
+    signed = {  # less is better
         name: Interval(sign * each.median, *sorted((sign * each.low, sign * each.high)))
         for name, each in figures.items()
     }
     groups: list[list[str]] = []
-    reach = 0.0  # the worst that one of the group may be
-    for name in sorted(turned, key=lambda name: turned[name].low):
-        if not groups or turned[name].low > reach:
+    reach = 0.0  # the highest upper bound in the last group
+    for name in sorted(signed, key=lambda name: signed[name].low):
+        if not groups or signed[name].low > reach:
             groups.append([])
-            reach = turned[name].high
+            reach = signed[name].high
         groups[-1].append(name)
-        reach = max(reach, turned[name].high)
+        reach = max(reach, signed[name].high)
     found: list[Place] = []
     for group in groups:
         place = 1 + sum(len(each.architectures) for each in found)
-        found.append(Place(place, sorted(group, key=lambda name: turned[name].median)))
+        found.append(Place(place, sorted(group, key=lambda name: signed[name].median)))
     return found
 
 
 def crossings(cells: Sequence[Cell]) -> list[Crossing]:
-    """Return where one is ahead of another with few connections and behind it with more."""
+    """Return where one architecture leads another with few connections and trails it with more."""
     found = []
     routes = dict.fromkeys(cell.route for cell in cells if cell.mode == "closed")
     for route in routes:
@@ -88,7 +89,7 @@ def crossings(cells: Sequence[Cell]) -> list[Crossing]:
 def _cross(
     route: str, one: tuple[str, dict[int, Interval]], other: tuple[str, dict[int, Interval]]
 ) -> list[Crossing]:
-    """Return the crossings of two curves, from where one is clearly ahead to where it is behind."""
+    """Return the crossings of two curves; where their intervals overlap, neither is ahead."""
     found: list[Crossing] = []
     last: tuple[int, bool] | None = None
     for connections in sorted(one[1].keys() & other[1].keys()):
@@ -99,7 +100,7 @@ def _cross(
         if last is not None and last[1] != ahead:
             first, second = (one[0], other[0]) if last[1] else (other[0], one[0])
             upto = f"{last[0]} connection{'s' if last[0] > 1 else ''}"
-            sentence = f"{first} ahead of {second} up to {upto}, behind it from {connections}"
+            sentence = f"{first} leads {second} up to {upto} and trails it from {connections}"
             found.append(Crossing(route, first, second, sentence))
         last = (connections, ahead)
     return found

@@ -1,8 +1,8 @@
-"""The rules of a fair comparison: each a function of rounds that returns a Check.
+"""The rules of a fair comparison: each is a function from rounds to a Check.
 
-A figure is worth what its verdict says. `verdict` takes the first rule that fails in the order of
-VERDICTS: what was answered wrongly need not be asked how fast. The other rules only add a note.
-Nothing is dropped to make a rule hold: an error counts in the distribution and in its own rule.
+The first rule that fails, in the order of VERDICTS, decides the verdict: the speed of wrong answers
+does not matter. The other rules only add a note. No round or request is dropped to make a rule
+hold: an error counts in the latency distribution as well as in its own rule.
 """
 
 from collections import Counter
@@ -14,16 +14,16 @@ from lab.compare.judge.intervals import interval
 from lab.compare.result import Cell, Check, Interval, Round, Verdict
 
 CEILING_SHARE: Final = 0.8
-"""Of what the generator gets from a null server; above it the generator is part of the figure."""
+"""Of the generator's rate on a null server; above it, the figure depends on the generator."""
 BUSY: Final = 0.9
-"""CPU seconds per second of a generator process, above which it had no time to spare."""
+"""CPU seconds per second of a generator process; above it, the generator had no time to spare."""
 LEAST_SHARE: Final = 0.5
-"""Of the mean: who is served less is starved."""
+"""Of the mean answers per client; a client with fewer is starved."""
 FEW: Final = 4
-"""Answers per connection below which a client's share says nothing."""
+"""Mean answers per client; with fewer, starvation cannot be judged."""
 ROUNDS: Final = 5
 WIDTH: Final = 0.2
-"""Of the median: an interval that is wider is noise."""
+"""Of the median; a wider interval is noise."""
 RATE_SHARE: Final = 0.99
 """Of the intended rate."""
 
@@ -36,26 +36,26 @@ VERDICTS: Final[dict[str, Verdict]] = {
     "rounds": "noisy",
     "noise": "noisy",
 }
-"""Rules that decide, the gravest first."""
+"""The rules that decide the verdict, the most serious first."""
 
 
 def answers(rounds: Sequence[Round]) -> Check:
-    """Every answer was right: openloop compares status, framing and body, wrk the status alone."""
+    """Every answer was correct; openloop checks status, framing and body, wrk only the status."""
     total = sum(each.answered for each in rounds)
     kinds = add([each.wrong for each in rounds])
     wrong = sum(kinds.values())
-    evidence = f"all of {total:,} answers were right"
+    evidence = f"all {total:,} answers were correct"
     if wrong:
-        seen = [text for each in rounds for text in each.evidence][:1]
-        told = f"{wrong:,} of {total:,} answers were wrong ({listed(kinds)})"
-        evidence = "; ".join([told, *seen])
+        example = [text for each in rounds for text in each.evidence][:1]
+        evidence = f"{wrong:,} of {total:,} answers were wrong ({listed(kinds)})"
+        evidence = "; ".join([evidence, *example])
     if any(each.driver == "wrk" for each in rounds):
-        evidence += "; wrk looks at the status alone"
+        evidence += "; wrk checks only the status"
     return Check("answers", not wrong, evidence, {"answered": total, "wrong": wrong})
 
 
 def errors(rounds: Sequence[Round]) -> Check:
-    """Every request was answered, and there were some."""
+    """Every request was answered, and there was at least one."""
     kinds = add([each.errors for each in rounds])
     failed = sum(kinds.values())
     total = sum(each.answered for each in rounds)
@@ -68,21 +68,21 @@ def errors(rounds: Sequence[Round]) -> Check:
 
 
 def generator(rounds: Sequence[Round], ceiling: float | None) -> Check:
-    """The generator had time to spare: its own CPU, and `ceiling`, its rate on a null server."""
+    """The generator had CPU to spare and stayed below `ceiling`, its rate on a null server."""
     rate = median([each.rate for each in rounds])
     busy = median([each.generator_busy for each in rounds])
     numbers = {"rate": rate, "busy": busy}
-    told = f"the generator used {busy:.2f} of a core"
+    used = f"the generator used {busy:.2f} of a core"
     if ceiling is None:
-        return Check("generator", busy <= BUSY, f"{told}; no null server to compare", numbers)
+        return Check("generator", busy <= BUSY, f"{used}; no null server to compare", numbers)
     share = rate / ceiling if ceiling else 1.0
     numbers |= {"ceiling": ceiling, "share": share}
-    evidence = f"{rate:,.0f}/s is {share:.0%} of the {ceiling:,.0f}/s from a null server; {told}"
+    evidence = f"{rate:,.0f}/s is {share:.0%} of the {ceiling:,.0f}/s from a null server; {used}"
     return Check("generator", share <= CEILING_SHARE and busy <= BUSY, evidence, numbers)
 
 
 def connections(rounds: Sequence[Round]) -> Check:
-    """All connections asked for were there before the start."""
+    """All connections wanted were established before the start."""
     asked = sum(each.asked for each in rounds)
     there = sum(each.established for each in rounds)
     evidence = f"{there:,} of {asked:,} connections were established"
@@ -90,65 +90,65 @@ def connections(rounds: Sequence[Round]) -> Check:
 
 
 def settled(rounds: Sequence[Round]) -> Check:
-    """The server had taken its clients before the load: else starting is in its figures."""
+    """The server had accepted its clients before the load, so start-up is not in its figures."""
     early = sum(not each.settled for each in rounds)
-    evidence = "the server had taken its clients when the load began"
+    evidence = "the server had accepted its clients when the load began"
     if early:
         evidence = f"still starting when the load began, in {early} of {len(rounds)} rounds"
     return Check("settled", not early, evidence, {"early": early})
 
 
 def starvation(rounds: Sequence[Round]) -> Check:
-    """In no round was a client served much less than the mean. A maximum shows it, no p99 does."""
+    """No client got far fewer answers than the mean, in any round. A p99 does not show this."""
     shares = [
         (each.least or 0) / each.mean
         for each in rounds
         if each.least is not None and each.mean is not None and each.mean >= FEW
     ]
     if not shares:
-        told = "too few answers per client, or a driver that does not count them: not judged"
-        return Check("starvation", True, told, {})
+        evidence = "not judged: too few answers per client, or the driver does not count them"
+        return Check("starvation", True, evidence, {})
     least = min(shares)
     holds = least >= LEAST_SHARE
-    evidence = f"the least served client had {least:.2f} of the mean"
+    evidence = f"the least served client got {least:.2f} of the mean"
     return Check(
         "starvation", holds, evidence if holds else f"starved: {evidence}", {"least": least}
     )
 
 
 def enough_rounds(rounds: Sequence[Round]) -> Check:
-    """There were enough rounds to tell how noisy they are."""
+    """There were enough rounds to judge the noise."""
     count = len(rounds)
     evidence = f"{count} rounds" if count != 1 else "1 round"
     if count < ROUNDS:
-        evidence += f", fewer than {ROUNDS}: how noisy they are is not known"
+        evidence += f", fewer than {ROUNDS}: too few to judge the noise"
     return Check("rounds", count >= ROUNDS, evidence, {"rounds": count})
 
 
 def noise(rounds: Sequence[Round], rate: float | None) -> Check:
-    """The median can be trusted: its interval is narrow.
+    """The interval of the median is narrow.
 
-    In an open loop the rate is ours and always the same, so there it is the latency that is judged:
-    its median, for a tail varies by nature, by how much the interval of the p99 says.
+    In an open loop the rate is fixed, so the latency is judged: its median, because a tail always
+    varies. How much it varies shows in the interval of the p99.
     """
     what, figures = "throughput", [each.rate for each in rounds]
     if rate is not None:
         what, figures = "median latency", [each.latency.p50_ms for each in rounds]
     found = interval(figures)
     width = (found.high - found.low) / found.median if found.median else 1.0
-    evidence = f"the 95 % interval of the {what} is {width:.0%} of it wide"
+    evidence = f"the 95 % interval of the {what} is {width:.0%} of the median wide"
     return Check("noise", width <= WIDTH, evidence, {"width": width})
 
 
 def available(failure: str) -> Check:
-    """It could be driven to the end; `failure` says why not."""
+    """The target could be driven to the end; `failure` says why not."""
     return Check("available", not failure, failure or "it could be driven to the end", {})
 
 
 def intended_rate(rounds: Sequence[Round], rate: float | None) -> Check:
-    """Open loop: what was intended was achieved."""
+    """Open loop: the intended rate was achieved."""
     if rate is None:
-        return Check("rate", True, "closed loop: no rate is intended", {})
+        return Check("rate", True, "closed loop: no intended rate", {})
     achieved = median([each.rate for each in rounds])
     evidence = f"{achieved:,.0f}/s of {rate:,.0f}/s intended"
     holds = achieved >= rate * RATE_SHARE
@@ -157,26 +157,26 @@ def intended_rate(rounds: Sequence[Round], rate: float | None) -> Check:
 
 
 def own_peak(closed: Cell, peak: Interval, share: float) -> Check:
-    """Open loop at a share of a peak: the peak, found in a closed loop, was not the generator's."""
+    """Open loop at a share of a peak: the closed loop's peak was not limited by the generator."""
     span = f"{peak.low:,.0f}–{peak.high:,.0f}"
     evidence = f"{share:.0%} of its closed loop's {peak.median:,.0f}/s ({span})"
     bound = any(each.name == "generator" and not each.holds for each in closed.checks)
     if bound:
-        evidence = f"the peak was the generator's, not its own: {evidence}"
+        evidence = f"the generator limited the peak: {evidence}"
     elif closed.verdict != "valid":
-        evidence += f", which is {closed.verdict}"
+        evidence += f", whose verdict is {closed.verdict}"
     numbers = {"share": share, "peak": peak.median, "low": peak.low, "high": peak.high}
     return Check("peak", not bound, evidence, numbers)
 
 
 def verdict(checks: Sequence[Check]) -> Verdict:
-    """Return what the checks amount to."""
+    """Return the verdict of the most serious rule that fails."""
     failed = {check.name for check in checks if not check.holds}
     return next((verdict for name, verdict in VERDICTS.items() if name in failed), "valid")
 
 
 def notes(checks: Sequence[Check]) -> list[str]:
-    """Return the evidence of what fails without deciding the verdict."""
+    """Return the evidence of rules that fail without deciding the verdict."""
     return [each.evidence for each in checks if not each.holds and each.name not in VERDICTS]
 
 

@@ -1,4 +1,4 @@
-"""A cell from its rounds: the driver that counts, medians, every rule, the verdict."""
+"""Makes a cell from its rounds: the driver that counts, medians, every rule, the verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ SERVERS: Final = ("front", "back")
 
 @dataclass(slots=True)
 class Taken:
-    """What has been taken of one cell so far."""
+    """What has been measured of one cell so far."""
 
     architecture: str
     front: str
@@ -29,19 +29,19 @@ class Taken:
     rounds: list[Round] = field(default_factory=list)
     histograms: list[str] = field(default_factory=list)
     failure: str = ""
-    """Why it was not measured, or not any longer."""
+    """Why it was not measured, or measured only in part."""
     remarks: list[str] = field(default_factory=list)
-    """What else went wrong, without an effect on the rounds that count."""
+    """Failures that do not affect the rounds that count."""
     system_calls: dict[str, dict[str, float]] = field(default_factory=dict)
     calls_missing: str = ""
-    """Why they were not counted."""
+    """Why system calls were not counted."""
 
 
 def counting(rounds: Sequence[Round]) -> list[Round]:
-    """Return the rounds that count: never of two drivers, for they leave the servers other time.
+    """Return the rounds that count, all of one driver: drivers differ in the CPU they leave over.
 
-    wrk drives only where openloop was at its end, and locust for a witness; what they get is told
-    beside the verdict, and what they find amiss, too: it is not theirs to judge.
+    wrk drives only where openloop was the bottleneck, and locust only as a cross-check. Their
+    results, and the errors they see, become notes and do not affect the verdict.
     """
     for driver in (OPENLOOP, WRK):
         if found := [each for each in rounds if each.driver == driver]:
@@ -50,33 +50,33 @@ def counting(rounds: Sequence[Round]) -> list[Round]:
 
 
 def by_others(rounds: Sequence[Round]) -> list[str]:
-    """Return what those drivers got whose rounds do not count: wrk beyond openloop, and locust."""
+    """Return notes on the drivers whose rounds do not count: wrk beyond openloop, and locust."""
     judging = {each.driver for each in counting(rounds)}
     others = [each for each in rounds if each.driver not in judging]
     notes = []
     if by_wrk := [each for each in others if each.driver == WRK]:
         found = interval([each.rate for each in by_wrk])
-        got = f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})"
-        notes.append(got + _amiss(by_wrk))
+        figures = f"by wrk {found.median:,.0f}/s ({found.low:,.0f}–{found.high:,.0f})"
+        notes.append(figures + _faults(by_wrk))
     for each in others:
         if each.driver == LOCUST:
-            end = ", at its end" if each.generator_busy >= rules.BUSY else ""
-            got = f"by locust {each.rate:,.0f}/s, p99 {each.latency.p99_ms:.1f} ms{end}"
-            notes.append(got + _amiss([each]))
+            limit = ", locust the limit" if each.generator_busy >= rules.BUSY else ""
+            figures = f"by locust {each.rate:,.0f}/s, p99 {each.latency.p99_ms:.1f} ms{limit}"
+            notes.append(figures + _faults([each]))
     return notes
 
 
-def _amiss(rounds: Sequence[Round]) -> str:
+def _faults(rounds: Sequence[Round]) -> str:
     wrong = rules.add([each.wrong for each in rounds])
     failed = rules.add([each.errors for each in rounds])
-    told = f"; wrong: {rules.listed(wrong)}" if wrong else ""
-    return told + (f"; without an answer: {rules.listed(failed)}" if failed else "")
+    text = f"; wrong: {rules.listed(wrong)}" if wrong else ""
+    return text + (f"; without an answer: {rules.listed(failed)}" if failed else "")
 
 
 def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None = None) -> Cell:
-    """Return the cell; `ceilings` has what each driver gets from a null server, per second.
+    """Return the cell; `ceilings` has each driver's answers per second on a null server.
 
-    `closed` is the cell in which the peak was found, of which the rate is a share.
+    `closed` is the cell whose peak the rate is a share of.
     """
     counted = counting(taken.rounds)
     checks = judge(counted, taken.rate, ceilings) if counted else []
@@ -110,7 +110,7 @@ def _notes(taken: Taken, checks: Sequence[Check]) -> list[str]:
 
 
 def summarise(rounds: Sequence[Round]) -> Summary | None:
-    """Return the medians; None where no round has an answer, or its servers were gone."""
+    """Return the medians; None if no round has an answer and the servers' cost."""
     whole = [each for each in counting(rounds) if each.answered and "back" in each.cost]
     if not whole:
         return None
@@ -131,7 +131,7 @@ def cpu_us(one: Round) -> float:
 def judge(
     counted: Sequence[Round], rate: float | None, ceilings: Mapping[str, float]
 ) -> list[Check]:
-    """Return every rule's check, of the rounds that count."""
+    """Return every rule's check of the rounds that count."""
     checks = [
         rules.answers(counted),
         rules.errors(counted),

@@ -1,1 +1,1 @@
-"""Samples, resource usage, system calls and memory."""
+"""Measures resource usage, system calls and memory, and collects samples."""

@@ -1,8 +1,8 @@
-"""What a comparison has taken so far, cell by cell; where peaks decide, the rates that follow.
+"""The rounds measured so far, by cell; and the open-loop rates that follow from the peaks.
 
-A peak is what the closed loop got, of the rounds that count. The equal rate where nobody gives one
-comes from the slowest of those who answered every request rightly: one that fell over would have
-the others idle.
+A peak is the closed loop's throughput in the rounds that count. The default equal rate comes from
+the lowest peak of a target that answered every request correctly: with the peak of a target that
+broke down, all others would idle.
 """
 
 from statistics import median
@@ -19,10 +19,10 @@ Key = tuple[str, str, int, Level]
 
 
 class Samples:
-    """Rounds by cell, and those of the null server."""
+    """Rounds by cell, and the null server's rounds."""
 
     def __init__(self, calls_missing: str) -> None:
-        """`calls_missing`: why no cell has its system calls, as long as they are not counted."""
+        """`calls_missing`: why a cell has no system calls, until they are counted."""
         self._calls_missing = calls_missing
         self.taken: dict[Key, Taken] = {}
         self._null: dict[tuple[str, int], list[float]] = {}
@@ -30,7 +30,7 @@ class Samples:
     def open(
         self, about: Architecture, route: str, connections: int, workers: int, level: Level
     ) -> None:
-        """Begin a cell, in a closed loop or at a rate that is the same for all."""
+        """Add a cell in a closed loop or at a rate that is the same for all."""
         self.taken[about.name, route, connections, level] = Taken(
             about.name,
             about.front,
@@ -44,7 +44,7 @@ class Samples:
         )
 
     def open_shares(self, connections: int) -> dict[str, list[Level]]:
-        """Begin the cells whose rates the peaks decide; return the loads by route."""
+        """Add the cells whose rates follow from the peaks; return the loads by route."""
         found = {}
         for route in dict.fromkeys(route for _, route, number, _ in self.taken):
             closed = {
@@ -59,15 +59,15 @@ class Samples:
             found[route] += [Level(rate=rate)] if rate else []
             for name, peak in peaks.items():
                 for level in found[route]:
-                    self._open_after((name, route, connections, CLOSED), level, peak)
+                    self._open_after_peak((name, route, connections, CLOSED), level, peak)
         return found
 
-    def _open_after(self, closed: Key, level: Level, peak: float) -> None:
+    def _open_after_peak(self, closed: Key, level: Level, peak: float) -> None:
         before = self.taken[closed]
         rate, failure = level.rate, before.failure
         if level.of_peak is not None:
             rate = level.of_peak * peak or None
-            failure = failure or ("" if peak else "no peak: its closed loop had no answer")
+            failure = failure or ("" if peak else "no peak: its closed loop got no answer")
         self.taken[*closed[:3], level] = Taken(
             before.architecture,
             before.front,
@@ -82,22 +82,22 @@ class Samples:
         )
 
     def add(self, key: Key, found: Round, histogram: str) -> None:
-        """Note a round, with its histogram where the driver keeps one."""
+        """Add a round, and its histogram if the driver keeps one."""
         self.taken[key].rounds.append(found)
         self.taken[key].histograms += [histogram] if histogram else []
 
     def add_null(self, connections: int, found: Round) -> None:
-        """Note a round of the null server."""
+        """Add a round of the null server."""
         self._null.setdefault((found.driver, connections), []).append(found.rate)
 
     def fail(self, name: str, connections: int, why: str) -> None:
-        """Have an architecture lose its cells with so many connections; the first reason stays."""
+        """Mark an architecture's cells with these connections as failed; the first reason stays."""
         for key, taken in self.taken.items():
             if (key[0], key[2]) == (name, connections):
                 taken.failure = taken.failure or why
 
     def bound(self, connections: int) -> set[tuple[str, str]]:
-        """Return whose closed loop, and on which route, openloop could not drive any harder."""
+        """Return the (architecture, route) pairs whose closed loop openloop limited."""
         ceiling = self.ceilings_at(connections).get(OPENLOOP)
         return {
             (name, route)
@@ -108,18 +108,18 @@ class Samples:
         }
 
     def ceilings_at(self, connections: int) -> dict[str, float]:
-        """Return what each driver got from the null server, in the median."""
+        """Return each driver's median throughput on the null server."""
         return {
             name: median(rates) for (name, at), rates in self._null.items() if at == connections
         }
 
     def ceilings(self) -> list[Ceiling]:
-        """Return what the generator gets from the null server."""
+        """Return the generator's throughput on the null server."""
         return [Ceiling(name, at, interval(rates)) for (name, at), rates in self._null.items()]
 
     def cells(self) -> list[Cell]:
-        """Return what has been taken, judged; a closed loop before the shares of its peak."""
-        found: dict[Key, Cell] = {}
+        """Return the cells measured so far, judged."""
+        found: dict[Key, Cell] = {}  # a closed loop comes before the shares of its peak
         for key in self.taken:
             found[key] = self._cell(key, found.get((*key[:3], CLOSED)))
         return list(found.values())

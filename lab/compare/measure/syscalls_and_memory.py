@@ -1,15 +1,16 @@
-"""What is measured in a turn of its own, because measuring it costs: system calls, idle memory.
+"""Measures system calls and idle memory, in separate trials because measuring costs time.
 
-System calls are counted by perf at named tracepoints, attached before the connections come and
-enabled only between the driver's marks, so that starting and accepting count for nothing. Threads
-and children that come later are counted too.
+perf counts system calls at named tracepoints. It attaches before the clients connect and is enabled
+only between the driver's marks, so start-up and accepting are not counted. Threads and children
+that start later are counted too.
 
-An idle connection is one that was accepted and never asked. Its memory is what CROWD of them add to
-a fresh instance: each part's own pages (what is shared with another process is not theirs), and
-the kernel's: slab, stacks and page tables of the whole machine, both ends of each connection; so
-that figure needs a machine that does nothing else.
+An idle connection was accepted and never used. Its memory is what CROWD of them add to a fresh
+instance: each part's private pages (not those shared with another process), and the kernel's slab,
+stacks and page tables. The kernel's figures are those of the whole machine and include both ends of
+each connection, so they are right only on a machine that does nothing else.
 
-What cannot be measured has its reason with it: a figure that lacks without one would pass for zero.
+Whatever could not be measured comes with its reason, so that a missing figure does not pass for
+zero.
 """
 
 import contextlib
@@ -35,11 +36,11 @@ from lab.compare.drive.trial import wait_until_settled
 
 CROWD: Final = 200
 LEAST: Final = 0.02
-"""Calls per request below which one is left out: a timer's, not the request's."""
+"""Rarer calls per request are left out: they belong to a timer, not to the request."""
 _PATIENCE: Final = 10.0
-_SETTLED: Final = 1.0  # seconds for one more to be answered: who pins its workers never does
+_SETTLED: Final = 1.0  # seconds to answer one more client; a server with pinned workers never does
 
-_LOOKS: Final = 20  # at memory that has not settled
+_READINGS: Final = 20  # of memory, until it has settled
 
 _CALLS: Final = (
     "recvfrom", "recvmsg", "read", "readv", "sendto", "sendmsg", "write", "writev", "sendfile64",
@@ -51,18 +52,18 @@ _CALLS: Final = (
 
 
 def events() -> tuple[str, ...]:
-    """Return the tracepoints that this kernel has and perf may use; none: `lacking` says why."""
+    """Return the tracepoints that perf can use here; if empty, `lacking` says why."""
     return find()[0]
 
 
 def lacking() -> str:
-    """Return why no system call can be counted here; empty: they can."""
+    """Return why system calls cannot be counted here; "" if they can."""
     return find()[1]
 
 
 @cache
 def find() -> tuple[tuple[str, ...], str]:
-    """Return both."""
+    """Return the usable tracepoints, or why there are none."""
     perf = shutil.which("perf")
     if perf is None:
         return (), "perf is not installed: sudo apt install linux-perf"
@@ -75,8 +76,8 @@ def find() -> tuple[tuple[str, ...], str]:
     trial = [perf, "stat", "-x,", "-e", found[0], "-p", str(os.getpid()), "true"]
     done = subprocess.run(trial, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "")
-        return (), f"perf may not count: {said or 'it says not why'}; run it as root"
+        reason = next((line.strip() for line in done.stderr.splitlines() if line.strip()), "")
+        return (), f"perf may not count: {reason or 'it gives no reason'}; run it as root"
     return found, ""
 
 
@@ -102,13 +103,13 @@ class Counter:
         os.close(theirs)
 
     def tell(self, word: str) -> None:
-        """Have it "enable" or "disable"; return when it has. It may have ended: then nothing."""
+        """Send perf "enable" or "disable" and wait until it has done so, unless it has ended."""
         with contextlib.suppress(OSError):
             os.write(self._control, f"{word}\n".encode())
             os.read(self._ack, 16)
 
     def stop(self) -> dict[str, int]:
-        """End it; return calls by name, {} when it could not count."""
+        """End perf; return calls by name, {} if it could not count."""
         end(self._process, _PATIENCE)
         os.close(self._control)
         os.close(self._ack)
@@ -119,7 +120,7 @@ class Counter:
 
 
 def read_perf(text: str) -> dict[str, int]:
-    """Return counts by system call, from what `perf stat -x,` writes: count,unit,event,..."""
+    """Return counts by system call from the output of `perf stat -x,`: count,unit,event,..."""
     found = {}
     for line in text.splitlines():
         fields = line.split(",")
@@ -129,14 +130,14 @@ def read_perf(text: str) -> dict[str, int]:
 
 
 def per_request(counts: dict[str, int], answered: int) -> dict[str, float]:
-    """Return calls per request, the most frequent first, without those that are a timer's."""
+    """Return calls per request, the most frequent first, without those rarer than LEAST."""
     rates = {name: count / answered for name, count in counts.items()} if answered else {}
-    told = [(name, round(rate, 4)) for name, rate in rates.items() if rate >= LEAST]
-    return dict(sorted(told, key=lambda each: -each[1]))
+    frequent = [(name, round(rate, 4)) for name, rate in rates.items() if rate >= LEAST]
+    return dict(sorted(frequent, key=lambda each: -each[1]))
 
 
 def idle_bytes(running: Instance) -> tuple[dict[str, float], str]:
-    """Return bytes per idle connection by part, and the kernel's; and why something lacks."""
+    """Return bytes per idle connection by part and of the kernel, and why some are missing."""
     before = _settled(running)
     kernel = _kernel()
     with _crowd(running.url):
@@ -146,18 +147,18 @@ def idle_bytes(running: Instance) -> tuple[dict[str, float], str]:
         return {}, f"it ended while it held {CROWD} idle connections"
     found = {name: max(0, after[name] - size) / CROWD for name, size in before.items()}
     hidden = " and ".join(name for name in running.parts if name not in found)
-    reasons = [f"{hidden}: another user's, see it as root"] if hidden else []
+    reasons = [f"{hidden}: runs as another user; run as root to measure it"] if hidden else []
     if kernel > 0:
         found["kernel"] = kernel / CROWD
     else:
-        reasons.append("kernel: the machine freed more meanwhile than the connections took")
+        reasons.append("kernel: meanwhile the machine freed more than the connections took")
     return found, "; ".join(reasons)
 
 
 def _settled(running: Instance) -> dict[str, int]:
-    """Return each part's own memory once it stays the same: workers may be starting still."""
+    """Return each part's private memory once it stays the same; workers may still be starting."""
     found: dict[str, int] = {}
-    for _ in range(_LOOKS):
+    for _ in range(_READINGS):
         before = found
         found = {name: _own(part) for name, part in running.parts.items() if _readable(part)}
         if found == before:
@@ -168,7 +169,7 @@ def _settled(running: Instance) -> dict[str, int]:
 
 @contextmanager
 def _crowd(url: str) -> Iterator[None]:
-    """Hold CROWD connections; one more that is answered shows that they were accepted."""
+    """Hold CROWD connections; an answer on one more shows that all were accepted."""
     address = parse_address(url.removeprefix("http://"))
     with ExitStack() as stack:
         for _ in range(CROWD + 1):
@@ -182,12 +183,12 @@ def _crowd(url: str) -> Iterator[None]:
 
 
 def _readable(part: Part) -> bool:
-    """Whether its memory is for this user to see: a container's may be another's."""
+    """Whether this user may read the part's memory; a container may run as another user."""
     try:
         Path(f"/proc/{part.pid}/smaps_rollup").read_bytes()
     except PermissionError:
         return False
-    except OSError:  # it has ended, which others find out
+    except OSError:  # it has ended; idle_bytes reports that
         return True
     return True
 
@@ -210,9 +211,9 @@ def _kernel() -> int:
 
 
 def count_calls(
-    running: Instance, turn: Trial, folder: Path
+    running: Instance, trial: Trial, folder: Path
 ) -> tuple[dict[str, dict[str, float]], str]:
-    """Return calls per request by part and name, of a turn of its own; and why something lacks."""
+    """Run `trial`; return calls per request by part and name, and why some are missing."""
     counters: dict[str, Counter] = {}
     words = iter(("enable", "disable"))
 
@@ -227,11 +228,11 @@ def count_calls(
     try:
         for name, part in running.parts.items():
             counters[name] = Counter(part, folder)
-        answered = drive(turn, mark)[0].answered
+        answered = drive(trial, mark)[0].answered
     finally:
         counts = {name: counter.stop() for name, counter in counters.items()}
     if not answered:
         return {}, "no request was answered while they were counted"
     found = {name: per_request(each, answered) for name, each in counts.items() if each}
     without = [name for name in counts if name not in found]
-    return found, f"perf counted nothing of the {' and the '.join(without)}" if without else ""
+    return found, f"perf counted no calls of the {' and the '.join(without)}" if without else ""

@@ -1,4 +1,4 @@
-"""A value of each cell drawn against connections, rates or shares of a peak, or as a table."""
+"""Draws a value of each cell against connections, rates or shares of a peak, or as a table."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,7 +13,7 @@ from lab.compare.result import Cell, Interval
 CONNECTIONS: Final = "connections"
 RATE: Final = "intended requests per second"
 SHARE: Final = "% of its own peak"
-"""What there is to draw against."""
+"""The horizontal axes."""
 _LOG2: Final = {"type": "log", "base": 2}
 
 Value = Callable[[Cell], Interval | None]
@@ -26,7 +26,7 @@ def _at(cell: Cell) -> float:
 
 
 def drawn(cells: list[Cell], value: Value, across: str, unit: str, scale: str) -> dict[str, Any]:
-    """Return curves of a value, on a "linear" or "log" scale."""
+    """Return curves of a value on a "linear" or "log" scale."""
     rows = []
     for cell in cells:
         if (found := value(cell)) and (found.median > 0 or scale == "linear"):
@@ -79,7 +79,7 @@ def _ends(rows: list[dict[str, Any]]) -> list[float]:
 
 
 def _layers(across: str, unit: str) -> list[dict[str, Any]]:
-    told = tooltip(("a", "architecture"), ("x", across), ("t", unit), ("v", "verdict"))
+    tips = tooltip(("a", "architecture"), ("x", across), ("t", unit), ("v", "verdict"))
     interval = {
         "mark": {"type": "rule", "strokeWidth": 1.5},
         "transform": [{"filter": "datum.slot >= 0"}],
@@ -89,11 +89,11 @@ def _layers(across: str, unit: str) -> list[dict[str, Any]]:
             "color": by_slot("color"),
         },
     }
-    return [interval, *curves(told)]
+    return [interval, *curves(tips)]
 
 
 def tabled(cells: list[Cell], across: str, values: dict[str, Value]) -> Table:
-    """Return a row for each architecture and value, a column for each place on the axis."""
+    """Return a row per architecture and value, and a column per place on the axis."""
     places = sorted({_at(cell) for cell in cells})
     rows = []
     for name in dict.fromkeys(cell.architecture for cell in cells):

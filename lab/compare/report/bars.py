@@ -1,7 +1,7 @@
-"""Bars, one for each architecture, stacked by what they are made of.
+"""Stacked bars, one per architecture.
 
-What is stacked keeps its order and colour in every bar; its sum stands at the end, with the
-verdict of a figure that is not valid, whose bar is pale.
+Each kind has the same order and colour in every bar. The total is at the end of the bar. The bar of
+a figure that is not valid is pale, with its verdict at the end.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from chainlab.pages.vega import axis, spec, tooltip
 from lab.compare.report.formatting import marked
 
 Bar = tuple[str, str, float, str]
-"""Row, what it is a part of, value, verdict."""
+"""Row, kind (which sets the colour), value, verdict."""
 
 
 def stacked(bars: Sequence[Bar], kinds: dict[str, str], unit: str) -> dict[str, Any]:
-    """Return bars, the shortest first; the total stands at its end, with the verdict."""
+    """Return bars, the shortest first, with the total and the verdict at the end of each."""
     totals: dict[str, float] = {}
     verdicts: dict[str, str] = {}
     for row, _, value, verdict in bars:

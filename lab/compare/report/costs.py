@@ -1,7 +1,7 @@
-"""What a request costs: CPU by part of the chain, user and kernel.
+"""The CPU cost of a request, by part of the chain, user and kernel.
 
-User and kernel of one part are the full colour and a lighter one, so that they differ without
-colours too. The generator's cost is no part of the chain's: it stands in the table only.
+A part's user time has the full colour and its kernel time a lighter one, so that they differ in
+black and white too. The generator is not part of the chain: its cost is only in the table.
 """
 
 from statistics import median
@@ -22,11 +22,11 @@ KINDS: Final = {
     for part, colour in PARTS.items()
     for mode, light in (("user", ""), ("kernel", "-light"))
 }
-TOLD: Final = [*KINDS, "generator, user", "generator, kernel"]
+COLUMNS: Final = [*KINDS, "generator, user", "generator, kernel"]
 
 
 def section(result: Result) -> Section:
-    """Return a figure with a view for each place that was measured."""
+    """Return a figure with a view per route, connections and load."""
     views, rows = [], []
     for where, cells in by_where(result, [cell for cell in result.cells if cell.summary]):
         bars: list[Bar] = []
@@ -37,24 +37,24 @@ def section(result: Result) -> Section:
                 for kind in KINDS
                 if kind in costs
             ]
-            figures = [_figure(costs.get(kind), cell.verdict) for kind in TOLD]
+            figures = [_figure(costs.get(kind), cell.verdict) for kind in COLUMNS]
             rows.append([cell.architecture, where, *figures])
         if bars:
             views.append(View(where, stacked(bars, KINDS, "CPU µs per request")))
     chart = Chart(
         "cpu",
         "User and kernel, front and back end",
-        "Medians of the rounds, from the processes' own accounts. Less is better, and unlike "
-        "throughput it is not bounded by the generator, whose own cost stands in the table.",
+        "Medians of the rounds, from the processes' CPU clocks. Lower is better. Unlike "
+        "throughput, CPU cost is not limited by the generator, whose own cost is in the table.",
         views,
-        Table(["architecture", "where", *(f"{kind}, µs" for kind in TOLD)], rows),
+        Table(["architecture", "where", *(f"{kind}, µs" for kind in COLUMNS)], rows),
         first=most(result, views),
         legend=[(colour, kind) for kind, colour in KINDS.items()],
     )
     return Section(
         "cost",
         "CPU per request",
-        "What a request costs in the server, and in the kernel on its behalf.",
+        "The CPU time of a request in the server, and in the kernel on the server's behalf.",
         [chart] if views else [],
         short="CPU",
         absent="" if views else "no round has the CPU time of the server's processes",

@@ -1,7 +1,7 @@
 """Full latency distributions, from the histograms, on axes that stretch the tail.
 
 The horizontal axis is that of HdrHistogram's own plots: each further nine of the percentile takes
-the same room, so that one request in 100,000 has its place beside the median.
+the same width, so that one request in 100,000 is as visible as the median.
 """
 
 from typing import Any, Final
@@ -20,12 +20,12 @@ from lab.compare.result import Cell, Result
 NINES: Final = (
     0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99, 99.999,
 )  # fmt: skip
-TOLD: Final = (50.0, 90.0, 99.0, 99.9, 99.99, 100.0)
+COLUMNS: Final = (50.0, 90.0, 99.0, 99.9, 99.99, 100.0)
 TICKS: Final = {1: "min", 2: "50 %", 10: "90 %", 100: "99 %", 1000: "99.9 %", 10000: "99.99 %"}
 
 
 def section(result: Result) -> Section:
-    """Return one figure, with a view for each place that was measured."""
+    """Return one figure, with a view per route, connections and load."""
     views, rows = [], []
     measured = [cell for cell in result.cells if cell.histogram]
     for where, cells in by_where(result, measured):
@@ -36,16 +36,16 @@ def section(result: Result) -> Section:
                 continue
             values = _milliseconds(histogram)
             points.append(_curve(cell, total, values))
-            told = [marked(number(values[percentile]), cell.verdict) for percentile in TOLD]
-            rows.append([cell.architecture, where, f"{total:,}", *told])
+            figures = [marked(number(values[each]), cell.verdict) for each in COLUMNS]
+            rows.append([cell.architecture, where, f"{total:,}", *figures])
         views.append(View(where, _spec(points)))
-    head = ["architecture", "where", "requests", *(f"{each:g} %, ms" for each in TOLD[:-1])]
+    head = ["architecture", "where", "requests", *(f"{each:g} %, ms" for each in COLUMNS[:-1])]
     chart = Chart(
         "distribution",
         "Latency, every percentile",
-        "All requests of all rounds. To the right stands the tail: how long the slowest request in "
-        "so many took. A line that stays low to its end is a server that keeps nobody waiting; "
-        "its last point is the slowest request. One that ends in a cross is not valid.",
+        "All requests of all rounds. The tail is on the right: how long the slowest request in so "
+        "many took; the last point is the slowest of all. A line that stays low to its end is a "
+        "server that keeps no client waiting. A line that ends in a cross is not valid.",
         views,
         Table([*head, "max, ms"], rows),
         first=most(result, views),
@@ -54,16 +54,16 @@ def section(result: Result) -> Section:
     return Section(
         "distributions",
         "Latency distributions",
-        "Where two medians are alike, the tails tell architectures apart.",
+        "Architectures with similar medians may differ in their tails.",
         [chart] if views else [],
-        absent="" if views else "no round was driven by the driver that keeps histograms",
+        absent="" if views else "no round was driven by openloop, which keeps histograms",
         short="Distributions",
     )
 
 
 def _milliseconds(histogram: Any) -> dict[float, float]:
-    """Return the values of NINES and TOLD, in one pass, which for all cells matters."""
-    values = histogram.get_percentile_to_value_dict([*NINES, *TOLD])
+    """Return the values of NINES and COLUMNS in one pass, which is much faster."""
+    values = histogram.get_percentile_to_value_dict([*NINES, *COLUMNS])
     return {percentile: max(1, int(value)) / 1000 for percentile, value in values.items()}
 
 
@@ -85,7 +85,7 @@ def _spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = "{" + ", ".join(f"'{at}': '{text}'" for at, text in TICKS.items()) + "}"
     ticks = {"values": list(TICKS), "labelExpr": f"{names}[datum.value]", "labelOverlap": "greedy"}
     most_requests = max((row["n"] for row in rows), default=2)
-    told = tooltip(("a", "architecture"), ("p", "percentile"), ("y", "ms"), ("v", "verdict"))
+    tips = tooltip(("a", "architecture"), ("p", "percentile"), ("y", "ms"), ("v", "verdict"))
     percentile = "datum.x == datum.n ? 'max' : format(100 - 100 / datum.x, '.5~g') + ' %'"
     return spec(
         rows,
@@ -98,10 +98,10 @@ def _spec(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "y": log_axis("y", "ms", [value for row in rows for value in row["y"]]),
         },
         layer=[
-            *curves(told, "datum.x == datum.n"),
-            {  # wide, unseen: what a pointer finds
+            *curves(tips, "datum.x == datum.n"),
+            {  # large invisible points, easy to hover over
                 "mark": {"type": "point", "filled": True, "opacity": 0, "size": 120},
-                "encoding": {"tooltip": told},
+                "encoding": {"tooltip": tips},
             },
         ],
     )

@@ -1,4 +1,4 @@
-"""The rules and what broke them, who has which place, the manifest, and the table of all cells."""
+"""The rules and what broke them, the places, the manifest, and the table of all cells."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ METRICS: Final = {"throughput": "throughput", "cpu": "CPU per request", "p99": "
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, where it held, and its evidence in the measurement named."""
+    """A rule, how often it held, and its evidence in one measurement, `where`."""
 
     name: str
     held: int
@@ -27,7 +27,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A measurement that needs words: not valid, or with a note."""
+    """A measurement that needs an explanation: not valid, or with a note."""
 
     architecture: str
     where: str
@@ -38,7 +38,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A table's cell: what is read, and what it is sorted by; "": by nothing, so it goes last."""
+    """A table's cell: its text and its sort key; "" sorts last."""
 
     text: str
     key: str | float
@@ -53,7 +53,7 @@ class Row:
 
 
 def rules(result: Result) -> list[Rule]:
-    """Return every rule; the evidence is that of a measurement that broke it, if there is one."""
+    """Return every rule, with the evidence of a measurement that broke it, if there is one."""
     found: dict[str, list[tuple[Cell, Check]]] = {}
     for cell in by_place(result):
         for check in cell.checks:
@@ -79,11 +79,11 @@ def broken(result: Result) -> list[Broken]:
     found = []
     absent = {each.name for each in result.architectures if each.unavailable}
     for cell in by_place(result):
-        if cell.architecture in absent:  # is told once, in a list of its own
+        if cell.architecture in absent:  # listed under "Not measured" instead
             continue
         failed = [f"{each.name}: {each.evidence}" for each in cell.checks if not each.holds]
-        said = {each.evidence for each in cell.checks if not each.holds}
-        reasons = [*failed, *(note for note in cell.notes if note not in said)]
+        known = {each.evidence for each in cell.checks if not each.holds}
+        reasons = [*failed, *(note for note in cell.notes if note not in known)]
         reasons += [text for each in cell.rounds for text in each.evidence][:1]
         if cell.verdict != "valid" or reasons:
             mark = MARKS[cell.verdict][0]
@@ -97,17 +97,18 @@ def absent(result: Result) -> list[tuple[str, str]]:
 
 
 def remarks(result: Result) -> list[tuple[str, str]]:
-    """Return what differs by an architecture's model, where something does."""
+    """Return the architectures whose model differs, and how."""
     return [(each.name, each.note) for each in result.architectures if each.note]
 
 
 def places(result: Result) -> list[list[str]]:
-    """Return the tie groups: where, metric, groups in words, who has no place."""
+    """Return the tie groups: where, metric, groups in words, and those without a place."""
     return [
         [
             place(each),
             METRICS[each.metric],
-            "; ".join(f"{at.place}. {' = '.join(at.architectures)}" for at in each.places) or "–",
+            "; ".join(f"{tie.place}. {' = '.join(tie.architectures)}" for tie in each.places)
+            or "–",
             ", ".join(f"{name} ({verdict})" for name, verdict in each.unplaced.items()) or "–",
         ]
         for each in result.standings
@@ -115,7 +116,7 @@ def places(result: Result) -> list[list[str]]:
 
 
 def manifest(result: Result) -> list[tuple[str, str]]:
-    """Return what it takes to repeat the run."""
+    """Return the manifest's facts, as name and text."""
     about = result.manifest
     return [
         ("command", about.command),
@@ -126,12 +127,12 @@ def manifest(result: Result) -> list[tuple[str, str]]:
         ("paths", _pairs(about.paths)),
         ("kernel", about.kernel),
         ("CPU", f"{about.cpu_model}, {plural(about.cores, 'core')}"),
-        ("who had which core", about.cpus),
+        ("core assignment", about.cpus),
         ("governor", about.governor),
         ("congestion control", about.congestion),
         ("limits", _pairs(about.limits)),
         ("versions", _pairs(about.versions)),
-        ("reached", f"the servers by {REACHED[about.reached]}"),
+        ("servers reached by", REACHED[about.reached]),
         *([("images", _pairs(about.images))] if about.images else []),
     ]
 
@@ -147,7 +148,7 @@ HEAD: Final = [
 
 
 def cells(measured: list[Cell]) -> list[Row]:
-    """Return a row for each cell, in the order of HEAD."""
+    """Return a row per cell, with columns in the order of HEAD."""
     return [Row(cell.verdict, _figures(cell)) for cell in measured]
 
 
@@ -187,7 +188,7 @@ def _median(interval: Interval | None) -> Figure:
 
 
 def _switches(cell: Cell) -> float | None:
-    """Context switches per request in the last round that counts, of front and back end."""
+    """Return context switches per request of front and back end, in the last round that counts."""
     driver = cell.summary.driver if cell.summary else ""
     for each in [each for each in reversed(cell.rounds) if each.driver == driver]:
         found = [cost.switches for part, cost in each.cost.items() if part != "generator"]
@@ -198,7 +199,7 @@ def _switches(cell: Cell) -> float | None:
 
 
 def _least(cell: Cell) -> float | None:
-    """The least served client against the mean, in the worst round."""
+    """Return the least served client's answers divided by the mean, in the worst round."""
     shares = [
         each.least / each.mean for each in cell.rounds if each.least is not None and each.mean
     ]

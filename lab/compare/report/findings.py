@@ -1,8 +1,8 @@
-"""Who leads on a route at how many connections, by how much, and what is inside the noise.
+"""Sentences on which architectures lead on a route, by how much, and what is within the noise.
 
 Neighbouring numbers of connections with the same leaders make one sentence; each load of an open
-loop has sentences of its own. Who has no place because the generator was the limit is named: it
-may be faster than the leader.
+loop has its own sentences. An architecture without a place because the generator was the limit is
+named, because it may be faster than the leader.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ FEW: Final = 6  # names in a sentence
 
 
 def leads(result: Result, route: str, metric: Metric) -> list[str]:
-    """Return a sentence for each run of numbers of connections with the same leaders."""
+    """Return one sentence for each series of connection numbers with the same leaders."""
     standings = sorted(
         (each for each in result.standings if (each.route, each.metric) == (route, metric)),
         key=lambda each: (level_of(each).order, each.connections),
@@ -32,22 +32,22 @@ def _leaders(standing: Standing) -> tuple[Level, frozenset[str], bool, bool]:
 
 
 def _sentence(result: Result, group: list[Standing]) -> str:
-    where = f"At {_connections(group)}{_load(group[0])}"
+    where = f"At {_connections(group)}{_load(group[0])},"
     metric = group[0].metric
     if not group[0].places:
-        return f"{where} nobody has a place for {_NAMES[metric]}: {_unplaced(group[0])}."
+        return f"{where} no architecture has a place by {_NAMES[metric]}: {_unplaced(group[0])}."
     first = group[-1].places[0].architectures
     figures = _figures(result, group, first)
     if len(group[0].places) == 1 and len(first) > 1:
-        told = f"{_some(first)} cannot be told apart {_BY[metric]}{figures}: inside the noise"
+        finding = f"{_some(first)} cannot be told apart {_BY[metric]}{figures}"
     elif len(first) == 1:
-        told = f"{first[0]} {_ONE[metric]}{figures}"
+        finding = f"{first[0]} {_ONE[metric]}{figures}"
         if len(group[0].places) == 1:
-            told += ", with nobody to compare it with"
+            finding += ", the only one with a place"
     else:
-        told = f"{_some(first)} share the lead {_BY[metric]}{figures}: they are inside the noise"
-    told += _next(result, group)
-    return f"{where} {told}.{_bound(group)}".replace(" %", "\u00a0%")
+        finding = f"{_some(first)} share the lead {_BY[metric]}{figures}, within the noise"
+    finding += _next(result, group)
+    return f"{where} {finding}.{_bound(group)}".replace(" %", "\u00a0%")
 
 
 _NAMES = {"throughput": "throughput", "cpu": "CPU per request", "p99": "p99 latency"}
@@ -69,11 +69,11 @@ def _load(standing: Standing) -> str:
     level = level_of(standing)
     if level == CLOSED:
         return ""
-    return f", each at {level}," if level.of_peak is not None else f" and {load(standing)}"
+    return f", each at {level}" if level.of_peak is not None else f" and {load(standing)}"
 
 
 def _figures(result: Result, group: list[Standing], names: list[str]) -> str:
-    """Return the figures of one leader, or the range of several, at the last of the group."""
+    """Return one leader's figures, or the range of several, at the group's most connections."""
     metric = group[-1].metric
     cells = [cell for name in names if (cell := _cell(result, group[-1], name))]
     intervals = [each for cell in cells if (each := _interval_of(cell, metric))]
@@ -90,31 +90,31 @@ def _figures(result: Result, group: list[Standing], names: list[str]) -> str:
 
 
 def _next(result: Result, group: list[Standing]) -> str:
-    """Return who follows the leaders, and how far behind by the medians."""
+    """Return which architectures follow the leaders, and how far behind by the medians."""
     last = group[-1]
     if len(last.places) < 2:
         return ""
     names = last.places[1].architectures
-    who = f"at {last.connections:,} {_some(names)}" if len(group) > 1 else _some(names)
+    followers = f"at {last.connections:,} {_some(names)}" if len(group) > 1 else _some(names)
     ours = _interval(result, last, last.places[0].architectures[-1])
     theirs = _interval(result, last, names[0])
     if ours is None or theirs is None or not min(ours.median, theirs.median):
-        return f"; {who} {'follow' if len(names) > 1 else 'follows'}"
+        return f"; {followers} {'follow' if len(names) > 1 else 'follows'}"
     follow = "follow together" if len(names) > 1 else "follows"
-    return f"; {who} {follow}, {_apart(last.metric, theirs.median / ours.median)}"
+    return f"; {followers} {follow}, {_apart(last.metric, theirs.median / ours.median)}"
 
 
 def _apart(metric: str, ratio: float) -> str:
-    """Return how far from the leader: 30 % behind, at 4.5 times the cost."""
+    """Return the distance to the leader: `30 % behind`, `at 4.5 times the cost`."""
     if ratio >= 2:
         return f"at {number(ratio)} times the {'cost' if metric == 'cpu' else 'time'}"
-    how = {"throughput": "behind", "cpu": "dearer", "p99": "slower"}[metric]
+    how = {"throughput": "behind", "cpu": "more expensive", "p99": "slower"}[metric]
     percent = abs(ratio - 1) * 100
     return f"{percent:.0f} % {how}" if percent >= 1 else f"less than 1 % {how}"
 
 
 def _bound(group: list[Standing]) -> str:
-    """Name who may be faster than the leaders, which this generator cannot show."""
+    """Name the architectures that may be faster than the leaders but outrun the generator."""
     if group[0].metric != "throughput":
         return ""
     names = [
@@ -125,7 +125,7 @@ def _bound(group: list[Standing]) -> str:
     if not names:
         return ""
     verb = "is" if len(names) == 1 else "are"
-    return f" Not placed: {_some(names)} {verb} generator-bound, and may be faster than shown."
+    return f" Not ranked: {_some(names)} {verb} generator-bound and may be faster than shown."
 
 
 def _cell(result: Result, standing: Standing, name: str) -> Cell | None:
@@ -143,7 +143,7 @@ def _interval(result: Result, standing: Standing, name: str) -> Interval | None:
 
 
 def _interval_of(cell: Cell, metric: str) -> Interval | None:
-    """Return what a standing's metric is in a cell."""
+    """Return a cell's interval of `metric`."""
     if cell.summary is None:
         return None
     return {

@@ -1,4 +1,4 @@
-"""Cells, intervals and verdicts in words, and the marks that stand for verdicts."""
+"""Cells, intervals and verdicts in words, and the verdicts' marks."""
 
 import re
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ MARKS: Final = {
     "valid": ("✓", "every rule held"),
     "noisy": ("≈", "its interval is too wide to compare"),
     "generator-bound": ("▲", "the generator was the limit: a lower bound at best"),
-    "errors": ("✗", "requests were left without an answer"),
-    "wrong-answers": ("✗", "answers were wrong"),
+    "errors": ("✗", "some requests got no answer"),
+    "wrong-answers": ("✗", "some answers were wrong"),
     "unavailable": ("–", "not measured"),
 }
 
@@ -27,18 +27,18 @@ def span(interval: Interval) -> str:
 
 
 def marked(text: str, verdict: str) -> str:
-    """Return a figure with its verdict, which a valid one need not say: `1,200 ≈ noisy`."""
+    """Return a figure with its verdict unless that is valid: `1,200 ≈ noisy`."""
     return text if verdict == "valid" else f"{text} {MARKS[verdict][0]} {verdict}"
 
 
 def place(one: Cell | Standing) -> str:
-    """Return where it was measured: `hello · 64 connections`, and the load of an open loop."""
+    """Return route, connections and an open loop's load: `hello · 64 connections`."""
     text = f"{one.route} · {plural(one.connections, 'connection')}"
     return f"{text} · {load(one)}" if load(one) else text
 
 
 def load(one: Cell | Standing) -> str:
-    """Return an open loop's load: `1,200/s intended`, `50 % of its own peak`; closed: nothing."""
+    """Return an open loop's load, `1,200/s intended` or `50 % of its own peak`; "" if closed."""
     level = level_of(one)
     if level.of_peak is not None:
         return str(level)
@@ -46,11 +46,11 @@ def load(one: Cell | Standing) -> str:
 
 
 def with_names(text: str, names: Iterable[str]) -> Markup:
-    """Return a sentence as HTML, with names in bold, which are not broken at their hyphens."""
+    """Return a sentence as HTML with names in bold; page.css does not break bold at hyphens."""
     longest = sorted(names, key=len, reverse=True)
     pattern = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, longest))})(?![\w-])")
-    pieces = pattern.split(text) if longest else [text]  # what stands at odd places is a name
-    told = [
-        Markup("<b>{}</b>").format(at) if odd % 2 else escape(at) for odd, at in enumerate(pieces)
-    ]
-    return Markup("").join(told)
+    pieces = pattern.split(text) if longest else [text]  # pieces at odd positions are names
+    return Markup("").join(
+        Markup("<b>{}</b>").format(piece) if position % 2 else escape(piece)
+        for position, piece in enumerate(pieces)
+    )

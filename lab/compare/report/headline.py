@@ -1,6 +1,6 @@
-"""What stands above everything: what was compared, and what was found, in words.
+"""The top of the page: what was compared and what was found, in words.
 
-Sentences are made from the standings: tie groups, never ranks.
+The sentences come from the standings, so they follow tie groups, never single ranks.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lab.compare.result import Result
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Sentences about one thing."""
+    """Sentences about one subject."""
 
     title: str
     sentences: list[str]
@@ -22,7 +22,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What there is to say about a route."""
+    """The findings on a route."""
 
     route: str
     path: str
@@ -38,7 +38,7 @@ def title(result: Result) -> str:
 
 
 def subtitle(result: Result) -> str:
-    """Return how it was measured, in a line."""
+    """Return one line on how it was measured."""
     about = result.manifest
     started = about.started[:16].replace("T", " ")
     where = f"Linux {about.kernel}" + (", servers in containers" if about.images else "")
@@ -53,7 +53,7 @@ def warnings(result: Result) -> list[str]:
     """Return what a reader must know before any figure."""
     found = []
     if not result.manifest.complete:
-        found.append("Interrupted: some figures rest on fewer rounds than wanted.")
+        found.append("Interrupted: some figures have fewer rounds than wanted.")
     absent = [each.name for each in result.architectures if each.unavailable]
     if absent:
         found.append(f"Not measured: {joined(absent)}. The verdicts below say why.")
@@ -63,13 +63,13 @@ def warnings(result: Result) -> list[str]:
         kinds = sorted({cell.verdict for cell in invalid})
         found.append(
             f"{len(invalid)} of {plural(len(cells), 'measurement')} broke a rule "
-            f"({joined(kinds)}): marked wherever they are shown."
+            f"({joined(kinds)}); they are marked wherever they appear."
         )
     return found
 
 
 def stories(result: Result) -> list[Story]:
-    """Return what there is to say, route by route."""
+    """Return the findings, route by route."""
     return [
         Story(route, result.manifest.paths.get(route, ""), _topics(result, route))
         for route in routes_of(result)
@@ -82,10 +82,12 @@ def _topics(result: Result, route: str) -> list[Topic]:
         Topic("Throughput", leads(result, route, "throughput")),
         Topic("Latency", leads(result, route, "p99")),
         Topic("CPU", leads(result, route, "cpu")),
-        Topic("Where the order changes", [*map(_closed, crossings), *turned(result, route)]),
+        Topic(
+            "Where the order changes", [*map(_with_full_stop, crossings), *turned(result, route)]
+        ),
     ]
     return [each for each in found if each.sentences]
 
 
-def _closed(sentence: str) -> str:
+def _with_full_stop(sentence: str) -> str:
     return sentence if sentence.endswith(".") else f"{sentence}."

@@ -1,4 +1,4 @@
-"""What an architecture asks of the kernel for a request, and holds for a silent connection."""
+"""The system calls of a request, and the memory of an idle connection."""
 
 from collections import Counter
 from typing import Final
@@ -13,9 +13,9 @@ from lab.compare.report.selection import by_where, order
 from lab.compare.result import Result
 
 MEMORY: Final = {"back": 0, "front": 1, "kernel": 2}
-"""Who holds it, and their colours."""
+"""The holders of memory, and their colours."""
 
-NAMED: Final = 7  # system calls with a colour of their own
+NAMED: Final = 7  # system calls with their own colour
 
 
 def system_calls(result: Result) -> Section:
@@ -43,8 +43,8 @@ def system_calls(result: Result) -> Section:
     chart = Chart(
         "calls",
         "Calls by name",
-        "Counted in a turn of its own, because counting slows. Fewer is not always cheaper: a call "
-        "that waits costs a wake-up too.",
+        "Counted in a separate trial, because counting slows the server. Fewer is not always "
+        "cheaper: a call that waits also costs a wake-up.",
         views,
         Table(["architecture", "where", "part", "all", "by name"], rows),
         first=most(result, views),
@@ -53,7 +53,7 @@ def system_calls(result: Result) -> Section:
     return Section(
         "system-calls",
         "System calls per request",
-        "What the server asks of the kernel for one request.",
+        "The system calls that the server makes for one request.",
         [chart] if views else [],
         short="System calls",
         sentences=_lacking([(each.architecture, each.calls_missing) for each in result.cells]),
@@ -62,20 +62,20 @@ def system_calls(result: Result) -> Section:
 
 
 def _lacking(reasons: list[tuple[str, str]]) -> list[str]:
-    """Return why something was not measured, each reason once, with those for whom it holds."""
-    whom: dict[str, dict[str, None]] = {}
+    """Return why something was not measured, each reason once with the names it applies to."""
+    names_by_reason: dict[str, dict[str, None]] = {}
     for name, reason in reasons:
         if reason:
-            whom.setdefault(reason, {})[name] = None
-    everybody = {name: None for name, _ in reasons}
+            names_by_reason.setdefault(reason, {})[name] = None
+    all_names = {name: None for name, _ in reasons}
     return [
-        f"Not measured{'' if names == everybody else f' for {joined(list(names))}'}: {reason}."
-        for reason, names in whom.items()
+        f"Not measured{'' if names == all_names else f' for {joined(list(names))}'}: {reason}."
+        for reason, names in names_by_reason.items()
     ]
 
 
 def _by_frequency(result: Result) -> list[str]:
-    """Return the names, the one called most first."""
+    """Return the names of system calls, the most frequent first."""
     totals: Counter[str] = Counter()
     for cell in result.cells:
         for calls in cell.system_calls.values():
@@ -85,7 +85,7 @@ def _by_frequency(result: Result) -> list[str]:
 
 
 def memory(result: Result) -> Section:
-    """Return what an idle connection occupies."""
+    """Return the memory per idle connection."""
     measured = {each.name: each for each in result.architectures if each.idle_bytes}
     lacking = [(each.name, each.idle_missing) for each in result.architectures]
     names = [name for name in order(result) if name in measured]
@@ -103,19 +103,19 @@ def memory(result: Result) -> Section:
     ]
     chart = Chart(
         "idle",
-        "Who holds it",
-        "KiB for each connection that is open and asks nothing.",
+        "Memory by holder",
+        "KiB per connection that is open and sends nothing.",
         [View("", stacked(bars, kinds, "KiB per connection"))] if bars else [],
         Table(["architecture", *(f"{part}, KiB" for part in kinds)], rows),
         legend=[(colour, kind) for kind, colour in kinds.items()],
     )
     return Section(
         "memory", "Memory per idle connection",
-        "What a crowd of silent clients occupies, in the server and in the kernel.",
+        "The memory that idle clients occupy, in the server and in the kernel.",
         [chart] if bars else [],
         short="Memory",
         sentences=_lacking(lacking),
-        absent="" if bars else "no idle crowd was held",
+        absent="" if bars else "no idle connections were held",
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""What a picked architecture looks like in a figure, and curves with a line for each.
+"""Colour, dash and marker of a picked architecture, and curves with a line per architecture.
 
-A row that has an architecture in `a` gets its `slot` from the page's script: the place among the
-picked, which fixes colour, dash and marker, or -1, which is grey.
+The page's script gives each row with an architecture `a` a `slot`: its place among the picked ones,
+which sets colour, dash and marker, or -1 for grey.
 """
 
 from typing import Any, Final
@@ -9,13 +9,14 @@ from typing import Any, Final
 from chainlab.pages.vega import COLOURS, SHAPES
 
 SLOTS: Final = len(COLOURS)
-"""Architectures in colour at one time."""
+"""The number of architectures in colour at a time."""
 
+# page.js has the same dashes.
 DASHES: Final = [[1, 0], [7, 3], [2, 3], [9, 3, 2, 3], [4, 4], [12, 3], [1, 4], [6, 2, 2, 2, 2, 2]]
 
 
 def by_slot(channel: str) -> dict[str, Any]:
-    """Return how a picked architecture's colour, dash or marker is found."""
+    """Return the encoding of a picked architecture's "color", "strokeDash" or "shape"."""
     ranges = {
         "color": ["var(--faint)", *COLOURS],
         "strokeDash": [[1, 0], *DASHES],
@@ -25,10 +26,11 @@ def by_slot(channel: str) -> dict[str, Any]:
     return {"field": "slot", "type": "nominal", "scale": scale, "legend": None}
 
 
-def curves(told: list[dict[str, Any]], which: str = "true") -> list[dict[str, Any]]:
-    """Return lines, their markers, and a cross for what is not valid.
+def curves(tips: list[dict[str, Any]], which: str = "true") -> list[dict[str, Any]]:
+    """Return lines with markers, and crosses in place of markers for figures that are not valid.
 
-    Rows have an architecture `a`, a verdict `v`; `which` is true for those that get a marker.
+    Rows have an architecture `a` and a verdict `v`; `which` is a Vega expression that is true for
+    rows that get a marker. `tips` is the tooltip.
     """
     colour, grey = by_slot("color"), "datum.slot < 0"
     dim = {"condition": {"test": grey, "value": 0.7}, "value": 1}
@@ -44,12 +46,12 @@ def curves(told: list[dict[str, Any]], which: str = "true") -> list[dict[str, An
         "shape": by_slot("shape"),
         "size": {"condition": {"test": grey, "value": 16}, "value": 64},
         "opacity": dim,
-        "tooltip": told,
+        "tooltip": tips,
     }
     cross = {
         "color": colour,
         "size": {"condition": {"test": grey, "value": 9}, "value": 15},
-        "tooltip": told,
+        "tooltip": tips,
     }
     return [
         {"mark": {"type": "line", "strokeJoin": "round"}, "encoding": line},

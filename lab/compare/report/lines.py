@@ -1,8 +1,8 @@
-"""Throughput and latency against connections, or against the load where the loop was open.
+"""Throughput and latency against connections, or against an open loop's load.
 
-An open loop's load is a rate that is the same for all, or a share of each one's own peak: the two
-have figures of their own. At shares there is none of throughput, which would be the load again.
-A figure that is not valid is drawn as a cross, whatever its architecture's marker is.
+An open loop's load is a rate that is the same for all, or a share of each architecture's own peak;
+the two have separate figures. At shares, throughput is not drawn, because it would repeat the load.
+A figure that is not valid is drawn as a cross instead of its architecture's marker.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from lab.compare.report.selection import by_place
 from lab.compare.result import Cell, Interval, Result
 
 TURNING: Final = ("wait", "cpu")
-"""Routes whose work is not the server's own; they have a section to themselves."""
+"""Routes whose work is not the server's own; they have a separate section."""
 
 PERCENTILES: Final = {
     "p50": "p50_ms",
@@ -29,21 +29,21 @@ PERCENTILES: Final = {
 
 
 def section(result: Result) -> Section:
-    """Return throughput and latency on the routes where the server itself is what costs."""
+    """Return throughput and latency on the routes where the server's own work dominates."""
     cells = [cell for cell in by_place(result) if cell.route not in TURNING]
     return Section(
         "load",
         "Throughput and latency",
-        "More connections give a server more to do at a time, until it is busy without a pause; "
-        "from there on they only wait longer.",
+        "More connections give a server more work at a time, until it is fully busy; beyond that, "
+        "requests only wait longer.",
         charts(cells),
-        absent="" if cells else f"only {', '.join(TURNING)} were asked, which stand further below",
+        absent="" if cells else f"this run requested only {' and '.join(TURNING)}, shown below",
         short="Load",
     )
 
 
 def charts(cells: Iterable[Cell]) -> list[Chart]:
-    """Return the figures of each route and kind of load."""
+    """Return the figures per route and kind of load."""
     panels: dict[tuple[str, str, int], list[Cell]] = {}
     for cell in cells:
         if cell.summary:
@@ -52,7 +52,7 @@ def charts(cells: Iterable[Cell]) -> list[Chart]:
 
 
 def latency(cell: Cell, name: str) -> Interval | None:
-    """Return a percentile of the rounds that count: median, lowest, highest; max: the worst."""
+    """Return a percentile in the rounds that count: median (of "max": the worst), low, high."""
     if cell.summary is None:
         return None
     if name == "p99":
@@ -70,7 +70,7 @@ def throughput(cell: Cell) -> Interval | None:
 
 
 def _panel(cell: Cell) -> tuple[str, str, int]:
-    """Cells that share their axes."""
+    """Return the key of cells that share axes: route, kind, and an open loop's connections."""
     kind = cell.mode if cell.of_peak is None else "share"
     return cell.route, kind, cell.connections if cell.mode == "open" else 0
 
@@ -89,7 +89,7 @@ def _pair(route: str, kind: str, connections: int, cells: list[Cell]) -> list[Ch
             f"throughput-{key}",
             f"Throughput on {where}",
             "Answers per second, median of the rounds; the bar through a marker is its "
-            "interval, in which it lies with 95\u00a0% certainty. Higher is better.",
+            "95\u00a0% interval. Higher is better.",
             [View("", drawn(cells, throughput, across, "answers per second", "linear"))],
             tabled(cells, across, {"": throughput}),
             picked=True,
@@ -105,13 +105,13 @@ def _latency(key: str, where: str, across: str, cells: list[Cell]) -> Chart:
     ]
     begin = "sending" if across == CONNECTIONS else "the intended time"
     text = (
-        f"From {begin} to the end of the answer, on a logarithmic axis; failures are in it. "
+        f"From {begin} to the end of the answer, on a logarithmic axis, including failures. "
         "Lower is better."
     )
     if across == SHARE:
         text += (
-            " Each has a rate of its own, in the table of all figures: here they are as busy as "
-            "each other, not as fast."
+            " Each architecture has its own rate, listed in the table of all figures: here they "
+            "are equally busy, not equally fast."
         )
     return Chart(
         f"latency-{key}",

@@ -1,4 +1,4 @@
-"""Whose order on one route is not that on another, beyond the noise."""
+"""Finds pairs of architectures whose order differs between two routes, beyond the noise."""
 
 from itertools import combinations
 
@@ -10,7 +10,7 @@ from lab.compare.result import Result
 def turned(result: Result, route: str) -> list[str]:
     """Compare a route's order with the first route's, at the most connections that both have.
 
-    Only pairs that are told apart on both routes count: those of different places.
+    Only pairs with different places on both routes count.
     """
     first = routes_of(result)[0]
     here, there = (_by_connections(result, name) for name in (route, first))
@@ -31,16 +31,16 @@ def turned(result: Result, route: str) -> list[str]:
         if (ours[pair[0]] < ours[pair[1]]) != (theirs[pair[0]] < theirs[pair[1]])
     ]
     where = f"On {route}, at {plural(connections, 'connection')},"
-    told = f"of {plural(len(pairs), 'pair')} that can be told apart"
+    of_pairs = f"of {plural(len(pairs), 'pair')} that can be told apart"
     if not inverted:
-        return [f"{where} none {told} has another order than on {first}."]
+        return [f"{where} none {of_pairs} has a different order than on {first}."]
     have = "has" if len(inverted) == 1 else "have"
-    start = f"{where} {len(inverted)} {told} {have} another order than on {first}"
+    start = f"{where} {len(inverted)} {of_pairs} {have} a different order than on {first}"
     ahead, behind = max(
         inverted,
         key=lambda pair: (theirs[pair[1]] - theirs[pair[0]]) + (ours[pair[0]] - ours[pair[1]]),
     )
-    return [f"{start}: {ahead}, ahead of {behind} there, is behind it here, for one."]
+    return [f"{start}: for example, {ahead} is ahead of {behind} there and behind it here."]
 
 
 def _by_connections(result: Result, route: str) -> dict[int, dict[str, int]]:

@@ -1,7 +1,7 @@
-"""The routes that turn the order round: what waits, and what burns CPU.
+"""The routes that change the order of architectures: those that wait, and those that burn CPU.
 
-Where a request waits for something else, it counts how many can wait at a time, not how little a
-server costs. Where it burns CPU, it counts how many cores an architecture can use.
+If a request waits for something else, what counts is how many requests can wait at a time, not how
+cheap the server is. If it burns CPU, what counts is how many cores the architecture uses.
 """
 
 from typing import Any, Final
@@ -18,11 +18,11 @@ from lab.compare.report.selection import by_place, routes_of
 from lab.compare.result import Cell, Result, Standing
 
 WHOLE: Final = ("valid", "generator-bound")
-"""Verdicts of figures that others may be compared with: of the second, at least so much is true."""
+"""Verdicts whose figures others may be compared with; generator-bound ones are lower bounds."""
 
 
 def section(result: Result) -> Section:
-    """Return the turn of the order, then throughput and latency of these routes."""
+    """Return how the order changes, then throughput and latency on these routes."""
     routes = routes_of(result)
     cells = [cell for cell in by_place(result) if cell.route in lines.TURNING]
     shares = _shares(result) if cells and len(routes) > 1 else {}
@@ -30,12 +30,12 @@ def section(result: Result) -> Section:
         View(plural(connections, "connection"), _spec(rows, routes))
         for connections, rows in shares.items()
     ]
-    turn = Chart(
+    shares_chart = Chart(
         "turn",
         "The same servers on each route",
-        "Throughput as a share of the highest on that route, among the valid and the "
-        "generator-bound (of all, where there is neither). Lines that cross are "
-        "architectures whose order depends on the work.",
+        "Throughput as a share of the route's highest among valid and generator-bound figures "
+        "(among all, if there are none of these). Lines that cross are architectures whose order "
+        "depends on the work.",
         views,
         _table(result, routes, shares),
         first=max(len(views) - 1, 0),
@@ -44,21 +44,21 @@ def section(result: Result) -> Section:
     missing = [route for route in lines.TURNING if route not in routes]
     return Section(
         "turning",
-        "Routes that turn the order round",
-        "On wait a request waits for something else: it counts how many can wait at a time. On "
-        "cpu it burns CPU: it counts how many cores an architecture uses.",
-        [*([turn] if views else []), *lines.charts(cells)],
+        "Routes that change the order",
+        "On wait, a request waits for something else: what counts is how many can wait at a time. "
+        "On cpu, it burns CPU: what counts is how many cores an architecture uses.",
+        [*([shares_chart] if views else []), *lines.charts(cells)],
         sentences=[
             *(sentence for route in routes for sentence in turned(result, route)),
-            *(f"{route}: not measured here, this run did not ask for it." for route in missing),
+            *(f"{route}: not measured, this run did not request it." for route in missing),
         ],
-        absent="" if cells else f"this run asked for {', '.join(routes) or 'nothing'} only",
+        absent="" if cells else f"this run requested only {', '.join(routes) or 'nothing'}",
         short="wait and cpu",
     )
 
 
 def _shares(result: Result) -> dict[int, list[dict[str, Any]]]:
-    """By connections that several routes have: each one's share of the highest, in %."""
+    """Return shares of the highest throughput in %, by connections that several routes have."""
     found: dict[int, list[dict[str, Any]]] = {}
     closed = [cell for cell in by_place(result) if cell.mode == "closed" and cell.summary]
     for connections in sorted({cell.connections for cell in closed}):
@@ -98,8 +98,8 @@ def _spec(rows: list[dict[str, Any]], routes: list[str]) -> dict[str, Any]:
     y = axis(
         "y", "% of the highest", scale=from_zero([row["y"] for row in rows]), axis={"tickCount": 5}
     )
-    told = tooltip(("a", "architecture"), ("x", "route"), ("t", "share"), ("v", "verdict"))
-    return spec(rows, 320, encoding={"x": x, "y": y}, layer=curves(told))
+    tips = tooltip(("a", "architecture"), ("x", "route"), ("t", "share"), ("v", "verdict"))
+    return spec(rows, 320, encoding={"x": x, "y": y}, layer=curves(tips))
 
 
 def _table(result: Result, routes: list[str], shares: dict[int, list[dict[str, Any]]]) -> Table:
@@ -111,11 +111,11 @@ def _table(result: Result, routes: list[str], shares: dict[int, list[dict[str, A
     rows = []
     for connections, found in shares.items():
         for name in dict.fromkeys(row["a"] for row in found):
-            told = {row["x"]: marked(row["t"], row["v"]) for row in found if row["a"] == name}
-            for route in told:
-                if at := places.get((route, connections), {}).get(name):
-                    told[route] += f", place {at}"
-            rows.append([name, f"{connections:,}", *(told.get(route, "–") for route in routes)])
+            texts = {row["x"]: marked(row["t"], row["v"]) for row in found if row["a"] == name}
+            for route in texts:
+                if place := places.get((route, connections), {}).get(name):
+                    texts[route] += f", place {place}"
+            rows.append([name, f"{connections:,}", *(texts.get(route, "–") for route in routes)])
     return Table(["architecture", "connections", *routes], rows)
 
 

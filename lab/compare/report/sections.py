@@ -9,7 +9,7 @@ from lab.compare.result import Result
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page; one without charts says why."""
+    """A part of the page; without charts it says why."""
 
     key: str
     title: str
@@ -17,13 +17,16 @@ class Section:
     charts: list[Chart]
     sentences: list[str] = field(default_factory=list)
     absent: str = ""
-    """Why there is nothing."""
+    """Why there are no charts."""
     short: str = ""
-    """The title in the page's navigation, where it is long."""
+    """The title in the page's navigation, if `title` is too long."""
 
 
 def most(result: Result, views: Sequence[View]) -> int:
-    """Return which of the views, named by `words.place`, has the first route's most connections."""
+    """Return the index of the view with the first route's most connections.
+
+    The views are sorted, and labelled by `formatting.place`.
+    """
     route = result.cells[0].route if result.cells else ""
     found = [at for at, view in enumerate(views) if view.label.startswith(f"{route} · ")]
     return max(found, default=0)

@@ -1,4 +1,4 @@
-"""The order of architectures in the page, and those that have a colour when it opens."""
+"""The order of architectures in the page, and which have a colour when it opens."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lab.compare.result import Cell, Result
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """An architecture in the page's legend; slot -1: grey."""
+    """An architecture in the page's legend; slot -1 is grey."""
 
     name: str
     title: str
@@ -20,15 +20,15 @@ class Pick:
 
 
 def routes_of(result: Result) -> list[str]:
-    """Return the routes in the order in which they were measured."""
+    """Return the routes in the order of measurement."""
     return list(dict.fromkeys(cell.route for cell in result.cells))
 
 
 def order(result: Result) -> list[str]:
-    """Return the architectures that were measured, the best of each route in turn first.
+    """Return the measured architectures: the best of each standing, then the second best, ...
 
-    Within a route the most connections count: there architectures differ most. Where there was no
-    closed loop, it is the tail that counts.
+    Standings with more connections come first, because architectures differ most there. They are
+    those by throughput or, without a closed loop, by p99.
     """
     standings = [each for each in result.standings if each.metric == "throughput"]
     standings = standings or [each for each in result.standings if each.metric == "p99"]
@@ -44,7 +44,7 @@ def order(result: Result) -> list[str]:
 
 
 def picks(result: Result) -> dict[str, list[Pick]]:
-    """Return the legend, by family. Where there are too many, each family's best comes first."""
+    """Return the legend by family. If there are too few slots, each family's best come first."""
     names = order(result)
     about = {each.name: each for each in result.architectures}
     families: dict[str, list[str]] = {}
@@ -64,8 +64,8 @@ def by_place(result: Result) -> list[Cell]:
     name, route = _at(order(result)), _at(routes_of(result))
 
     def key(cell: Cell) -> tuple[float | str, ...]:
-        who = name(cell.architecture), cell.architecture
-        return route(cell.route), cell.mode, *who, cell.connections, *level_of(cell).order
+        architecture = name(cell.architecture), cell.architecture
+        return route(cell.route), cell.mode, *architecture, cell.connections, *level_of(cell).order
 
     return sorted(result.cells, key=key)
 
@@ -82,6 +82,6 @@ def by_where(result: Result, cells: Sequence[Cell]) -> list[tuple[str, list[Cell
 
 
 def _at(names: Sequence[str]) -> Callable[[str], int]:
-    """Return what finds a name's place; an unknown one comes last."""
+    """Return a function from a name to its position; unknown names come last."""
     places = {name: at for at, name in enumerate(names)}
     return lambda name: places.get(name, len(places))

@@ -1,7 +1,7 @@
-"""Places and verdicts in the terminal: a table for each route, number of connections and load.
+"""Places and verdicts in the terminal: a table per route, number of connections and load.
 
-No figure stands without its verdict: a place is given to the valid only, the others follow with
-what is wrong. Crossings, notes and the evidence of what failed come after the tables.
+Every figure is shown with its verdict. Only valid figures have a place; the others follow with what
+is wrong. Crossings, notes and the evidence of failed rules come after the tables.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,29 +26,29 @@ _TITLES: Final = {"throughput": "by throughput", "p99": "by p99", "cpu": "by CPU
 
 Figure = Callable[[Summary], str]
 _FIGURES: Final[dict[str, Figure]] = {
-    "answers/s": lambda one: f"{one.throughput.median:,.0f}",
-    "CPU µs": lambda one: f"{one.cpu_us.median:.1f}",
-    "p99 ms": lambda one: f"{one.p99_ms.median:.2f}",
+    "answers/s": lambda summary: f"{summary.throughput.median:,.0f}",
+    "CPU µs": lambda summary: f"{summary.cpu_us.median:.1f}",
+    "p99 ms": lambda summary: f"{summary.p99_ms.median:.2f}",
 }
 _HEADS: Final[dict[str, dict[str, Figure]]] = {
     "throughput": {
         "answers/s": _FIGURES["answers/s"],
-        "95 %": lambda one: _span(one.throughput, 0),
+        "95 %": lambda summary: _span(summary.throughput, 0),
         "CPU µs": _FIGURES["CPU µs"],
         "p99 ms": _FIGURES["p99 ms"],
     },
     "p99": {
         "p99 ms": _FIGURES["p99 ms"],
-        "95 %": lambda one: _span(one.p99_ms, 2),
+        "95 %": lambda summary: _span(summary.p99_ms, 2),
         "answers/s": _FIGURES["answers/s"],
         "CPU µs": _FIGURES["CPU µs"],
     },
 }
-"""Columns by metric: what the places go by, with its interval, stands first."""
+"""Columns by metric; the ranked figure and its interval come first."""
 
 
 def show_result(console: Console, result: Result) -> None:
-    """Print everything that fits a terminal."""
+    """Print the tables, the crossings and the evidence."""
     found = result.manifest
     console.print(
         f"[bold]chainlab compare[/] on {found.cores} cores of {found.cpu_model}, "
@@ -109,11 +109,11 @@ def _row(cell: Cell, figures: dict[str, Figure]) -> list[Text | str]:
     verdict = Text(cell.verdict, style=_STYLES[cell.verdict])
     for note in cell.notes if cell.verdict != "unavailable" else ():
         if note.startswith(("starved", "still starting", "behind", "by wrk")):
-            told = note.partition(":")[0].partition(" (")[0]
-            verdict.append(f", {told}", style="yellow")
+            short = note.partition(":")[0].partition(" (")[0]
+            verdict.append(f", {short}", style="yellow")
     if cell.summary is None:
         return [cell.architecture, *("" for _ in figures), verdict]
-    return [cell.architecture, *(told(cell.summary) for told in figures.values()), verdict]
+    return [cell.architecture, *(figure(cell.summary) for figure in figures.values()), verdict]
 
 
 def _span(one: Interval, digits: int) -> str:
@@ -121,14 +121,14 @@ def _span(one: Interval, digits: int) -> str:
 
 
 def _show_evidence(console: Console, result: Result) -> None:
-    """Print why, once for each architecture and rule: the first cell where it failed."""
-    told = set()
+    """Print why a serious rule failed, once per architecture and rule: in its first such cell."""
+    shown = set()
     for cell in result.cells:
         for check in cell.checks:
-            grave = check.name in ("answers", "errors", "available")
-            if check.holds or not grave or (cell.architecture, check.name) in told:
+            serious = check.name in ("answers", "errors", "available")
+            if check.holds or not serious or (cell.architecture, check.name) in shown:
                 continue
-            told.add((cell.architecture, check.name))
+            shown.add((cell.architecture, check.name))
             where = "" if check.name == "available" else f", {cell.route} × {cell.connections}"
             where += f", {level_of(cell)}" if where and cell.mode == "open" else ""
             style = _STYLES[cell.verdict]
@@ -141,14 +141,14 @@ def _show_evidence(console: Console, result: Result) -> None:
 
 
 def show_changes(console: Console, found: list[Change], cells: int) -> None:
-    """Print what changed, the worse first."""
+    """Print what changed; what got worse comes first."""
     if not found:
         console.print(f"nothing changed beyond the noise, in {cells} cells", style="green")
         return
     table = Table(box=SIMPLE_HEAD, title=f"beyond the noise, in {cells} cells")
     for head in ("", "figure", "before", "after", ""):
         table.add_column(head, no_wrap=True)
-    for one in sorted(found, key=lambda one: not one.worse):
-        mark = Text("worse", style="bold red") if one.worse else Text("better", style="green")
-        table.add_row(one.cell, one.what, one.before, one.after, mark)
+    for change in sorted(found, key=lambda change: not change.worse):
+        mark = Text("worse", style="bold red") if change.worse else Text("better", style="green")
+        table.add_row(change.cell, change.what, change.before, change.after, mark)
     console.print(table)

@@ -1,6 +1,6 @@
-"""Latency against load in the terminal: each one's p99 at the shares of its own peak, side by side.
+"""Latency against load in the terminal: each architecture's p99 at the shares of its own peak.
 
-The places are in tables of their own, one for each share; this one is to be read along its rows.
+Read this table along its rows; the ranking at each share has its own table.
 """
 
 from rich.box import SIMPLE_HEAD
@@ -13,7 +13,7 @@ _SHARES = [Level(of_peak=share) for share in SHARES]
 
 
 def load_tables(result: Result) -> list[Table]:
-    """Return a table for each route and number of connections with shares of a peak."""
+    """Return a table per route and number of connections that has shares of a peak."""
     found: dict[tuple[str, int], dict[str, dict[Level, Cell]]] = {}
     for cell in result.cells:
         here = found.setdefault((cell.route, cell.connections), {})
@@ -26,19 +26,19 @@ def load_tables(result: Result) -> list[Table]:
 
 
 def _table(where: str, rows: dict[str, dict[Level, Cell]]) -> Table:
-    title = f"{where}: p99 ms against load, each its own"
+    title = f"{where}: p99 ms at shares of its own peak"
     table = Table(box=SIMPLE_HEAD, title=title, padding=(0, 0, 0, 1))
     table.add_column("", no_wrap=True)
     for head in ("peak/s", *map(percent, SHARES)):
         table.add_column(head, justify="right")
     for name, levels in rows.items():
-        p99 = [_told(levels.get(share), "p99") for share in _SHARES]
-        table.add_row(name, _told(levels.get(CLOSED), "peak"), *p99)
+        p99 = [_figure(levels.get(share), "p99") for share in _SHARES]
+        table.add_row(name, _figure(levels.get(CLOSED), "peak"), *p99)
     return table
 
 
-def _told(cell: Cell | None, what: str) -> str:
-    """Return a figure, with the verdict of one that is not valid."""
+def _figure(cell: Cell | None, what: str) -> str:
+    """Return a figure, with its verdict unless that is valid."""
     if cell is None or cell.summary is None:
         return "–"
     one = cell.summary

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,9 @@ LONGEST: Final = 1 << 18
 
 PATIENCE: Final = 30.0
 """Seconds for strace to attach to all processes, and to detach."""
+
+SETTLING: Final = 10.0
+"""Seconds for the threads that wait in a system call to enter one that strace sees."""
 
 OPTIONS: Final = (
     *("-f", "-yy", "-xx", "-s", str(LONGEST)),
@@ -49,6 +53,14 @@ def family(leader: int) -> dict[int, tuple[int, str]]:
     return found
 
 
+def _in_call(thread: Path) -> bool:
+    """Whether a thread is inside a system call, or runs and so may be: man 5 proc, `syscall`."""
+    try:
+        return not (thread / "syscall").read_text().startswith("-1 ")
+    except OSError:  # it has ended, or this kernel does not tell
+        return False
+
+
 class Strace:
     """A running strace."""
 
@@ -58,6 +70,8 @@ class Strace:
             [program, *OPTIONS, "-o", str(output), *attach],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        self._pids = pids
+        self._output = output
         self._waiting = set(pids)
         self._attached = threading.Event()
         self.messages: list[str] = []
@@ -83,6 +97,20 @@ class Strace:
         self._attached.wait(PATIENCE)
         return not self._waiting and self._popen.poll() is None
 
+    def wait_for_calls(self) -> None:
+        """Wait until strace sees the calls in which the threads wait.
+
+        Attached, a thread has been told to interrupt its call and to enter it again, where strace
+        sees it. If what it waits for comes before it does so, the call returns unseen.
+        """
+        deadline = time.monotonic() + SETTLING
+        while time.monotonic() < deadline and self._popen.poll() is None:
+            seen = set(re.findall(r"^\d+", self._output.read_text(), re.MULTILINE))
+            threads = [each for pid in self._pids for each in Path(f"/proc/{pid}/task").glob("*")]
+            if not any(_in_call(thread) for thread in threads if thread.name not in seen):
+                return
+            time.sleep(0.005)
+
     def stop(self) -> None:
         """Make strace detach and end."""
         self._popen.send_signal(signal.SIGINT)
@@ -107,6 +135,7 @@ def main(arguments: list[str]) -> int:
         if not strace.attached():
             strace.stop()
             return fail(*_not_attached(strace.messages))
+        strace.wait_for_calls()
         say(ready=True, processes=[[pid, *entry] for pid, entry in processes.items()])
         wait_for_the_end()
         strace.stop()

@@ -1,10 +1,10 @@
-// Package app is the application of servers/app/CONTRACT.md on the framework of package web: the
-// same routes as servers/app/routes.py, byte for byte.
+// Package app is the application of servers/app/CONTRACT.md on the framework of package web, with
+// the same answers as servers/app/routes.py, byte for byte.
 //
-// Nothing here knows how a request came, by HTTP or FastCGI. A wait is time.Sleep: it stops the
-// goroutine, which the runtime takes off its thread meanwhile, so code that looks blocking serves
-// as many connections as an event loop. That is Go's I/O model; its price is a stack of some KiB
-// for each request that waits.
+// It does not depend on the protocol, HTTP or FastCGI. A wait is time.Sleep: it suspends the
+// goroutine, and the runtime runs others on its thread, so code in blocking style serves as many
+// connections as an event loop. That is Go's I/O model; its price is a stack of some KiB for each
+// waiting request.
 package app
 
 import (
@@ -20,15 +20,15 @@ import (
 
 const mib = 1 << 20
 
-// Settings is what the environment may set.
+// Settings are set by the environment.
 type Settings struct {
 	Architecture string // the server's id, for /whoami
 	Public       string // the folder that /file serves
-	BodyLimit    int64  // bytes of content that /echo takes
+	BodyLimit    int64  // maximum bytes of content for /echo
 }
 
 // FromEnvironment returns the settings of CHAINLAB_ARCHITECTURE, CHAINLAB_PUBLIC and
-// CHAINLAB_BODY_LIMIT; the error says what is wrong with which.
+// CHAINLAB_BODY_LIMIT; the error names the variable and the problem.
 func FromEnvironment() (Settings, error) {
 	settings := Settings{
 		Architecture: os.Getenv("CHAINLAB_ARCHITECTURE"),
@@ -62,7 +62,7 @@ func New(settings Settings) *web.Engine {
 	engine.Handle("/stream", stream, "GET", "HEAD")
 	engine.Handle("/echo", settings.echo, "POST")
 	engine.Handle("/whoami", settings.whoami, "GET", "HEAD")
-	// All that is left, not one segment: a name with a slash in it is no file, but it is this route.
+	// Matches the whole rest, not one segment: a name with a slash is not a file, but is this route.
 	engine.Handle("/file/*name", settings.serveFile, "GET", "HEAD")
 	return engine
 }
@@ -72,7 +72,7 @@ func missing(*web.Context) error {
 	return web.Refuse(http.StatusNotFound, line)
 }
 
-// wholeNumber returns a parameter of the query; the refusal says what is wrong and what helps.
+// wholeNumber returns a query parameter; the refusal says what is wrong and what is allowed.
 func wholeNumber(c *web.Context, name string, least, most int) (int, error) {
 	remedy := fmt.Sprintf("give a whole number from %d to %d", least, most)
 	refuse := func(why, more string) (int, error) {
@@ -95,7 +95,7 @@ func wholeNumber(c *web.Context, name string, least, most int) (int, error) {
 	return number, nil
 }
 
-// isNumber says whether a text is ASCII digits and nothing else; a sign is none.
+// isNumber reports whether a text consists of ASCII digits only, without a sign.
 func isNumber(text string) bool {
 	return text != "" && strings.Trim(text, "0123456789") == ""
 }

@@ -13,12 +13,11 @@ import (
 	"time"
 )
 
-// The answers themselves are checked from outside, by servers/app/contract.py; here is what it does
-// not look at.
+// servers/app/contract.py checks the answers from outside; these tests cover what it does not.
 
 const modified = 784111777 // Sun, 06 Nov 1994 08:49:37 GMT
 
-// ask returns the answer of an application whose public folder has file.txt, and what is none.
+// ask returns the answer of an application whose public folder has file.txt and some non-files.
 func ask(t *testing.T, method, target, body string, fields ...string) *httptest.ResponseRecorder {
 	t.Helper()
 	public := t.TempDir()
@@ -86,14 +85,14 @@ func TestReadContent(t *testing.T) {
 		wanted   string
 	}{
 		{5, pieces{"ab", "cde"}, "abcde"},
-		{5, pieces{"abc", "defg"}, "abcde"}, // FastCGI: what is beyond is none of ours
+		{5, pieces{"abc", "defg"}, "abcde"}, // FastCGI: ignore bytes beyond the length
 		{5, pieces{"abc"}, early},
 		{5, pieces{"abc", ""}, early},
 		{11, pieces{"never read"}, large},
 		{-1, pieces{"abcde", "fghij"}, "abcdefghij"},
 		{-1, pieces{"abcde", "fghijk"}, large},
 		{-1, pieces{"abc", ""}, "the content's chunks are broken: unexpected EOF"},
-		{0, pieces{"abc"}, "abc"}, // FastCGI: no length need be declared
+		{0, pieces{"abc"}, "abc"}, // FastCGI: the length is optional
 		{0, nil, ""},
 	} {
 		request := &http.Request{ContentLength: c.declared, Body: io.NopCloser(&c.content)}

@@ -1,8 +1,8 @@
 package app
 
-// What a request for a file makes depend on the copy it has: preconditions in the order of RFC 9110
-// section 13.2.2, ranges, and If-Range. If-Match and If-Unmodified-Since, which protect changes,
-// mean nothing to files that are only read.
+// Conditional requests for a file: preconditions in the order of RFC 9110 section 13.2.2, ranges,
+// and If-Range. If-Match and If-Unmodified-Since protect changes; they are ignored, because files
+// are only read.
 
 import (
 	"fmt"
@@ -21,12 +21,12 @@ var (
 	tagForm   = regexp.MustCompile(`(?:W/)?("[^"]*")`)
 )
 
-// stamp is what tells one state of a file from another: seconds since 1970, and bytes.
+// stamp identifies a state of a file: modification time in seconds since 1970, and size in bytes.
 type stamp struct {
 	modified, size int64
 }
 
-// tag is nginx's: strong as long as no file changes twice within a second and keeps its size.
+// tag is nginx's ETag: strong unless a file changes twice within a second and keeps its size.
 func (s stamp) tag() string {
 	return fmt.Sprintf(`"%x-%x"`, s.modified, s.size)
 }
@@ -36,7 +36,7 @@ func (s stamp) announce(header http.Header) {
 	header.Set("ETag", s.tag())
 }
 
-// isFresh says whether the client's copy will do: If-None-Match, or else If-Modified-Since.
+// isFresh reports whether the client's copy is current, by If-None-Match or else If-Modified-Since.
 func (s stamp) isFresh(c *web.Context) bool {
 	if wanted, given := c.Field("If-None-Match"); given {
 		return strings.TrimSpace(wanted) == "*" || names(wanted, s.tag())
@@ -46,7 +46,7 @@ func (s stamp) isFresh(c *web.Context) bool {
 	return ok && s.modified <= moment
 }
 
-// names says whether a list of tags has this one, weak or strong.
+// names reports whether a list of tags contains this one, weak or strong.
 func names(list, tag string) bool {
 	for _, match := range tagForm.FindAllStringSubmatch(list, -1) {
 		if match[1] == tag {
@@ -56,8 +56,8 @@ func names(list, tag string) bool {
 	return false
 }
 
-// rangeAsked returns the span to send and whether it is a part: the whole file when no range is
-// asked or it does not count; a part of length 0 when the range begins beyond the file.
+// rangeAsked returns the span to send and whether it is a part: the whole file without a valid
+// range; a part of length 0 if the range starts beyond the file.
 func (s stamp) rangeAsked(c *web.Context) (begin, length int64, partial bool) {
 	asked, given := c.Field("Range")
 	if !given || c.Request.Method != http.MethodGet || !s.isStill(c) {
@@ -65,7 +65,7 @@ func (s stamp) rangeAsked(c *web.Context) (begin, length int64, partial bool) {
 	}
 	match := rangeForm.FindStringSubmatch(asked)
 	if match == nil || match[1] == "" && match[2] == "" {
-		return 0, s.size, false // another unit, several ranges, or nonsense: all of it is right
+		return 0, s.size, false // another unit, several ranges, or invalid: send the whole file
 	}
 	if match[1] == "" {
 		length = least(number(match[2]), s.size)
@@ -84,7 +84,7 @@ func (s stamp) rangeAsked(c *web.Context) (begin, length int64, partial bool) {
 	return begin, least(end, s.size-1) - begin + 1, true
 }
 
-// isStill says whether If-Range, where there is one, names this very state.
+// isStill reports whether If-Range, if present, matches this state.
 func (s stamp) isStill(c *web.Context) bool {
 	condition, given := c.Field("If-Range")
 	if !given || condition == s.tag() {
@@ -94,7 +94,7 @@ func (s stamp) isStill(c *web.Context) bool {
 	return ok && moment == s.modified
 }
 
-// number reads digits; what is beyond an int64 is beyond every file too.
+// number parses digits; a value beyond int64 is beyond every file, too.
 func number(digits string) int64 {
 	value, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {

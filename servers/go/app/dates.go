@@ -35,7 +35,7 @@ func parseDate(text string) (int64, bool) {
 func moment(part func(name string) string) (int64, bool) {
 	place := strings.Index(months, part("month"))
 	if place%3 != 0 {
-		return 0, false // no month, or the end of one and the begin of the next
+		return 0, false // not a month name, or parts of two
 	}
 	year, day := whole(fullYear(part("year"))), whole(part("day"))
 	hour, minute, second := whole(part("hour")), whole(part("minute")), whole(part("second"))
@@ -47,7 +47,7 @@ func moment(part func(name string) string) (int64, bool) {
 	return midnight.Unix() + int64(hour*3600+minute*60+second), true
 }
 
-// fullYear gives a year of two digits, which RFC 850 has, its century.
+// fullYear adds the century to a two-digit year (RFC 850).
 func fullYear(digits string) string {
 	switch {
 	case len(digits) == 4:
@@ -58,7 +58,7 @@ func fullYear(digits string) string {
 	return "20" + digits
 }
 
-// whole reads digits of which a form has made sure; a day may have a space before it.
+// whole parses digits that a pattern has matched; a day may start with a space.
 func whole(digits string) int {
 	value, _ := strconv.Atoi(strings.TrimSpace(digits))
 	return value

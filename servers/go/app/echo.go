@@ -1,7 +1,7 @@
 package app
 
-// POST /echo: the content back. All of it is read before the answer begins, lest both sides only
-// write and neither reads. It is kept in pieces: a buffer that grows would copy it several times.
+// POST /echo returns the content. It reads all of it before it answers; otherwise both sides could
+// block in write. The content is kept in pieces: a growing buffer would copy it several times.
 
 import (
 	"errors"
@@ -24,8 +24,8 @@ func (s Settings) echo(c *web.Context) error {
 	return c.Blob(http.StatusOK, kind, pieces...)
 }
 
-// readContent returns the content, framed by length or by chunks, or by its end alone where a
-// length is not declared (FastCGI).
+// readContent returns the content, framed by length or by chunks, or by its end if no length is
+// declared (FastCGI).
 func (s Settings) readContent(r *http.Request) ([][]byte, error) {
 	declared := r.ContentLength
 	if declared > s.BodyLimit {
@@ -40,7 +40,7 @@ func (s Settings) readContent(r *http.Request) ([][]byte, error) {
 	for {
 		size := int64(piece)
 		if declared > 0 {
-			size = least(size, declared-total+1) // one more than is left, to see the end with it
+			size = least(size, declared-total+1) // one more than is left, to see the end too
 		}
 		data, err := readPiece(content, size)
 		pieces = append(pieces, data)
@@ -59,7 +59,7 @@ func (s Settings) readContent(r *http.Request) ([][]byte, error) {
 	}
 }
 
-// readPiece returns `size` bytes, or fewer and the error that ended them.
+// readPiece returns `size` bytes, or fewer and the error that stopped it.
 func readPiece(content io.Reader, size int64) ([]byte, error) {
 	data := make([]byte, size)
 	for filled := 0; ; {
@@ -71,8 +71,8 @@ func readPiece(content io.Reader, size int64) ([]byte, error) {
 	}
 }
 
-// broken keeps what the server knows about content that did not come; what is left is the reader
-// of chunks complaining, in errors that have no names.
+// broken keeps the server's own errors about missing content; all others are unnamed errors of the
+// chunk reader.
 func broken(err error) error {
 	var refusal *web.Refusal
 	if errors.As(err, &refusal) || errors.Is(err, web.ErrGone) {
@@ -81,7 +81,7 @@ func broken(err error) error {
 	return web.Refuse(http.StatusBadRequest, "the content's chunks are broken: "+err.Error())
 }
 
-// tooLarge closes the connection: net/http would first read on, for up to 256 KiB, to keep it.
+// tooLarge closes the connection; to keep it, net/http would read up to 256 KiB more.
 func (s Settings) tooLarge() error {
 	line := fmt.Sprintf("the content is too large: send at most %d bytes", s.BodyLimit)
 	return web.Refuse(http.StatusRequestEntityTooLarge, line).With("Connection", "close")

@@ -4,8 +4,9 @@ package app
 // servers/app/files.py. http.ServeContent is not used, because it differs: several ranges, sniffed
 // types, and no ETag of its own.
 //
-// Nothing leads out of the folder: a name is one path segment and is opened with O_NOFOLLOW, and
-// what is looked at (fstat) is what is sent. O_NONBLOCK is for a FIFO, whose open would wait.
+// A request cannot escape the public folder: a name is one path segment and is opened with
+// O_NOFOLLOW, and the metadata comes from fstat on the open file. O_NONBLOCK keeps the open of a
+// FIFO from blocking.
 
 import (
 	"errors"
@@ -30,7 +31,7 @@ var types = map[string]string{
 	"txt":  "text/plain",
 }
 
-// notThere is what open says of what we do not serve.
+// notThere lists the errors of open that mean 404.
 var notThere = []error{
 	syscall.ENOENT,
 	syscall.EACCES,

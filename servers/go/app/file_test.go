@@ -1,6 +1,6 @@
 package app
 
-// What /file answers beyond what servers/app/contract.py asks.
+// Answers of /file that servers/app/contract.py does not check.
 
 import (
 	"fmt"
@@ -48,7 +48,7 @@ func TestRanges(t *testing.T) {
 		"bytes=2-4|" + date:              "206 bytes 2-4/10 234",
 		"bytes=2-4|W/" + tag:             "200  0123456789",
 		"bytes=2-4|yesterday":            "200  0123456789",
-		"bytes=2-4|" + date + "|ignored": "200  0123456789", // a field given twice is no date
+		"bytes=2-4|" + date + "|ignored": "200  0123456789", // a repeated field is not a date
 	} {
 		parts := strings.Split(asked, "|")
 		fields := []string{"Range", parts[0]}

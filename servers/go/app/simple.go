@@ -1,7 +1,7 @@
 package app
 
-// The routes that only answer, each one kind of load: nothing, a serialiser, waiting, computing,
-// copying, sending bit by bit.
+// The simple routes, each with one kind of load: nothing, serialising, waiting, computing, copying,
+// sending in small pieces.
 
 import (
 	"crypto/sha256"
@@ -14,7 +14,7 @@ import (
 	"chainlab/web"
 )
 
-const piece = 64 << 10 // bytes in which long bodies are read and made
+const piece = 64 << 10 // bytes per piece of a long body
 
 // pattern is one piece of 00 01 ... FF 00 01 ...
 var pattern = func() []byte {
@@ -36,8 +36,8 @@ func greetJSON(c *web.Context) error {
 	return c.JSON(http.StatusOK, greeting)
 }
 
-// wait sleeps on although its client may leave: net/http can't tell one that has gone from one that
-// has only ended its sending direction and still wants the answer.
+// wait sleeps even if the client leaves: net/http cannot tell a client that has disconnected from
+// one that has only shut down its sending direction and still wants the answer.
 func wait(c *web.Context) error {
 	milliseconds, err := wholeNumber(c, "ms", 0, 60000)
 	if err != nil {
@@ -47,7 +47,7 @@ func wait(c *web.Context) error {
 	return c.Text(http.StatusOK, fmt.Sprintf("waited %d ms", milliseconds))
 }
 
-// burnCPU keeps one thread busy; the runtime preempts it, so others are served beside it.
+// burnCPU keeps one thread busy; the runtime preempts it, so other requests are still served.
 func burnCPU(c *web.Context) error {
 	rounds, err := wholeNumber(c, "n", 1, 1_000_000)
 	if err != nil {
@@ -60,7 +60,7 @@ func burnCPU(c *web.Context) error {
 	return c.Text(http.StatusOK, hex.EncodeToString(digest[:]))
 }
 
-// sendBytes sends the one pattern over and over: however many bytes, they cost no memory.
+// sendBytes sends the same pattern repeatedly, so memory use does not depend on the length.
 func sendBytes(c *web.Context) error {
 	count, err := wholeNumber(c, "n", 0, 64*mib)
 	if err != nil {
@@ -84,7 +84,7 @@ func stream(c *web.Context) error {
 		return err
 	}
 	pause := time.Duration(milliseconds) * time.Millisecond
-	c.Header().Set("X-Accel-Buffering", "no") // nginx would gather the lines otherwise
+	c.Header().Set("X-Accel-Buffering", "no") // nginx would buffer the lines otherwise
 	return c.Stream(http.StatusOK, "text/plain", func(send func([]byte) error) error {
 		for number := 1; number <= count; number++ {
 			if number > 1 {

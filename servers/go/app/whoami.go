@@ -1,6 +1,6 @@
 package app
 
-// GET /whoami: which process and thread answers, and what reached it.
+// GET /whoami: the process and thread that answer, and the request as received.
 
 import (
 	"net/http"
@@ -25,7 +25,7 @@ func (s Settings) whoami(c *web.Context) error {
 	return c.JSON(http.StatusOK, identity{
 		Architecture: s.Architecture,
 		PID:          os.Getpid(),
-		Thread:       syscall.Gettid(), // of this moment: the runtime moves goroutines about
+		Thread:       syscall.Gettid(), // the current one: the runtime moves goroutines between threads
 		Requests:     c.Number,
 		HTTPVersion:  version(c.Request),
 		Client:       c.Client(),
@@ -40,8 +40,8 @@ func version(r *http.Request) string {
 	return "HTTP/1.0"
 }
 
-// headers leaves out what would not survive a CGI environment: names with an underscore, which
-// collide there with those that have a hyphen, and Proxy, which becomes HTTP_PROXY (httpoxy).
+// headers omits what CGI cannot express: names with an underscore, which collide with those with a
+// hyphen, and Proxy, which becomes HTTP_PROXY (httpoxy).
 func headers(fields map[string]string) map[string]string {
 	shown := make(map[string]string, len(fields))
 	for name, value := range fields {
@@ -52,7 +52,7 @@ func headers(fields map[string]string) map[string]string {
 	return shown
 }
 
-// latin1 makes each byte a character.
+// latin1 turns each byte into a character.
 func latin1(value string) string {
 	characters := make([]rune, len(value))
 	for i := range characters {

@@ -1,9 +1,9 @@
-// Package host is what the two commands share: the command line, the inherited listener, signals,
-// the bound on connections.
+// Package host is shared by the two commands: the command line, the inherited listener, signals, the
+// limit on connections.
 //
-// The listener is bound by whoever starts us and comes as descriptor 3, as systemd's socket
-// activation does it: a busy address is reported there, and a restart loses no connection. Nothing
-// is said about listening either; the parent knows.
+// The parent process binds the listener and passes it as descriptor 3, as in systemd's socket
+// activation: the parent reports a busy address, and a restart loses no connection. The program
+// prints nothing about listening, because the parent does.
 package host
 
 import (
@@ -22,20 +22,20 @@ import (
 )
 
 const (
-	// Grace is what running requests get when we are told to stop.
+	// Grace is the time that running requests have to finish after a stop signal.
 	Grace = 10 * time.Second
-	// Patience is for a peer that neither sends nor takes anything in the middle of a request.
+	// Patience is the time limit for a peer that stops sending or reading in the middle of a request.
 	Patience = 10 * time.Second
 )
 
-// Serve serves on a listener until `stop` is done, and then for Grace at most.
+// Serve serves on a listener until `stop` is done, then for at most Grace.
 type Serve func(stop context.Context, listener net.Listener, handler http.Handler) error
 
-// Main runs a command; it returns the exit code: 2 when what it was given is wrong, 1 when it
+// Main runs a command and returns its exit code: 2 for wrong arguments or environment, 1 if it
 // could not serve.
 func Main(serve Serve) int {
 	fd := flag.Int("fd", 3, "the descriptor of the listening socket")
-	flag.Parse() // says what is wrong with a flag, and exits with 2
+	flag.Parse() // reports a wrong flag and exits with 2
 	if flag.NArg() > 0 {
 		return complain(2, fmt.Errorf("%q: there are flags only, try -h", flag.Arg(0)))
 	}
@@ -67,7 +67,7 @@ func inherit(fd int) (net.Listener, error) {
 	if file == nil {
 		return nil, fmt.Errorf("-fd %d: no descriptor has this number", fd)
 	}
-	defer file.Close() // the listener has its own
+	defer file.Close() // the listener has its own descriptor
 	listener, err := net.FileListener(file)
 	if err != nil {
 		return nil, fmt.Errorf("-fd %d: not a listening socket: %w", fd, err)
@@ -75,7 +75,7 @@ func inherit(fd int) (net.Listener, error) {
 	return listener, nil
 }
 
-// TooSlow is the error of content that stopped coming.
+// TooSlow is the error for content that stopped arriving.
 func TooSlow() error {
 	line := "the rest of the request did not come in time"
 	return web.Refuse(http.StatusRequestTimeout, line)

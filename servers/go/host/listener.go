@@ -1,7 +1,7 @@
 package host
 
-// A goroutine for each connection needs a bound somewhere: it is here, before accept, so that more
-// clients wait in the kernel's backlog and cost nothing.
+// One goroutine per connection needs a limit: it is here, before accept, so that further clients
+// wait in the kernel's backlog at no cost.
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 
 const maxConnections = 4096
 
-// Listener accepts while a slot is free.
+// Listener accepts connections while a slot is free.
 type Listener struct {
 	net.Listener
 	slots  chan struct{}
@@ -44,8 +44,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return &Conn{Conn: conn, release: func() { <-l.slots }}, nil
 }
 
-// accept outlasts a lack of descriptors or memory, which other connections may end any moment;
-// net/http/fcgi would give up.
+// accept retries if descriptors or memory run out, which may be temporary; net/http/fcgi would give
+// up.
 func (l *Listener) accept() (net.Conn, error) {
 	for told := false; ; told = true {
 		conn, err := l.Listener.Accept()
@@ -72,32 +72,32 @@ func isLack(err error) bool {
 	return false
 }
 
-// Close stops accepting; an Accept that waits returns net.ErrClosed.
+// Close stops accepting; a waiting Accept returns net.ErrClosed.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-// Conn is a connection that gives its slot back. It hides nothing that net/http looks for: ReadFrom,
-// which is sendfile on TCP, and CloseWrite.
+// Conn is a connection that releases its slot when closed. It keeps the methods that net/http looks
+// for: ReadFrom, which uses sendfile on TCP, and CloseWrite.
 type Conn struct {
 	net.Conn
 	release func()
 	once    sync.Once
 }
 
-// Close closes the connection; once is enough.
+// Close closes the connection; further calls do nothing.
 func (c *Conn) Close() error {
 	defer c.once.Do(c.release)
 	return c.Conn.Close()
 }
 
-// ReadFrom sends what a reader has, by the kernel alone where it can.
+// ReadFrom sends the data of a reader, inside the kernel if possible.
 func (c *Conn) ReadFrom(source io.Reader) (int64, error) {
 	return io.Copy(c.Conn, source)
 }
 
-// CloseWrite ends the sending direction.
+// CloseWrite shuts down the sending direction.
 func (c *Conn) CloseWrite() error {
 	return c.Conn.(interface{ CloseWrite() error }).CloseWrite()
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// poor is a listener that lacks descriptors for a while.
+// poor is a listener that is out of descriptors for a while.
 type poor struct {
 	net.Listener
 	lack int
@@ -24,7 +24,7 @@ func (p *poor) Accept() (net.Conn, error) {
 	return p.Listener.Accept()
 }
 
-// listen returns a bounded listener, what it accepts, and what ended it.
+// listen returns a bounded listener, its connections, and its final error.
 func listen(t *testing.T, limit, lack int) (*Listener, chan net.Conn, chan error) {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,7 +69,7 @@ func TestConnectionsBeyondTheLimitWait(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	first.Close()
-	first.Close() // gives back one slot all the same
+	first.Close() // releases only one slot
 	<-accepted
 	if len(listener.slots) != 2 {
 		t.Errorf("%d slots are taken, expected 2", len(listener.slots))

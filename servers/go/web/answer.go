@@ -1,7 +1,7 @@
 package web
 
-// The kinds of answer that a Context gives: the head is sent with the first byte of content, and
-// the length with it wherever it is known.
+// The answers of a Context: the head is sent with the first byte of content, and includes the length
+// if it is known.
 
 import (
 	"io"
@@ -10,16 +10,16 @@ import (
 	"strconv"
 )
 
-// piece is how much of a file is given to the server at a time. A server that bounds the time of
-// one write thereby bounds the time of a piece, not of the whole file.
+// piece is how much of a file is passed to the server at a time, so that a time limit per write
+// applies to a piece and not to the whole file.
 const piece = 64 << 10
 
-// Header returns the fields that go with the answer.
+// Header returns the fields of the answer.
 func (c *Context) Header() http.Header {
 	return c.writer.Header()
 }
 
-// begin sends the head and says whether content follows. A negative length is not known beforehand.
+// begin sends the head and reports whether content follows. A negative length means unknown.
 func (c *Context) begin(status int, kind string, length int64) bool {
 	header := c.writer.Header()
 	header.Set("Content-Type", kind)
@@ -31,7 +31,7 @@ func (c *Context) begin(status int, kind string, length int64) bool {
 	return c.Request.Method != http.MethodHead
 }
 
-// write sends a piece of content. That can only fail because the peer has gone.
+// write sends a piece of content. It fails only if the peer has disconnected.
 func (c *Context) write(data []byte) error {
 	if _, err := c.writer.Write(data); err != nil {
 		return ErrGone
@@ -46,12 +46,12 @@ func (c *Context) Empty(status int) error {
 	return nil
 }
 
-// Text answers with one line of text, to which it adds the newline.
+// Text answers with one line of text and adds the newline.
 func (c *Context) Text(status int, line string) error {
 	return c.Blob(status, "text/plain", []byte(line+"\n"))
 }
 
-// JSON answers with a value, serialised without white space and in ASCII.
+// JSON answers with a value in ASCII JSON without white space.
 func (c *Context) JSON(status int, value any) error {
 	data, err := encodeJSON(value)
 	if err != nil {
@@ -77,8 +77,8 @@ func (c *Context) Blob(status int, kind string, pieces ...[]byte) error {
 	return nil
 }
 
-// File answers with `length` bytes of a file from where it stands. On TCP they never enter the
-// process: io.CopyN asks the server's writer to read from the file, and that ends in sendfile(2).
+// File answers with `length` bytes of a file from its current position. On TCP they never enter the
+// process: io.CopyN makes the server's writer read from the file, which uses sendfile(2).
 func (c *Context) File(status int, kind string, file *os.File, length int64) error {
 	if !c.begin(status, kind, length) {
 		return nil
@@ -90,7 +90,7 @@ func (c *Context) File(status int, kind string, file *os.File, length int64) err
 		}
 		sent, err := io.CopyN(c.writer, file, size)
 		if err == io.EOF {
-			return err // the file shrank: what was promised can't be kept
+			return err // the file shrank: the promised bytes do not exist
 		}
 		if err != nil {
 			return ErrGone
@@ -100,7 +100,7 @@ func (c *Context) File(status int, kind string, file *os.File, length int64) err
 	return nil
 }
 
-// Stream answers with content that is made as it is sent: `produce` is given the function that
+// Stream answers with content that is produced while it is sent: `produce` gets a function that
 // sends a piece at once.
 func (c *Context) Stream(status int, kind string, produce func(send func([]byte) error) error) error {
 	if !c.begin(status, kind, -1) {
@@ -112,6 +112,6 @@ func (c *Context) Stream(status int, kind string, produce func(send func([]byte)
 		flusher.Flush()
 		return err
 	})
-	flusher.Flush() // lest net/http, finding nothing sent, counts the content as 0 bytes long
+	flusher.Flush() // otherwise net/http, with nothing sent, would declare a length of 0
 	return err
 }

@@ -1,6 +1,6 @@
 package web
 
-// What a handler is given: one request, taken apart. answer.go has the other half.
+// The argument of a handler: one parsed request. answer.go has the answers.
 
 import (
 	"net"
@@ -9,16 +9,15 @@ import (
 	"strings"
 )
 
-// Context is one request and the answer to it. An answer is given once, by Text, JSON, Blob, File,
-// Stream or Empty; what a handler sets in Header before that goes with it. None of them sends
-// content to HEAD.
+// Context is one request and its answer. A handler answers once, with Text, JSON, Blob, File, Stream
+// or Empty, after setting fields in Header. None of them sends content for HEAD.
 //
-// Strings hold bytes: nothing is taken for UTF-8 that came from outside.
+// Strings hold bytes: input is never assumed to be UTF-8.
 type Context struct {
 	Request *http.Request
-	Number  int64 // which request of this engine it is, from 1
+	Number  int64 // the number of this request in its engine, from 1
 
-	writer http.ResponseWriter // as the server gave it: a wrapper would hide its sendfile
+	writer http.ResponseWriter // the server's own: a wrapper would hide its sendfile
 	params []param
 	begun  bool
 }
@@ -45,7 +44,7 @@ func (c *Context) Query(name string) []string {
 	return values
 }
 
-// unescape leaves what is not well encoded as it is: no name and no number of ours has a "%".
+// unescape leaves invalid encodings as they are: no parameter name or number contains a "%".
 func unescape(text string) string {
 	plain, err := url.QueryUnescape(text)
 	if err != nil {
@@ -54,14 +53,14 @@ func unescape(text string) string {
 	return plain
 }
 
-// Field returns a header field, repeated ones joined, and whether there is one.
+// Field returns a header field, with repeated ones joined, and whether it is present.
 func (c *Context) Field(name string) (string, bool) {
 	values := c.Request.Header.Values(name)
 	return strings.Join(values, ", "), len(values) > 0
 }
 
-// Fields returns all header fields by lower-case name, repeated ones joined. Host and
-// Transfer-Encoding, which net/http keeps elsewhere, are among them.
+// Fields returns all header fields by lower-case name, with repeated ones joined, including Host and
+// Transfer-Encoding, which net/http keeps elsewhere.
 func (c *Context) Fields() map[string]string {
 	r := c.Request
 	fields := make(map[string]string, len(r.Header)+2)

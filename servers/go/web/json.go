@@ -1,6 +1,6 @@
 package web
 
-// The bytes of JSON answers, the same as those of Python's json.dumps.
+// JSON with the same bytes as Python's json.dumps.
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// encodeJSON returns a value in JSON without white space. Other characters than ASCII become \uXXXX,
-// and <, > and & stay as they are: encoding/json does the opposite of both.
+// encodeJSON returns a value as JSON without white space. Non-ASCII characters become \uXXXX, and <,
+// > and & stay as they are; encoding/json does the opposite in both cases.
 func encodeJSON(value any) ([]byte, error) {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)

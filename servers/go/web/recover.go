@@ -1,15 +1,15 @@
 package web
 
-// A middleware: what a handler's panic becomes.
+// A middleware that handles panics.
 
 import (
 	"fmt"
 	"runtime/debug"
 )
 
-// Recover is the middleware that makes a panic an error, with the stack of the place where it
-// happened. Without it net/http would close the connection without an answer, and net/http/fcgi,
-// which does not recover, would take the whole process down.
+// Recover is middleware that turns a panic into an error with the stack where it happened. Without
+// it, net/http would close the connection without an answer, and net/http/fcgi, which does not
+// recover, would crash the process.
 func Recover(next Handler) Handler {
 	return func(c *Context) (err error) {
 		defer func() {

@@ -1,16 +1,16 @@
 package web
 
-// The answers that say no: an error on its way up, a response at its end.
+// Refusals: returned as errors, sent as responses.
 
-// Refusal is the error of a handler that knows why the request can't be served: a status, and one
-// line that says what is wrong and what would help. It is the only error that a client gets to read.
+// Refusal is the error of a handler that cannot serve a request: a status, and one line that says
+// what is wrong and what to do. It is the only error that is shown to the client.
 type Refusal struct {
 	Status int
 	Line   string
 	fields [][2]string
 }
 
-// Refuse returns a refusal; the line comes without its newline.
+// Refuse returns a refusal; the line has no newline.
 func Refuse(status int, line string) *Refusal {
 	return &Refusal{Status: status, Line: line}
 }
@@ -28,7 +28,7 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) answer(c *Context) error {
 	for name := range c.Header() {
-		c.Header().Del(name) // what the handler meant to say with another answer
+		c.Header().Del(name) // set by the handler for another answer
 	}
 	for _, field := range r.fields {
 		c.Header().Set(field[0], field[1])

@@ -1,9 +1,9 @@
 package web
 
-// The routes are a tree whose edges are path segments. At each node the spelled-out segment is
-// tried first, then :NAME, then *NAME; a branch that leads nowhere is left again, so that /a/:x/c
-// does not hide /a/b/d from /:y/b/d. A look-up costs one map access for each segment, however many
-// routes there are, and allocates only for parameters.
+// The routes are a tree whose edges are path segments. Each node tries the literal segment first,
+// then :NAME, then *NAME, and backtracks from a branch without a match, so that the route /a/:x/c
+// does not hide /:y/b/d for the path /a/b/d. A look-up costs one map access per segment, regardless
+// of the number of routes, and allocates only for parameters.
 
 import (
 	"fmt"
@@ -14,20 +14,20 @@ type node struct {
 	fixed map[string]*node // by segment
 	one   *node            // :NAME
 	rest  *node            // *NAME
-	name  string           // what a :NAME or *NAME that leads here is called
+	name  string           // the NAME of a :NAME or *NAME that leads here
 	route *route
 }
 
 type route struct {
 	handlers map[string]Handler // by method
-	allow    string             // the methods as the Allow field lists them, in order of addition
+	allow    string             // the methods for the Allow field, in order of addition
 }
 
 type param struct {
 	name, value string
 }
 
-// add returns the route of a pattern, a new one when there is none yet.
+// add returns the route of a pattern, and creates it if necessary.
 func (n *node) add(pattern string) *route {
 	path := strings.TrimPrefix(pattern, "/")
 	if path == pattern {
@@ -64,7 +64,7 @@ func (n *node) child(pattern, segment string) *node {
 	return n.fixed[segment]
 }
 
-// named returns n, or a new node of that name where n is nil.
+// named returns n, or a new node with that name if n is nil.
 func (n *node) named(pattern, name string) *node {
 	if n == nil {
 		return &node{name: name}
@@ -86,7 +86,7 @@ func (r *route) add(pattern, method string, handler Handler) {
 	r.allow += method
 }
 
-// find returns the route that matches a path and the values of its parameters; nil: there is none.
+// find returns the route that matches a path and the values of its parameters, or nil.
 func (n *node) find(path string) (*route, []param) {
 	if !strings.HasPrefix(path, "/") {
 		return nil, nil

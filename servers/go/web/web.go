@@ -1,17 +1,16 @@
-// Package web is a small framework on net/http: what gin or echo are made of, and nothing else.
+// Package web is a small framework on net/http: the core of gin or echo, and nothing else.
 //
 //	engine := web.New(missing, web.Recover)
 //	engine.Handle("/file/*name", file, "GET", "HEAD")
 //	http.Serve(listener, engine)
 //
 // A Handler answers through its Context, or returns an error. Errors become responses in one place
-// (Engine.explain), so a handler is straight-line code that returns early, and no answer is written
-// twice. Middleware is a function from Handler to Handler: it runs code before and after, sees the
-// error that passes through, and is composed once, when the engine is made.
+// (Engine.explain), so a handler is straight-line code with early returns, and no answer is written
+// twice. Middleware is a function from Handler to Handler: it runs code before and after the handler,
+// sees its error, and is composed once, when the engine is created.
 //
-// Unlike http.ServeMux nothing is cleaned or redirected: the path is compared as it was decoded.
-// What it costs beside a bare http.Handler: one Context for each request, and the way through the
-// tree of routes.
+// Unlike http.ServeMux, it does not clean or redirect paths: it compares the decoded path as it is.
+// The cost on top of a plain http.Handler: one Context per request, and the route look-up.
 package web
 
 import (
@@ -21,18 +20,18 @@ import (
 	"sync/atomic"
 )
 
-// Handler answers one request, or says why it could not.
+// Handler answers one request, or returns why it could not.
 type Handler func(c *Context) error
 
-// Middleware wraps a handler in another.
+// Middleware wraps a handler in another handler.
 type Middleware func(next Handler) Handler
 
-// ErrGone says that the peer went away: no answer would reach it, and nobody is to blame.
+// ErrGone means that the peer has disconnected: no answer can reach it, and nothing is logged.
 var ErrGone = errors.New("the peer has gone")
 
 const failed = "the application failed: its log says why"
 
-// Engine is an http.Handler made of routes and middleware. Routes are added before it serves.
+// Engine is an http.Handler made of routes and middleware. Add all routes before it serves.
 type Engine struct {
 	routes  node
 	missing Handler
@@ -40,7 +39,7 @@ type Engine struct {
 	served  atomic.Int64
 }
 
-// New returns an engine without routes. `missing` answers what no route matches; the first
+// New returns an engine without routes. `missing` answers requests that no route matches; the first
 // middleware is the outermost.
 func New(missing Handler, middleware ...Middleware) *Engine {
 	engine := &Engine{missing: missing}
@@ -51,8 +50,8 @@ func New(missing Handler, middleware ...Middleware) *Engine {
 	return engine
 }
 
-// Handle adds a route. In the pattern, :NAME stands for one segment and a last *NAME for all that
-// is left, neither of them empty. It panics when the route can't be told from an earlier one.
+// Handle adds a route. In the pattern, :NAME matches one segment and a final *NAME the whole rest;
+// neither matches an empty string. Handle panics if the route conflicts with an earlier one.
 func (e *Engine) Handle(pattern string, handler Handler, methods ...string) {
 	route := e.routes.add(pattern)
 	for _, method := range methods {
@@ -64,7 +63,7 @@ func (e *Engine) Handle(pattern string, handler Handler, methods ...string) {
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &Context{Request: r, Number: e.served.Add(1), writer: w}
 	if err := e.answer(c); err != nil && e.explain(c, err) != nil {
-		// Half an answer must not look like a whole one; net/http takes this as "cut it off".
+		// A partial answer must not look complete; this panic makes net/http truncate it.
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -83,7 +82,7 @@ func (e *Engine) dispatch(c *Context) error {
 	return handler(c)
 }
 
-// explain makes an error an answer; what it returns, if anything, can no longer be one.
+// explain turns an error into an answer, and returns it if that is no longer possible.
 func (e *Engine) explain(c *Context, err error) error {
 	if errors.Is(err, ErrGone) {
 		return err

@@ -25,7 +25,7 @@ func ask(engine *Engine, method, target string) *httptest.ResponseRecorder {
 	return recorder
 }
 
-// logged returns what was logged meanwhile.
+// logged returns what was logged in the meantime.
 func logged(run func()) string {
 	var text bytes.Buffer
 	log.SetOutput(&text)

@@ -14,13 +14,17 @@ from chainlab.wire.http1 import RemoteProtocolError
         (b"A: b\r\n\r\nrest", 8), (b"A: b\n\nrest", 6), (b"A: b\n\r\nrest", 7),
         (b"A: b\r\n\nrest", 7), (b"A: b\r\n", -1), (b"", -1), (b"A: b\r\n\r", -1),
         (b"A: b\n\nbody\r\n\r\n", 6), (b"\r\n\r\n", 4),
+        (b"A: b\n\r\n\r\nrest", 7), (b"A: b\r\n\n\r\n\r\n", 7), (b"A: b\r\n\r\n\r\n", 8),
     ],
 )  # fmt: skip
 def test_where_the_head_ends(data: bytes, end: int) -> None:
     assert find_end(data) == end
 
 
-@given(st.binary(max_size=60), st.sampled_from([b"\n\n", b"\r\n\r\n", b"\n\r\n"]))
+ENDINGS = [b"\n\n", b"\r\n\r\n", b"\n\r\n", b"\r\n\n"]
+
+
+@given(st.binary(max_size=60), st.sampled_from(ENDINGS))
 def test_the_end_is_the_first_empty_line(body: bytes, ending: bytes) -> None:
     head = b"Content-Type: a/b" + ending
     assert find_end(head + body) == len(head)

@@ -62,7 +62,7 @@ def test_up_draws_the_chain_and_status_knows_it(lab: Lab) -> None:
     assert lab.good("down") == "stopped gateway and fcgi-worker\n"
     assert lab.processes() == []
     assert not list(lab.folder.glob("*.sock"))
-    assert lab.good("down") == "nothing was up\n"
+    assert lab.good("down") == "no chain was running\n"
 
 
 def test_ctrl_c_leaves_nothing_behind(lab: Lab) -> None:
@@ -84,7 +84,7 @@ def test_a_part_that_dies_ends_the_chain_with_its_name(lab: Lab) -> None:
         os.kill(state["front"]["pid"], signal.SIGKILL)
         shown, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert re.search(r"gateway \(pid \d+\) ended", shown)
+    assert re.search(r"gateway \(pid \d+\) exited", shown)
     wait_until(lambda: lab.processes() == [], "nothing is left")
 
 

@@ -124,7 +124,7 @@ def test_curves_that_cross_are_named() -> None:
         cell("epoll-lt", 1, 10_000), cell("epoll-lt", 8, 11_050), cell("epoll-lt", 64, 11_000),
     ]  # fmt: skip
     (found,) = crossings(cells)
-    assert found.sentence == "thread ahead of epoll-lt up to 1 connection, behind it from 64"
+    assert found.sentence == "thread leads epoll-lt up to 1 connection and trails it from 64"
     assert (found.route, found.first, found.second) == ("hello", "thread", "epoll-lt")
     (turned,) = crossings(cells[3:] + cells[:3])
     assert turned.sentence == found.sentence

@@ -58,7 +58,7 @@ def test_a_back_end_that_dies(tmp_path: Path) -> None:
 def test_starved_clients_are_told(tmp_path: Path) -> None:
     (cell,) = compare(tmp_path, settings(), backend("iterative")).cells
     assert cell.verdict == "errors"
-    assert cell.notes == ["starved: the least served client had 0.00 of the mean"]
+    assert cell.notes == ["starved: the least served client got 0.00 of the mean"]
     assert cell.rounds[0].least == 0
 
 
@@ -66,7 +66,7 @@ def test_starved_clients_are_told(tmp_path: Path) -> None:
     ("way", "verdict", "told"),
     [
         ("extra", "wrong-answers", "framing"),
-        ("busy", "wrong-answers", "status 503 in place of 200"),
+        ("busy", "wrong-answers", "status 503 instead of 200"),
         ("short", "errors", "short"),
         ("drop", "errors", "closed"),
         ("silent", "errors", "timeout"),
@@ -93,7 +93,7 @@ def test_a_back_end_that_dies_behind_its_front(tmp_path: Path) -> None:
     dead = Target(chain.described, start)
     (cell,) = compare(tmp_path, settings(rounds=2), dead).cells
     assert cell.verdict == "wrong-answers", "the front answers in its place"
-    assert re.search("status 50[234] in place of 200", check_of(cell, "answers").evidence)
+    assert re.search("status 50[234] instead of 200", check_of(cell, "answers").evidence)
     assert cell.summary is None, "what the front alone costs is not the chain's cost"
 
 
@@ -131,7 +131,7 @@ def test_a_rate_that_a_server_cannot_keep(tmp_path: Path) -> None:
 def test_too_few_rounds_to_know_the_noise(tmp_path: Path) -> None:
     (cell,) = compare(tmp_path, settings(rounds=4), backend("epoll-lt")).cells
     assert cell.verdict != "valid"
-    told = "4 rounds, fewer than 5: how noisy they are is not known"
+    told = "4 rounds, fewer than 5: too few to judge the noise"
     assert check_of(cell, "rounds").evidence == told
 
 
@@ -200,7 +200,7 @@ def test_a_peak_that_is_the_generators_own(tmp_path: Path) -> None:
     cells = compare(tmp_path, open_loop(), backend("epoll-lt"), null=slow).cells
     for cell in (each for each in cells if each.of_peak):
         assert cell.verdict == "generator-bound"
-        assert "the peak was the generator's" in check_of(cell, "peak").evidence
+        assert "the generator limited the peak" in check_of(cell, "peak").evidence
 
 
 def test_who_cannot_run_is_told_and_costs_nobody_else(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
-// Keeps the figures' colours with what is picked.
+// Gives the picked architectures their colours in all figures.
 "use strict";
 
-const DASHES = ["1 0", "7 3", "2 3", "9 3 2 3", "4 4", "12 3", "1 4", "6 2 2 2 2 2"]; // as in slots.py
+const DASHES = ["1 0", "7 3", "2 3", "9 3 2 3", "4 4", "12 3", "1 4", "6 2 2 2 2 2"]; // as in legend.py
 const MARKERS = [
   "M20 2a4 4 0 1 0 .01 0z", "M16 2h8v8h-8z", "M20 1l5 9h-10z", "M20 0l5 6l-5 6l-5-6z",
   "M20 11l5-9h-10z", "M25 6l-9 5v-10z", "M15 6l9 5v-10z", "M14 5h12v2h-12z",
@@ -23,10 +23,10 @@ function key(slot) {
   return item;
 }
 
-// The grey ones first, so that the picked lie on top.
+// Sorts grey rows first, so that picked ones are drawn on top of them.
 function coloured(rows) {
-  const told = rows.map((row) => ({ ...row, slot: "a" in row ? slots.indexOf(row.a) : 0 }));
-  return told.sort((one, other) => one.slot - other.slot);
+  const slotted = rows.map((row) => ({ ...row, slot: "a" in row ? slots.indexOf(row.a) : 0 }));
+  return slotted.sort((one, other) => one.slot - other.slot);
 }
 
 function showPicked() {

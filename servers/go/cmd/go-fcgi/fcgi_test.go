@@ -40,7 +40,7 @@ func TestRecordsAreFoundHoweverTheyAreCut(t *testing.T) {
 	}
 }
 
-// request returns the records of a request on a connection that is to be kept.
+// request returns the records of a request on a kept connection.
 func request(path string) string {
 	params := ""
 	for name, value := range map[string]string{

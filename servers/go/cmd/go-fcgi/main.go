@@ -1,11 +1,11 @@
 // Command go-fcgi serves the application as a FastCGI responder with net/http/fcgi (S5), behind a
-// gateway: a goroutine for each connection that reads records, and one for each request.
+// gateway: one goroutine per connection reads records, and one per request answers.
 //
 //	CHAINLAB_PUBLIC=../app/public go-fcgi -fd 3 3<LISTENER
 //
-// How long a slow client may take is the gateway's business, so answers have no deadline here: a
-// gateway that holds back does so on purpose. SIGTERM, SIGQUIT and SIGINT stop it: no more
-// connections, those without a request are closed, the others once their request has ended.
+// Answers have no deadline here, because the gateway limits slow clients, and it may delay reading
+// on purpose. SIGTERM, SIGQUIT and SIGINT stop the program: it accepts no more connections, closes
+// those without a request, and closes the others when their requests have ended.
 package main
 
 import (

@@ -1,6 +1,6 @@
 package main
 
-// What net/http/fcgi makes of a request, turned back into what the client sent.
+// Restores what the client sent from what net/http/fcgi makes of it.
 
 import (
 	"io"
@@ -12,14 +12,14 @@ import (
 	"chainlab/web"
 )
 
-// restore serves requests as net/http itself would have handed them over.
+// restore passes on requests in the form that net/http itself would produce.
 func restore(next http.Handler, patience time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		restorePath(r)
 		restoreFields(r.Header, r.ContentLength)
 		r.Body = content{r.Body, patience}
 		defer func() {
-			// An answer can't be cut off in FastCGI; one that has not begun would become a 200.
+			// FastCGI cannot truncate an answer; one that has not started would become a 200.
 			switch cause := recover(); cause {
 			case nil:
 			case http.ErrAbortHandler:
@@ -32,15 +32,15 @@ func restore(next http.Handler, patience time.Duration) http.Handler {
 	})
 }
 
-// restorePath: without a Host the package takes a path of //a/b for a host and a path.
+// restorePath: without a Host, the package parses the path //a/b as a host and a path.
 func restorePath(r *http.Request) {
 	if r.Host == "" && r.URL.Host != "" {
 		r.URL.Path = "//" + r.URL.Host + r.URL.Path
 	}
 }
 
-// restoreFields: the package leaves CONTENT_LENGTH out of the fields, and a gateway that sends
-// HTTP_CONTENT_TYPE beside CONTENT_TYPE, as nginx does, gets it in twice.
+// restoreFields: the package omits CONTENT_LENGTH from the fields, and duplicates the content type
+// if the gateway sends both HTTP_CONTENT_TYPE and CONTENT_TYPE, as nginx does.
 func restoreFields(header http.Header, length int64) {
 	if length > 0 {
 		header.Set("Content-Length", strconv.FormatInt(length, 10))
@@ -50,14 +50,14 @@ func restoreFields(header http.Header, length int64) {
 	}
 }
 
-// content is what comes in STDIN records. It has no deadline, but closing it ends a Read, and what
-// the gateway sends afterwards is dropped.
+// content reads STDIN records. It has no deadline, but closing it ends a Read, and what the gateway
+// sends afterwards is dropped.
 type content struct {
 	io.ReadCloser
 	patience time.Duration
 }
 
-// Read says with web's errors what became of the gateway.
+// Read reports a lost gateway with the errors of package web.
 func (c content) Read(data []byte) (int, error) {
 	slow := time.AfterFunc(c.patience, func() { c.Close() })
 	count, err := c.ReadCloser.Read(data)

@@ -1,8 +1,8 @@
 package main
 
-// Stopping without losing an answer. net/http/fcgi has no Shutdown, and a handler that has returned
-// does not mean that its answer has left: the package still sends the last of it and END_REQUEST.
-// So requests are counted where they begin and end for sure, in the records on the connection.
+// Stopping without losing an answer. net/http/fcgi has no Shutdown, and when a handler returns, the
+// package still has to send the rest of its answer and END_REQUEST. So requests are counted where
+// they definitely start and end, in the records on the connection.
 
 import (
 	"net"
@@ -15,13 +15,13 @@ const (
 	endRequest   = 3
 )
 
-// watch is a listener that knows which of its connections have requests.
+// watch is a listener that tracks which of its connections have requests.
 type watch struct {
 	net.Listener
 	finished chan struct{} // closed when no connection is left after stop
 
 	mutex    sync.Mutex
-	open     map[*conn]int // requests begun and not ended
+	open     map[*conn]int // requests started and not ended
 	stopping bool
 }
 
@@ -46,7 +46,7 @@ func (w *watch) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// stop accepts no more, closes connections without a request, and the others when theirs end.
+// stop accepts no more, and closes idle connections now and the others when their requests end.
 func (w *watch) stop() {
 	w.Listener.Close()
 	w.mutex.Lock()
@@ -61,14 +61,14 @@ func (w *watch) stop() {
 	w.finish()
 }
 
-// count notes that requests began on a connection, or (negative) ended.
+// count records that requests started on a connection, or (if negative) ended.
 func (w *watch) count(c *conn, requests int) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if _, known := w.open[c]; !known || requests == 0 {
 		return
 	}
-	// A request that was aborted ends twice: when it is aborted, and when its handler returns.
+	// An aborted request ends twice: when it is aborted, and when its handler returns.
 	if w.open[c] += requests; w.open[c] < 0 {
 		w.open[c] = 0
 	}
@@ -94,7 +94,7 @@ func (w *watch) finish() {
 	}
 }
 
-// conn is a connection whose records are looked at as they pass.
+// conn is a connection that inspects the records passing through it.
 type conn struct {
 	net.Conn
 	watch   *watch
@@ -118,14 +118,14 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// records finds the records in a stream that comes in pieces.
+// records finds the records in a stream that arrives in pieces.
 type records struct {
 	header [8]byte
-	have   int // bytes of the header
+	have   int // bytes of the header received
 	skip   int // bytes of content and padding still to come
 }
 
-// count returns how many records of a type begin in a piece.
+// count returns how many records of a type start in a piece.
 func (r *records) count(data []byte, kind byte) int {
 	found := 0
 	for len(data) > 0 {

@@ -1,12 +1,12 @@
 package main
 
-// What net/http has no setting for, on the connection itself.
+// Time limits that net/http has no setting for, enforced on the connection.
 //
-// A peer that does not take its answer: Server.WriteTimeout bounds the whole of it, which would end
-// a long /stream; here the clock starts anew with each piece.
+// A peer that does not read its answer: Server.WriteTimeout limits the whole answer, which would cut
+// off a long /stream; here the limit applies to each piece.
 //
-// A peer that stops in the middle of a head: net/http closes without a word, or says 400 when it
-// stopped in the middle of a line, for half a line has no colon. It is 408, wherever it stopped.
+// A peer that stops in the middle of a head: net/http closes silently, or answers 400 if the last
+// line is incomplete and so has no colon. Here it always gets 408.
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ import (
 	"chainlab/host"
 )
 
-// patientListener accepts connections of this kind.
+// patientListener accepts connections with these limits.
 type patientListener struct {
 	net.Listener
 }
@@ -35,12 +35,12 @@ func (l patientListener) Accept() (net.Conn, error) {
 
 type patientConn struct {
 	*host.Conn
-	head  bool // it is a head's turn; else Read may be called in the background
-	begun bool // some of the head has come
-	late  bool // and the rest has not
+	head  bool // a head is expected; else Read may be called in the background
+	begun bool // part of the head has arrived
+	late  bool // and the rest has not arrived in time
 }
 
-// note follows the connection's state, when nobody reads.
+// note tracks the connection's state; net/http calls it while no Read is in progress.
 func (c *patientConn) note(state http.ConnState) {
 	switch state {
 	case http.StateNew, http.StateIdle:
@@ -68,16 +68,16 @@ func (c *patientConn) refuse() {
 	c.late = true
 }
 
-// Write is given content in the pieces of package app, 64 KiB at most.
+// Write gets content in the pieces of package app, at most 64 KiB.
 func (c *patientConn) Write(data []byte) (int, error) {
 	if c.late {
-		return 0, os.ErrDeadlineExceeded // net/http's own opinion of half a head
+		return 0, os.ErrDeadlineExceeded // net/http's own answer to an incomplete head
 	}
 	c.SetWriteDeadline(time.Now().Add(host.Patience))
 	return c.Conn.Write(data)
 }
 
-// ReadFrom is given a file in the pieces of web.Context.File.
+// ReadFrom gets a file in the pieces of web.Context.File.
 func (c *patientConn) ReadFrom(source io.Reader) (int64, error) {
 	c.SetWriteDeadline(time.Now().Add(host.Patience))
 	return c.Conn.ReadFrom(source)

@@ -1,6 +1,6 @@
 package main
 
-// Stopping without waiting for clients that have not asked for anything.
+// Stopping without waiting for clients that have sent no request.
 
 import (
 	"net"
@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// fresh knows the connections on which no request has come yet. http.Server.Shutdown would wait
-// five seconds for each of them before it takes it for idle.
+// fresh tracks the connections on which no request has arrived yet. http.Server.Shutdown would wait
+// five seconds before it treats them as idle.
 type fresh struct {
 	mutex sync.Mutex
 	conns map[net.Conn]struct{}
 }
 
-// note follows a connection's state.
+// note tracks a connection's state.
 func (f *fresh) note(conn net.Conn, state http.ConnState) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -29,7 +29,7 @@ func (f *fresh) note(conn net.Conn, state http.ConnState) {
 	f.conns[conn] = struct{}{}
 }
 
-// close closes them all.
+// close closes all of them.
 func (f *fresh) close() {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

@@ -1,15 +1,15 @@
-// Command go-http serves the application with net/http: a goroutine for each connection, all of
-// them waiting in one epoll inside the runtime, and as many threads running as there are cores.
+// Command go-http serves the application with net/http: one goroutine per connection, all waiting
+// in one epoll inside the runtime, and one running thread per core.
 //
 //	CHAINLAB_PUBLIC=../app/public go-http -fd 3 3<LISTENER
 //
-// The handlers are straight code that blocks (S10): the runtime takes a goroutine that would block
-// off its thread and puts it back when its descriptor is ready or its time has come. So it is the
-// coroutine model, without a yield to write; the price is a stack for each connection, 8 KiB with
-// its buffers and up, and what the garbage collector does about them.
+// The handlers are straight-line blocking code (S10): the runtime suspends a goroutine that would
+// block and resumes it when its descriptor is ready or its time has passed. This is the coroutine
+// model without an explicit yield; the price is a stack per connection, 8 KiB and more with its
+// buffers, and garbage collection.
 //
-// SIGTERM, SIGQUIT and SIGINT stop it: no more connections, those that lie idle are closed, running
-// requests may finish.
+// SIGTERM, SIGQUIT and SIGINT stop the program: it accepts no more connections, closes idle ones, and
+// lets running requests finish.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 	"chainlab/host"
 )
 
-// idle is how long a kept connection may lie idle, as in servers/common/session.py.
+// idle is how long a kept connection may be idle, as in servers/common/session.py.
 const idle = 75 * time.Second
 
 func main() {
@@ -48,7 +48,7 @@ func serve(stop context.Context, listener net.Listener, handler http.Handler) er
 	return nil
 }
 
-// newServer returns the server; a head, and each piece of content, must come within `patience`.
+// newServer returns the server; a head, and each piece of content, must arrive within `patience`.
 func newServer(handler http.Handler, patience time.Duration) *http.Server {
 	var fresh fresh
 	server := &http.Server{

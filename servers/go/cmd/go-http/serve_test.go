@@ -15,7 +15,7 @@ import (
 )
 
 // start serves an engine whose /echo reads its content and whose /wait waits; it returns the
-// address, the function that stops it, and what it ends with.
+// address, a function that stops it, and a channel with its result.
 func start(t *testing.T) (string, context.CancelFunc, chan error) {
 	t.Helper()
 	engine := web.New(func(*web.Context) error { return web.Refuse(404, "nothing") }, web.Recover)
@@ -84,7 +84,7 @@ func TestStopEndsIdleConnectionsAndFinishesRequests(t *testing.T) {
 	}
 }
 
-// hurried serves with little patience; it returns the address.
+// hurried serves with short time limits; it returns the address.
 func hurried(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
