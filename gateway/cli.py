@@ -11,15 +11,8 @@ import click
 from chainlab.transport import ListenError
 from chainlab.transport.logfile import LogError
 from chainlab.transport.option import AddressType
-from gateway.config import (
-    Config,
-    ConfigError,
-    Log,
-    Timeouts,
-    parse_config,
-    read_config,
-    simple_config,
-)
+from chainlab.transport.table import ConfigError
+from gateway.config import Config, Log, Timeouts, load_config, simple_config
 from gateway.master import Master
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
@@ -101,7 +94,11 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="Continue the client's trace or start a new one (W3C Trace Context).",
 )
-@click.option("--check", is_flag=True, help="Validate the configuration and exit without serving.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Validate the configuration, report every mistake, and exit without serving.",
+)
 @timeout_options
 @click.pass_context
 def main(ctx: click.Context, /, path: Path | None, **options: Any) -> None:
@@ -134,7 +131,7 @@ def _from_file(ctx: click.Context, path: Path) -> Config:
     ]
     if given:
         raise click.UsageError(f"{given[0]} cannot be combined with --config; set it in {path}")
-    return parse_config(read_config(path), str(path))
+    return load_config(path)
 
 
 def _from_flags(options: dict[str, Any]) -> Config:

@@ -28,7 +28,8 @@ import click
 
 from chainlab.transport import Address, ListenError, bind_listener, bound_address, remove_socket
 from chainlab.transport.logfile import LogError, LogFile
-from gateway.config import Config, ConfigError, parse_config, read_config
+from chainlab.transport.table import ConfigError
+from gateway.config import Config, parse_config, read_config
 from gateway.logs import ErrorLog
 from gateway.process import CONTROL_LIMIT, READY, Process
 from gateway.scoreboard import ROWS, Scoreboard
@@ -208,8 +209,8 @@ class Master:
                 self._log.close()
                 self._log = log
             self._bind(config)
-        except (ConfigError, ListenError, LogError) as error:
-            self._log.error(f"new configuration refused, keeping the old one: {error}")
+        except Exception as error:  # noqa: BLE001 - no configuration may end a running gateway
+            self._refuse(error)
             return
         self._generation += 1
         self._config = config
@@ -217,6 +218,12 @@ class Master:
         self._resize(config.workers)
         self._send_configuration(text)
         self._log.info(f"configuration {self._generation} read from {self._path}")
+
+    def _refuse(self, error: Exception) -> None:
+        """Log every reason for which a new configuration is not taken."""
+        known = isinstance(error, ConfigError | ListenError | LogError)
+        for reason in str(error).split("\n") if known else [f"{error!r}; please report this"]:
+            self._log.error(f"new configuration refused, keeping the old one: {reason}")
 
     def _resize(self, workers: int) -> None:
         """Add slots for new processes, or ask surplus processes to quit."""

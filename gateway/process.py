@@ -24,9 +24,10 @@ from types import FrameType
 from typing import Final
 
 from chainlab.transport.logfile import LogError
+from chainlab.transport.table import ConfigError
 from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
-from gateway.config import Config, ConfigError, parse_config
+from gateway.config import Config, parse_config
 from gateway.logs import AccessLog, ErrorLog, LogHead
 from gateway.loop import Loop, settle
 from gateway.params import Peer, RequestPlan

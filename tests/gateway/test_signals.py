@@ -111,11 +111,18 @@ def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(tmp_path: Path) 
                     "not an address of this machine",
                 ),
                 ("not toml", "not TOML"),
+                (good.replace(str(back.address), "a..b:80"), "upstream.app.addresses: 'a..b:80"),
+                (good + "[timeouts]\nread = 1" + "0" * 400, "g.toml:11: timeouts.read: 1000"),
+                (good + "[timeouts]\nread = 1" + "0" * 5000, "g.toml:11: not TOML"),
+                (good + "x = " + "[" * 3000, "g.toml:10: not TOML"),
+                (good.replace("/access.log", "/a\\u0000"), "log.access: '"),
+                (good + "[[route]]\nprefix = 3\nroot = 3", "g.toml:11: route.prefix: 3 is not"),
             ):
                 config.write_text(bad)
                 reload(found)
                 found.process.wait_for_stderr(message)
                 assert found.get("/")[1] == b"old"
+                assert "Traceback" not in found.process.stderr
             config.unlink()
             reload(found)
             found.process.wait_for_stderr("No such file or directory")
@@ -258,6 +265,7 @@ def test_logs_are_opened_again(tmp_path: Path) -> None:
         (["--config", "g.toml", "--workers", "2"], "--workers cannot be combined with --config"),
         (["--config", "g.toml"], "g.toml:2: oops: unknown field"),
         (["--config", "g.toml", "--check"], "g.toml:2: oops: unknown field"),
+        (["--config", "g.toml", "--check"], "g.toml:5: upstream.a.addresses: 'a..b:80': 'a..b' is"),
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--read-timeout", "0"], "--read-ti"),
         (["--listen", "unix:/no/such/s", "--http", "127.0.0.1:1"], "the folder does not exist"),
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--access-log", "/no/x/y"],
@@ -269,7 +277,7 @@ def test_a_command_line_that_cannot_be_obeyed(
 ) -> None:
     (tmp_path / "g.toml").write_text(
         'listen = ["127.0.0.1:0"]\noops = 1\n[upstream.a]\nprotocol="http"\n'
-        'addresses=["127.0.0.1:1"]\n'
+        'addresses=["127.0.0.1:1", "a..b:80"]\n'
     )
     done = subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],
