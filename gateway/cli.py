@@ -12,7 +12,7 @@ from chainlab.transport import ListenError
 from chainlab.transport.logfile import LogError
 from chainlab.transport.option import AddressType
 from chainlab.transport.table import ConfigError
-from gateway.config import Config, Log, Timeouts, load_config, simple_config
+from gateway.config import LEVELS, Config, Log, Timeouts, load_config, simple_config
 from gateway.master import Master
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
@@ -85,6 +85,12 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--error-log", default="-", metavar="FILE", help='Path, or "-" for stderr.')
 @click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    help="Least important level in the error log: error (failed requests), warn, or info.",
+)
+@click.option(
     "--server-timing",
     is_flag=True,
     help="Send Server-Timing (time spent in each part) to clients, X-Request-Start to upstreams.",
@@ -150,5 +156,10 @@ def _from_flags(options: dict[str, Any]) -> Config:
         server_timing=options["server_timing"],
         traceparent=options["traceparent"],
         timeouts=Timeouts(**{item.name: options[item.name] for item in fields(Timeouts)}),
-        log=Log(options["access_log"], options["log_format"], options["error_log"]),
+        log=Log(
+            options["access_log"],
+            options["log_format"],
+            options["error_log"],
+            options["log_level"],
+        ),
     )

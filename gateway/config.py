@@ -15,6 +15,8 @@ from chainlab.transport.table import ConfigError, Document, Table, show
 from chainlab.wire.http1 import Limits
 from gateway.discovery import is_moving, resolve
 
+LEVELS: Final = ("error", "warn", "info")
+"""Levels of the error log; each includes those before it."""
 MOST_LISTENERS: Final = 100
 """Maximum addresses to listen on; the master passes all of them in one message (unix(7))."""
 
@@ -63,6 +65,7 @@ class Log:
     access: str = "-"
     format: str = "combined"  # or "json"
     error: str = "-"
+    level: str = "info"  # the least important level that the error log contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ def _read_log(table: Table) -> Log:
         access=table.text("access", "-"),
         format=table.choice("format", ("combined", "json")),
         error=table.text("error", "-"),
+        level=table.choice("level", LEVELS, default="info"),
     )
     table.finish()
     return log

@@ -24,10 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-import click
-
 from chainlab.transport import Address, ListenError, bind_listener, bound_address, remove_socket
-from chainlab.transport.logfile import LogError, LogFile
+from chainlab.transport.logfile import LogError, LogFile, standard_descriptor
 from chainlab.transport.table import ConfigError
 from gateway.config import Config, parse_config, read_config
 from gateway.logs import ErrorLog
@@ -37,6 +35,7 @@ from gateway.scoreboard import ROWS, Scoreboard
 _TICK: Final = 0.5  # seconds between checks for due forks and kills, which raise no event
 _YOUNG: Final = 1.0  # a process that lives less than this many seconds failed at start-up
 _END_GRACE: Final = 2.0  # seconds from SIGTERM to SIGKILL
+_LAST_LINES: Final = 1.0  # seconds that the reader of the log has at the end
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
@@ -67,7 +66,7 @@ class Master:
         self._config = config
         self._path = path
         self._generation = 1
-        self._log = ErrorLog(config.log.error)
+        self._log = ErrorLog(config.log)
         _require_writable(config)
         self._listeners: dict[Address, socket.socket] = {}
         self._bind(config)
@@ -94,6 +93,7 @@ class Master:
             self._wait()
         self._close_listeners(list(self._listeners))
         self._log.info("stopped")
+        self._log.drain(_LAST_LINES)
         return 0
 
     def _wait(self) -> None:
@@ -103,6 +103,7 @@ class Master:
                 self._receive(controls[descriptor])
             else:
                 self._wakes.recv(4096)
+        self._log.flush()
 
     def _receive(self, slot: _Slot) -> None:
         assert slot.control is not None
@@ -114,10 +115,17 @@ class Master:
             self._ready.add(slot.pid)
             if not self._announced and len(self._ready) == len(self._slots):
                 self._announced = True
-                for listener in self._listeners.values():
-                    click.echo(f"listening on {bound_address(listener)}", err=True)
+                self._announce()
         elif not message:  # the process has closed its end
             self._drop_control(slot)
+
+    def _announce(self) -> None:
+        """Say on stderr where the gateway listens, wherever the logs go."""
+        stderr = LogFile("-", standard_descriptor(sys.__stderr__))
+        for listener in self._listeners.values():
+            stderr.write(f"listening on {bound_address(listener)}\n".encode())
+        stderr.drain(_LAST_LINES)
+        stderr.close()
 
     # Listeners
 
@@ -204,14 +212,19 @@ class Master:
             text = read_config(self._path)
             config = parse_config(text, str(self._path))
             _require_writable(config)
-            if config.log != self._config.log:
-                log = ErrorLog(config.log.error)
-                self._log.close()
-                self._log = log
-            self._bind(config)
+            log = ErrorLog(config.log) if config.log != self._config.log else None
+            try:
+                self._bind(config)
+            except BaseException:
+                if log is not None:
+                    log.close()
+                raise
         except Exception as error:  # noqa: BLE001 - no configuration may end a running gateway
             self._refuse(error)
             return
+        if log is not None:
+            self._log.close()
+            self._log = log
         self._generation += 1
         self._config = config
         self._close_listeners([a for a in self._listeners if a not in config.listen])
@@ -297,6 +310,7 @@ class Master:
 
     def _become_process(self, slot: _Slot, control: socket.socket) -> NoReturn:
         code = 1
+        self._log.abandon()
         try:
             for inherited in (self._wakes, self._waker, *(s.control for s in self._slots)):
                 if inherited is not None:
@@ -313,7 +327,7 @@ class Master:
             ).run()
             code = 0
         except BaseException as error:  # noqa: BLE001 - must not unwind into the master
-            self._log.error(f"a process failed: {error!r}")
+            ErrorLog(self._config.log).error(f"a process failed: {error!r}")
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -347,4 +361,4 @@ class Master:
 
 def _require_writable(config: Config) -> None:
     """Raise LogError now if the access log cannot be opened, rather than later in each process."""
-    LogFile(config.log.access, 1).close()
+    LogFile(config.log.access, standard_descriptor(sys.__stdout__)).close()

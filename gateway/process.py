@@ -28,7 +28,7 @@ from chainlab.transport.table import ConfigError
 from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
 from gateway.config import Config, parse_config
-from gateway.logs import AccessLog, ErrorLog, LogHead
+from gateway.logs import LogHead, open_logs
 from gateway.loop import Loop, settle
 from gateway.params import Peer, RequestPlan
 from gateway.pool import Pool
@@ -39,6 +39,7 @@ from gateway.upstream_connection import UpstreamConnection
 _ACCEPTS: Final = 16  # connections accepted per wake-up; the rest are left to other processes
 _QUIET: Final = 10.0  # minimum seconds between two warnings about too many clients
 _RESERVE: Final = 64  # descriptors reserved for files, logs and extra upstream connections
+_LAST_LINES: Final = 1.0  # seconds that readers of the logs have at the end
 _PEERS: Final = 4096  # maximum cached Peer objects
 _EXCLUSIVE: Final = select.EPOLLIN | select.EPOLLEXCLUSIVE
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
@@ -79,8 +80,7 @@ class Process:
         shortest = min(timeouts.connect, timeouts.read, timeouts.send, timeouts.header)
         self.loop = Loop(self._on_bug, sweep=shortest / 4)
         self.leaving = False
-        self.error_log = ErrorLog(config.log.error)
-        self.access_log = AccessLog(config.log, self.loop)
+        self.access_log, self.error_log = open_logs(config.log, self.loop)
         self.requests = 0
         self._clients: set[Client] = set()
         self._peers: dict[tuple[str, str, int], Peer] = {}
@@ -113,7 +113,7 @@ class Process:
             self._control.send(READY)
         settle()
         self.loop.run()
-        self.access_log.close()
+        self.access_log.close(_LAST_LINES)
         self._scoreboard.write(self._row, 0, 0)
 
     def _install_signals(self) -> None:
@@ -223,7 +223,7 @@ class Process:
         """Replace the current configuration."""
         fresh = Generation(self, config, generation, processes)
         if config.log != self.current.config.log:
-            access, error = AccessLog(config.log, self.loop), ErrorLog(config.log.error)
+            access, error = open_logs(config.log, self.loop)
             self.access_log.close()
             self.error_log.close()
             self.access_log, self.error_log = access, error

@@ -9,7 +9,7 @@ from chainlab.transport import Address
 from chainlab.wire.http1 import Limits, LocalProtocolError, RequestHead, ServerConnection
 from gateway.body import HIGH, Body
 from gateway.config import Log, Upstream
-from gateway.logs import AccessLog, LogHead
+from gateway.logs import LogHead, open_logs
 from gateway.loop import Loop
 from gateway.params import Peer, RequestPlan, make_fields, make_params, to_client
 from gateway.routing import resolve_path
@@ -269,7 +269,7 @@ def no_bug(_owner: object) -> None:
 
 def test_a_log_line_cannot_be_forged(tmp_path: Path) -> None:
     path = tmp_path / "access"
-    log = AccessLog(Log(access=str(path)), Loop(no_bug))
+    log, _ = open_logs(Log(access=str(path)), Loop(no_bug))
     head = head_of(b"Host: a", b'User-Agent: a" "b\\ \xff', b"Referer: r", first=b"GET /x HTTP/1.1")
     log.combined("192.0.2.7", LogHead(head), 200, 5)
     log.combined("192.0.2.7", LogHead(None), 400, 0)

@@ -129,6 +129,26 @@ def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(tmp_path: Path) 
             assert status(found)["generation"] == 1
 
 
+def test_a_refused_reload_leaves_the_old_error_log(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.log", tmp_path / "new.log"
+    with fastcgi(tmp_path, serve_always(named(b"ok"))) as back:
+        config = write(tmp_path, back.address)
+        good = config.read_text().replace("[log]", f'[log]\nerror = "{old}"')
+        config.write_text(good)
+        with running_gateway("--config", str(config)) as found:
+            bad = good.replace("listen = [", 'listen = ["192.0.2.1:80", ')
+            config.write_text(bad.replace(str(old), str(new)))
+            for times in (1, 2):
+                reload(found)
+                wait_until(
+                    lambda times=times: old.read_text().count("not an address") == times,  # type: ignore[misc]
+                    "the old log says why",
+                )
+            config.write_text(good.replace(str(old), str(new)))
+            reload(found)
+            wait_until(lambda: "configuration 2 read" in new.read_text(), "the new log is used")
+
+
 def test_processes_come_and_go_by_reload(tmp_path: Path) -> None:
     with fastcgi(tmp_path, serve_always(named(b"ok"))) as back:
         config = write(tmp_path, back.address)
