@@ -110,9 +110,9 @@ def parse_config(text: str, name: str) -> Config:
     document = Document(text, name)
     top = document.top
     log, limits = top.table("log"), top.table("limits")
-    upstreams = _read_upstreams(top)
+    listen, upstreams = _read_ends(top)
     config = Config(
-        listen=_read_listen(top),
+        listen=listen,
         workers=top.number("workers", 1, 1, 256),
         status_path=_read_status_path(top),
         server_timing=top.flag("server_timing"),
@@ -133,21 +133,63 @@ def simple_config(
     listen: Iterable[Address], protocol: str, addresses: Iterable[Address], **rest: Any
 ) -> Config:
     """Return a configuration that sends every path to one upstream, as the flags describe it."""
-    upstream = Upstream("app", protocol, tuple(addresses))
-    upstream = replace(upstream, found=_found(upstream, resolve(upstream.addresses)))
+    listen, addresses = tuple(listen), tuple(addresses)
+    resolved = resolve((*filter(_is_name, listen), *addresses))
+    for address in filter(_is_name, listen):
+        if not resolved[address]:
+            raise ConfigError(f"--listen {address}: {_unknown(address)}")
     return Config(
-        listen=tuple(listen),
+        listen=_bindable(listen, resolved),
         routes=(Route("/", upstream="app"),),
-        upstreams={"app": upstream},
+        upstreams={"app": Upstream("app", protocol, addresses, found=_found(addresses, resolved))},
         **rest,
     )
 
 
-def _read_listen(top: Table) -> tuple[Address, ...]:
-    addresses = _read_addresses(top, "listen")
-    if len(addresses) > MOST_LISTENERS:
-        top.mistake("listen", f"{len(addresses)} addresses; write at most {MOST_LISTENERS}")
-    return addresses
+def _read_ends(top: Table) -> tuple[tuple[Address, ...], dict[str, Upstream]]:
+    """Read both ends, the listeners and the upstreams; resolve all their host names at once."""
+    listen = _read_addresses(top, "listen")
+    if len(listen) > MOST_LISTENERS:
+        top.mistake("listen", f"{len(listen)} addresses; write at most {MOST_LISTENERS}")
+    tables = list(top.tables_by_name("upstream"))
+    upstreams = [_read_upstream(table) for table in tables]
+    fields = [(top, "listen", listen)]
+    fields += [(t, "addresses", u.addresses) for t, u in zip(tables, upstreams, strict=True)]
+    wanted = [address for _, _, addresses in fields for address in addresses]
+    resolved = resolve(wanted)
+    for table, key, addresses in fields:
+        for address in addresses:
+            if _is_name(address) and not resolved[address]:
+                table.mistake(key, _unknown(address))
+    return _bindable(listen, resolved), {
+        upstream.name: replace(upstream, found=_found(upstream.addresses, resolved))
+        for upstream in upstreams
+    }
+
+
+def _is_name(address: Address) -> bool:
+    return not address.path and is_moving(address)
+
+
+def _unknown(address: Address) -> str:
+    return f"unknown host {show(address.host)}; write an IP address or correct the name"
+
+
+def _found(
+    addresses: Iterable[Address], resolved: Mapping[Address, tuple[Address, ...]]
+) -> tuple[Address, ...]:
+    """Return what `addresses` resolved to, in order and without duplicates."""
+    return tuple(dict.fromkeys(each for address in addresses for each in resolved[address]))
+
+
+def _bindable(
+    addresses: Iterable[Address], resolved: Mapping[Address, tuple[Address, ...]]
+) -> tuple[Address, ...]:
+    """Return `addresses` with the first address of each host name, IPv4 if it has one."""
+    return tuple(
+        resolved[address][0] if _is_name(address) and resolved[address] else address
+        for address in addresses
+    )
 
 
 def _read_addresses(table: Table, key: str) -> tuple[Address, ...]:
@@ -194,29 +236,6 @@ def _read_limits(table: Table) -> Limits:
     }
     table.finish()
     return Limits(**values)
-
-
-def _read_upstreams(top: Table) -> dict[str, Upstream]:
-    tables = list(top.tables_by_name("upstream"))
-    upstreams = [_read_upstream(table) for table in tables]
-    found = resolve(address for upstream in upstreams for address in upstream.addresses)
-    for table, upstream in zip(tables, upstreams, strict=True):
-        for address in upstream.addresses:
-            if not address.path and not found[address]:
-                host = show(address.host)
-                table.mistake(
-                    "addresses", f"unknown host {host}; write an IP address or correct the name"
-                )
-    return {
-        upstream.name: replace(upstream, found=_found(upstream, found)) for upstream in upstreams
-    }
-
-
-def _found(
-    upstream: Upstream, resolved: Mapping[Address, tuple[Address, ...]]
-) -> tuple[Address, ...]:
-    """Return what the upstream's addresses resolved to, in order and without duplicates."""
-    return tuple(dict.fromkeys(each for a in upstream.addresses for each in resolved[a]))
 
 
 def _read_upstream(table: Table) -> Upstream:
