@@ -10,7 +10,8 @@ import click
 
 from chainlab.transport import ListenError
 from chainlab.transport.logfile import LogError
-from chainlab.transport.option import AddressType
+from chainlab.transport.networks import Networks
+from chainlab.transport.option import AddressType, NetworkType
 from chainlab.transport.table import ConfigError
 from gateway.config import LEVELS, Config, Log, Timeouts, load_config, simple_config
 from gateway.master import Master
@@ -75,6 +76,14 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     default=1,
     metavar="N",
     help="Number of serving processes, each with an event loop.",
+)
+@click.option(
+    "--trusted",
+    type=NetworkType(),
+    multiple=True,
+    metavar="NETWORK",
+    help="Believe X-Forwarded-For, -Proto, -Host, -Port, Forwarded and X-Real-IP from these front "
+    'ends: 10.0.0.0/8, ::1 or "unix"; repeatable. From others they are dropped.',
 )
 @click.option("--access-log", default="-", metavar="FILE", help='Path, "-" for stdout, or "off".')
 @click.option(
@@ -153,6 +162,7 @@ def _from_flags(options: dict[str, Any]) -> Config:
         protocol,
         options[protocol],
         workers=options["workers"],
+        trusted=Networks.parse(options["trusted"]),
         server_timing=options["server_timing"],
         traceparent=options["traceparent"],
         timeouts=Timeouts(**{item.name: options[item.name] for item in fields(Timeouts)}),

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from chainlab.transport import Address
+from chainlab.transport.networks import NOBODY, Networks
 from chainlab.transport.table import ConfigError, Document, Table, show
 from chainlab.wire.http1 import Limits
 from gateway.discovery import is_moving, resolve
 
 LEVELS: Final = ("error", "warn", "info")
 """Levels of the error log; each includes those before it."""
+LOCAL: Final = Networks.parse(("127.0.0.0/8", "::1", "unix"))
+"""Clients on the same machine."""
 MOST_LISTENERS: Final = 100
 """Maximum addresses to listen on; the master passes all of them in one message (unix(7))."""
 
@@ -77,6 +80,8 @@ class Config:
     upstreams: Mapping[str, Upstream]
     workers: int = 1
     status_path: str = ""
+    status_allow: Networks = LOCAL  # clients that may see it
+    trusted: Networks = NOBODY  # front ends whose X-Forwarded fields are believed (`forwarded`)
     server_timing: bool = False  # send Server-Timing to clients, X-Request-Start to upstreams
     traceparent: bool = False  # W3C Trace Context: continue the client's trace or start one
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -115,6 +120,8 @@ def parse_config(text: str, name: str) -> Config:
         listen=listen,
         workers=top.number("workers", 1, 1, 256),
         status_path=_read_status_path(top),
+        status_allow=top.networks("status_allow", LOCAL),
+        trusted=top.networks("trusted", NOBODY),
         server_timing=top.flag("server_timing"),
         traceparent=top.flag("traceparent"),
         routes=_read_routes(top, upstreams),

@@ -45,9 +45,9 @@ class AccessLog:
         self.json = settings.format == "json"
 
     def combined(self, remote: str, head: "LogHead", status: int, size: int) -> None:
-        """Log a request in the combined log format."""
+        """Log a request in the combined log format; `remote` is used if the head has none."""
         stamp = self._loop.log_time
-        line = f"{remote} - - [{stamp}] {head.before} {status} {size} {head.after}\n"
+        line = f"{head.remote or remote} - - [{stamp}] {head.before} {status} {size} {head.after}\n"
         if len(line) > self._longest and not head.short:
             self.combined(remote, head.shortened(), status, size)
         else:
@@ -56,8 +56,8 @@ class AccessLog:
     def record(self, remote: str, head: "LogHead", status: int, size: int, more: str = "") -> None:
         """Log a request as one line of JSON; `more` holds encoded members to append."""
         line = (
-            f'{{"time": "{self._loop.log_time}", "remote": "{remote}", {head.members}, '
-            f'"status": {status}, "bytes": {size}{more}}}\n'
+            f'{{"time": "{self._loop.log_time}", "remote": "{head.remote or remote}", '
+            f'{head.members}, "status": {status}, "bytes": {size}{more}}}\n'
         )
         if len(line) > self._longest and not head.short:
             self.record(remote, head.shortened(), status, size, more)
@@ -92,10 +92,11 @@ class AccessLog:
 class LogHead:
     """The parts of an access-log line that depend only on the request head, escaped."""
 
-    __slots__ = ("_head", "_members", "after", "before", "short")
+    __slots__ = ("_head", "_members", "after", "before", "remote", "short")
 
-    def __init__(self, head: RequestHead | None, *, short: bool = False) -> None:
+    def __init__(self, head: RequestHead | None, remote: str = "", *, short: bool = False) -> None:
         self._head = head
+        self.remote = remote  # the client's address, which a trusted front end may have reported
         self._members = ""
         self.short = short
         if head is None:  # the request could not be parsed
@@ -114,7 +115,7 @@ class LogHead:
 
     def shortened(self) -> "LogHead":
         """Return the same with long parts cut, for a line that does not fit into PIPE_BUF."""
-        return LogHead(self._head, short=True)
+        return LogHead(self._head, self.remote, short=True)
 
     @property
     def members(self) -> str:

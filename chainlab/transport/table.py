@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias, TypeVar
 
 from chainlab.transport.address import Address, AddressError, parse_address
+from chainlab.transport.networks import NetworkError, Networks
 
 T = TypeVar("T")
 Place: TypeAlias = tuple[str | int, ...]
@@ -100,8 +101,8 @@ class Table:
     def take(self, key: str, default: T, convert: Callable[[Any], T]) -> T:
         """Take field `key`, converted; `default` if it is absent or wrong.
 
-        `convert` raises Mistake or AddressError with problem and remedy. Any other exception is
-        reported, too: it is a value that nobody thought of.
+        `convert` raises Mistake, AddressError or NetworkError with problem and remedy. Any other
+        exception is reported, too: it is a value that nobody thought of.
         """
         self._known.append(key)
         if key not in self._values:
@@ -109,7 +110,7 @@ class Table:
         value = self._values.pop(key)
         try:
             return convert(value)
-        except (Mistake, AddressError) as error:
+        except (Mistake, AddressError, NetworkError) as error:
             self.mistake(key, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, this value caused it
             self.mistake(key, f"{show(value)} cannot be used: {error!r:.200}; write another value")
@@ -167,9 +168,22 @@ class Table:
         for item in items:
             try:
                 found.append(convert(_to_text(item)))
-            except (Mistake, AddressError) as error:
+            except (Mistake, AddressError, NetworkError) as error:
                 self.mistake(key, str(error))
         return tuple(found)
+
+    def networks(self, key: str, default: Networks) -> Networks:
+        """Take a list of networks, addresses and "unix"; every wrong one is a mistake."""
+        if key not in self._values:
+            self._known.append(key)
+            return default
+        parsed = self._each(
+            key, 'a list like ["10.0.0.0/8", "unix"]', lambda text: Networks.parse([text])
+        )
+        return Networks(
+            tuple(network for each in parsed for network in each.networks),
+            any(each.unix for each in parsed),
+        )
 
     def strings(self, key: str) -> tuple[tuple[str, str], ...]:
         """Take a table of strings."""

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from chainlab.transport import Address
+from chainlab.transport.networks import NOBODY
 from chainlab.wire.http1 import Limits, LocalProtocolError, RequestHead, ServerConnection
 from gateway.body import HIGH, Body
 from gateway.conditions import Part, choose_part, judge, read_date
 from gateway.config import Log, Upstream
+from gateway.forwarded import Origin, find_origin
 from gateway.logs import LogHead, open_logs
 from gateway.loop import Loop
 from gateway.params import Peer, RequestPlan, make_fields, make_params, to_client
@@ -29,6 +31,14 @@ def head_of(*lines: bytes, first: bytes = b"GET /a%20b/c?d=%20e HTTP/1.1") -> Re
     return head
 
 
+def params_of(head: RequestHead, upstream: Upstream = UPSTREAM) -> dict[bytes, bytes]:
+    return make_params(head, origin_of(head), upstream)
+
+
+def origin_of(head: RequestHead) -> Origin:
+    return find_origin(head, PEER.remote, PEER.local, PEER.local_port, NOBODY)
+
+
 # Parameters (RFC 3875 section 4.1)
 
 
@@ -37,13 +47,13 @@ def test_the_parameters_are_complete() -> None:
         b"Host: example.org:81", b"Content-Type: text/x", b"Content-Length: 3", b"Accept: */*",
         first=b"POST /a%20b/c?d=%20e HTTP/1.1",
     )  # fmt: skip
-    assert make_params(head, PEER, UPSTREAM) == {
+    assert params_of(head) == {
         b"GATEWAY_INTERFACE": b"CGI/1.1",
         b"SERVER_SOFTWARE": b"chain-gateway",
         b"SERVER_PROTOCOL": b"HTTP/1.1",
         b"SERVER_NAME": b"example.org",
         b"SERVER_ADDR": b"192.0.2.1",
-        b"SERVER_PORT": b"81",
+        b"SERVER_PORT": b"8080",
         b"REMOTE_ADDR": b"192.0.2.7",
         b"REQUEST_METHOD": b"POST",
         b"REQUEST_SCHEME": b"http",
@@ -68,9 +78,16 @@ def test_what_must_not_become_a_parameter() -> None:
     head = head_of(
         b"Host: a", b"Proxy: evil", b"X_Under: 1", b"Connection: close, X-Hop", b"X-Hop: 1",
         b"Keep-Alive: 5", b"TE: trailers", b"Upgrade: h2c", b"X-Request-Id: forged",
-        b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil",
+        b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil", b"X-Forwarded-For: 6.6.6.6",
+        b"X-Forwarded-Ssl: on", b"Forwarded: for=6.6.6.6", b"X-Real-IP: 6.6.6.6",
+        b"X_Forwarded_Proto: https", b"X-Forwarded_Host: evil",
     )  # fmt: skip
-    params = make_params(head, PEER, UPSTREAM)
+    fields = dict(make_fields(head, origin_of(head)))
+    assert fields == {
+        b"Host": b"a", b"X-Forwarded-For": b"192.0.2.7", b"X-Forwarded-Proto": b"http",
+        b"X-Forwarded-Host": b"a", b"Via": b"1.1 chain-gateway",
+    }  # fmt: skip
+    params = params_of(head)
     assert b"HTTP_PROXY" not in params
     assert {name for name in params if name.startswith(b"HTTP_")} == {
         b"HTTP_HOST", b"HTTP_X_FORWARDED_FOR", b"HTTP_X_FORWARDED_PROTO", b"HTTP_X_FORWARDED_HOST",
@@ -79,26 +96,45 @@ def test_what_must_not_become_a_parameter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "name", "port"),
-    [(b"a", b"a", b"8080"), (b"[::1]:9", b"[::1]", b"9"), (b"[::1]", b"[::1]", b"8080")],
+    ("host", "name"),
+    [(b"a", b"a"), (b"a:9", b"a"), (b"[::1]:9", b"[::1]"), (b"[::1]", b"[::1]"), (b"a:", b"a")],
 )
-def test_server_name_and_port(host: bytes, name: bytes, port: bytes) -> None:
-    params = make_params(head_of(b"Host: " + host), PEER, UPSTREAM)
-    assert (params[b"SERVER_NAME"], params[b"SERVER_PORT"]) == (name, port)
+def test_the_servers_name_is_the_hosts_and_its_port_the_listeners(host: bytes, name: bytes) -> None:
+    params = params_of(head_of(b"Host: " + host))
+    assert (params[b"SERVER_NAME"], params[b"SERVER_PORT"]) == (name, b"8080")
+
+
+@pytest.mark.parametrize(
+    ("local", "name", "address"),
+    [
+        ("::1", b"[::1]", b"::1"), ("192.0.2.1", b"192.0.2.1", b"192.0.2.1"),
+        ("::ffff:192.0.2.1", b"192.0.2.1", b"192.0.2.1"),
+    ],
+)  # fmt: skip
+def test_addresses_have_the_form_that_their_field_wants(
+    local: str, name: bytes, address: bytes
+) -> None:
+    peer = Peer("::ffff:192.0.2.9", local, 80)
+    head = head_of(first=b"GET / HTTP/1.0")
+    origin = find_origin(head, peer.remote, peer.local, peer.local_port, NOBODY)
+    params = make_params(head, origin, UPSTREAM)
+    assert (params[b"SERVER_NAME"], params[b"SERVER_ADDR"]) == (name, address)
+    assert params[b"REMOTE_ADDR"] == params[b"HTTP_X_FORWARDED_FOR"] == b"192.0.2.9"
+    assert dict(make_fields(head, origin))[b"Host"] == name
 
 
 def test_http_1_0_without_host() -> None:
-    params = make_params(head_of(first=b"GET / HTTP/1.0"), PEER, UPSTREAM)
+    params = params_of(head_of(first=b"GET / HTTP/1.0"))
     assert params[b"SERVER_NAME"] == b"192.0.2.1"
     assert b"HTTP_HOST" not in params
 
 
 def test_fields_for_an_http_upstream() -> None:
     head = head_of(
-        b"Host: a", b"X-Two: 1", b"X-Two: 2", b"Transfer-Encoding: chunked", b"TE: x",
+        b"Host: a", b"X-Two: 1", b"X-Two: 2", b"X_Two: 3", b"Transfer-Encoding: chunked", b"TE: x",
         b"Expect: 100-continue", first=b"POST / HTTP/1.1",
     )  # fmt: skip
-    fields = list(make_fields(head, PEER))
+    fields = list(make_fields(head, origin_of(head)))
     assert fields == [
         (b"Host", b"a"),
         (b"x-two", b"1"),
@@ -109,6 +145,17 @@ def test_fields_for_an_http_upstream() -> None:
         (b"Via", b"1.1 chain-gateway"),
         (b"Transfer-Encoding", b"chunked"),
     ]
+
+
+def test_the_target_and_the_length_for_an_http_upstream() -> None:
+    upstream = Upstream("app", "http", ())
+    for target in (b"/a", b"/a?", b"/a?b?", b"/?", b"/a?b=c", b"//a/../b?"):
+        plan = RequestPlan(
+            head_of(b"Host: a", first=b"GET %b HTTP/1.1" % target), PEER, 1, upstream
+        )
+        assert plan.target == target
+    head = head_of(b"Host: a", b"Content-Length: 0005", first=b"POST / HTTP/1.1")
+    assert (b"content-length", b"5") in RequestPlan(head, PEER, 1, upstream).fields
 
 
 def test_a_clients_request_id_is_kept_when_it_is_one_token() -> None:
