@@ -8,7 +8,6 @@ Like nginx, the gateway aborts a running request when its client closes, which f
 A half-close counts as a close, because both look the same: a FIN.
 """
 
-import os
 import socket
 import struct
 from abc import ABC, abstractmethod
@@ -31,48 +30,15 @@ from chainlab.wire.http1 import (
 from gateway.config import Config
 from gateway.logs import LogHead
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
-from gateway.outbox import Outbox
 from gateway.params import REQUEST_ID, SOFTWARE, Peer
 from gateway.services import Services
+from gateway.serving import Exchange
 from gateway.spool import HIGH
-from gateway.stream import RECEIVE, Stream
+from gateway.stream import RECEIVE, QueuedStream
 
 _LINGER: Final = 5.0  # seconds to keep reading after a response that preceded the request's end
 _NEWCOMER: Final = 1.0  # seconds a new client has for its first request during shutdown
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER 0: close sends RST, so truncation is visible
-
-
-class Exchange(ABC):
-    """One request in flight, as its client sees it."""
-
-    __slots__ = ()
-
-    head: RequestHead
-
-    @property
-    @abstractmethod
-    def body_full(self) -> bool:
-        """True if the client must stop sending body bytes for now."""
-
-    @abstractmethod
-    def on_body(self, data: bytes) -> None:
-        """Handle a piece of the request body."""
-
-    @abstractmethod
-    def on_body_end(self) -> None:
-        """Handle the end of the request."""
-
-    @abstractmethod
-    def on_input_pause(self) -> None:
-        """Handle the end of one read: no more body bytes until the next read."""
-
-    @abstractmethod
-    def on_drained(self) -> None:
-        """Resume: the socket has accepted everything sent so far."""
-
-    @abstractmethod
-    def abandon(self, status: int) -> None:
-        """Release all resources and log `status`; send the client nothing more."""
 
 
 class ClientOwner(ABC):
@@ -87,18 +53,14 @@ class ClientOwner(ABC):
         """Forget a closed client."""
 
 
-class Client(Stream):
+class Client(QueuedStream):
     """An accepted connection. It closes itself and then sets `closed`."""
 
     __slots__ = (
-        "_broken",
         "_linger_until",
-        "_out",
         "_owner",
         "_scheduled",
         "_services",
-        "_since",
-        "_stuck",
         "began_at",
         "ending",
         "exchange",
@@ -111,15 +73,11 @@ class Client(Stream):
     def __init__(
         self, services: Services, owner: ClientOwner, sock: socket.socket, peer: Peer, port: int
     ) -> None:
-        super().__init__(services.loop, sock, READ)
+        super().__init__(services.loop, sock, READ, services.spool_space)
         self._services = services
         self._owner = owner
-        self._out = Outbox(services.spool_space)
         self._scheduled = False  # `advance` runs after this batch
-        self._broken = False  # a send failed: `_gone` runs after this batch
-        self._stuck = False  # the last send was partial: wait for WRITE
         self._linger_until = 0.0  # 0 unless lingering
-        self._since = self._loop.now  # when the current wait last made progress
         self.peer = peer
         self.port_pair = encode_pair(b"REMOTE_PORT", b"%d" % port)
         self.ending = encode_ending(self.port_pair, REQUEST_ID)
@@ -399,78 +357,13 @@ class Client(Stream):
             self.close()
         self._settle()
 
-    # Sending
+    # Reading and waiting
 
-    @property
-    def over_high(self) -> bool:
-        """True if so many bytes are unsent that the upstream should pause."""
-        return self._out.full
-
-    @property
-    def waiting(self) -> bool:
-        """True if response bytes are waiting for the socket."""
-        return bool(self._out.memory)
-
-    def send(self, data: bytes) -> None:
-        """Send `data`; queue what the socket does not accept now."""
-        if self._out.memory:
-            self._out.append(data)
-            return
-        if self._broken or self.closed:
-            return
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self._break()
-            return
-        if sent < len(data):
-            self._out.append(data[sent:])
-            self.wait_until_writable()
-
-    def sendfile(self, fd: int, offset: int, count: int) -> int | None:
-        """Send from `fd` with sendfile(2); return the bytes sent, None if the socket is full."""
-        if self._out.memory or self._broken:
-            return None
-        try:
-            return os.sendfile(self._sock.fileno(), fd, offset, count)
-        except BlockingIOError:
-            return None
-        except OSError:
-            self._break()
-            return None
-
-    def _break(self) -> None:
-        """Give up on the socket after this batch: the caller still works on the exchange."""
-        if not self._broken:
-            self._broken = True
-            self._loop.soon(self._gone)
-
-    def wait_until_writable(self) -> None:
-        """Call `on_drained` once the socket is writable again."""
-        self._stuck = True
-        self._since = self._loop.now
-        self._settle()
-
-    def _flush(self) -> None:
-        while self._out.memory:
-            try:
-                sent = self._sock.send(self._out.front())
-            except BlockingIOError:
-                break
-            except OSError:
-                self._gone()
-                return
-            self._out.drop(sent)
-            self._since = self._loop.now
-        if not self._out.memory:
-            self._stuck = False
-            if self.exchange is not None:
-                self.exchange.on_drained()
-            else:
-                self._go_on()
-        self._settle()
+    def _on_flushed(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_drained()
+        else:
+            self._go_on()
 
     def _wants_input(self) -> bool:
         """True if the gateway should read from the client now."""

@@ -23,10 +23,11 @@ from typing import Final
 from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 from gateway.backend import Backend
 from gateway.body import Body
-from gateway.client import Client, Exchange
+from gateway.client import Client
 from gateway.params import RequestPlan, is_stream
 from gateway.pool import Pool
 from gateway.services import Services
+from gateway.serving import Exchange
 from gateway.spool import SpoolFull
 from gateway.upstream_connection import Failure, Kind, Requester, UpstreamConnection
 

@@ -66,7 +66,10 @@ class Generation:
         if path is None:
             return self._plan(head, peer, "", _refuse_path)
         if path == self.config.status_path:
-            return self._plan(head, peer, path, self._answer_status)
+            plan = self._plan(head, peer, path, self._answer_status)
+            if plan.origin.remote not in self.config.status_allow:
+                plan.begin = _forbid
+            return plan
         for route in self.config.routes:
             if path.startswith(route.prefix):
                 if route.upstream is None:
@@ -75,13 +78,14 @@ class Generation:
                 plan = RequestPlan(
                     head, peer, self.number, pool.upstream,
                     traced=self.config.traceparent, timed=self.config.server_timing,
+                    trusted=self.config.trusted,
                 )  # fmt: skip
                 plan.begin = _Proxy(self._services, pool, self._exchange).begin
                 return plan
         return self._plan(head, peer, path, _not_found)
 
     def _plan(self, head: RequestHead, peer: Peer, path: str | None, begin: Begin) -> RequestPlan:
-        plan = RequestPlan(head, peer, self.number)
+        plan = RequestPlan(head, peer, self.number, trusted=self.config.trusted)
         plan.path = path or ""
         plan.begin = begin
         return plan
@@ -125,6 +129,10 @@ def resolve_path(path: bytes) -> str | None:
 
 def _not_found(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
     client.refuse(404, head)
+
+
+def _forbid(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
+    client.refuse(403, head)
 
 
 def _refuse_path(client: Client, head: RequestHead, _plan: RequestPlan) -> None:

@@ -8,7 +8,7 @@ import os
 from itertools import count
 
 from gateway.config import Config
-from gateway.logs import AccessLog, ErrorLog
+from gateway.logs import open_logs
 from gateway.loop import Loop
 from gateway.spool import SpoolSpace
 
@@ -33,8 +33,7 @@ class Services:
         self.loop = loop
         self.leaving = False  # finish running requests, keep no client connection
         self.requests = 0
-        self.error_log = ErrorLog(config.log.error)
-        self.access_log = AccessLog(config.log, loop)
+        self.access_log, self.error_log = open_logs(config.log, loop)
         self.spool_space = SpoolSpace(config.spool)
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = count(1)
