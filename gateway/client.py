@@ -32,7 +32,7 @@ from gateway.logs import LogHead
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
 from gateway.params import REQUEST_ID, SOFTWARE, Peer
 from gateway.services import Services
-from gateway.serving import Exchange
+from gateway.serving import Exchange, ResponseSink
 from gateway.spool import HIGH
 from gateway.stream import RECEIVE, QueuedStream
 
@@ -53,7 +53,7 @@ class ClientOwner(ABC):
         """Forget a closed client."""
 
 
-class Client(QueuedStream):
+class Client(QueuedStream, ResponseSink):
     """An accepted connection. It closes itself and then sets `closed`."""
 
     __slots__ = (
@@ -262,11 +262,7 @@ class Client(QueuedStream):
         extra: bytes = b"",
         log: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Send a gateway-generated error response and log it.
-
-        A failed exchange passes encoded field lines in `extra` and its own logger,
-        `log(status, size)`.
-        """
+        """Send a gateway-generated error response, and log it or call `log(status, size)`."""
         text = f"{status} {reason_phrase(status).decode()}\n" + (f"{why}\n" if why else "")
         retry = ((b"Retry-After", b"1"),) if status == 503 else ()
         self.answer(status, text.encode(), head, *retry, extra=extra, log=log)
@@ -301,10 +297,7 @@ class Client(QueuedStream):
             write(self.peer.remote, line, status, size)
 
     def respond(self, head: ResponseHead, data: bytes, extra: bytes) -> None:
-        """Send the exchange's whole response; `extra` holds encoded field lines.
-
-        LocalProtocolError, and nothing sent: the content is shorter than Content-Length.
-        """
+        """Send the exchange's whole response."""
         http, exchange = self.http, self.exchange
         if exchange is not None and exchange.head.method == b"HEAD":
             out = http.send_response(head, extra) + http.end()  # the length of a GET is not known
@@ -314,10 +307,7 @@ class Client(QueuedStream):
         self._on_answered()
 
     def begin_response(self, head: ResponseHead, data: bytes, extra: bytes, *, spool: int) -> None:
-        """Send the head and the first content of a response that `more` continues.
-
-        Up to `spool` bytes that the client does not accept yet may go to a temporary file.
-        """
+        """Send the head and the first content of a response that `more` continues."""
         self._out.limit = spool
         self.send(self.http.send_response(head, extra) + self.http.send_data(data))
 
