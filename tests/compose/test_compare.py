@@ -74,7 +74,7 @@ def test_the_generator_has_its_ceiling_on_the_same_path(result: Result) -> None:
 def test_the_manifest_says_what_ran(project: Compose, result: Result) -> None:
     about = result.manifest
     assert about.reached in ("container-address", "published-port")
-    names = ("gateway", "null-server", "servers")
+    names = ("gateway", "baseline", "servers")
     images = {f"chainlab/{name}:{project.project}" for name in names}
     assert set(about.images) == images
     for name, digest in about.images.items():
