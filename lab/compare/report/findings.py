@@ -17,7 +17,7 @@ from lab.compare.result import Cell, Interval, Metric, Result, Standing
 FEW: Final = 6  # names in a sentence
 
 
-def leads(result: Result, route: str, metric: Metric) -> list[str]:
+def findings(result: Result, route: str, metric: Metric) -> list[str]:
     """Return one sentence for each series of connection numbers with the same leaders."""
     standings = sorted(
         (each for each in result.standings if (each.route, each.metric) == (route, metric)),
