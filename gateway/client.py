@@ -67,6 +67,7 @@ class Client(QueuedStream, ResponseSink):
         "http",
         "peer",
         "port_pair",
+        "timeouts",
         "trace_ending",
     )
 
@@ -84,6 +85,7 @@ class Client(QueuedStream, ResponseSink):
         self.trace_ending: tuple[Config, bytes] | None = None  # a cache that `tracing` fills
         self.http = ServerConnection(services.limits)
         self.exchange: Exchange | None = None
+        self.timeouts = services.timeouts  # of the current request's route
         # Start of the next request head: accept time for the first request, arrival of the first
         # byte for later ones; 0 before that byte. The header timeout runs while this is set.
         self.began_at = self._loop.now
@@ -223,7 +225,7 @@ class Client(QueuedStream, ResponseSink):
         """
         if self.closed:
             return
-        since, timeouts = self._since, self._services.timeouts
+        since, timeouts = self._since, self.timeouts
         if self._linger_until:
             self.deadline = self._linger_until
         elif self._out.memory or self._stuck:
@@ -233,9 +235,9 @@ class Client(QueuedStream, ResponseSink):
         elif self.exchange is not None:
             self.deadline = NEVER  # the upstream connection or the queue has a limit
         elif self.began_at:
-            self.deadline = self.began_at + timeouts.header
+            self.deadline = self.began_at + self._services.timeouts.header
         else:
-            self.deadline = since + timeouts.idle
+            self.deadline = since + self._services.timeouts.idle
         interest = READ if self._wants_input() else HANGUP
         self._set_interest(interest | WRITE if self._stuck else interest)
 

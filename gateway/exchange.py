@@ -96,6 +96,7 @@ class ProxyExchange(Requester, Exchange):
         """Submit the request now, or once enough of its body has arrived."""
         self._pool.exchanges += 1
         if self.head.has_body:
+            self.client.http.limit_body(self.plan.body_limit)
             upstream = self._pool.upstream
             buffered = upstream.request_buffering or (
                 self.head.chunked and upstream.protocol == "fastcgi"

@@ -24,7 +24,7 @@ from chainlab.wire.fastcgi import encode_pairs, encode_start
 from chainlab.wire.http1 import Fields, RequestHead, ResponseHead
 from chainlab.wire.http1.fields import values
 from chainlab.wire.trace_context import TraceContext, parse_traceparent
-from gateway.config import Upstream
+from gateway.config import Timeouts, Upstream
 from gateway.forwarded import OTHERS, PREFIX, Origin, find_origin
 from gateway.logs import LogHead
 
@@ -44,6 +44,7 @@ HOP_BY_HOP: Final = frozenset(
 _OURS: Final = OTHERS | {b"x-request-id"}
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_STANDARD: Final = Timeouts()
 REQUEST_ID: Final = (b"HTTP_X_REQUEST_ID", 24)
 """The parameter and the length of a generated id: 16 random hex digits and an 8-digit counter."""
 SOFTWARE: Final = b"chain-gateway"
@@ -65,6 +66,7 @@ class RequestPlan:
 
     __slots__ = (
         "begin",
+        "body_limit",
         "fields",
         "generation",
         "log",
@@ -75,6 +77,7 @@ class RequestPlan:
         "request_id",
         "start",
         "target",
+        "timeouts",
         "trace",
     )
 
@@ -93,6 +96,8 @@ class RequestPlan:
         self.generation = generation  # number of the configuration that made this plan
         self.path = ""  # decoded, without dot segments; set only if the gateway itself answers
         self.begin: Any = None  # the handler: begin(client, head, plan)
+        self.timeouts = _STANDARD  # the route's
+        self.body_limit: int | None = None  # the route's; None: that of the connection
         self.origin = find_origin(head, peer.remote, peer.local, peer.local_port, trusted)
         self.log = LogHead(head, self.origin.remote)
         given = head.get(b"x-request-id")
@@ -224,13 +229,16 @@ _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date", b"x-accel-buffering"
 def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
     """Return the response head for the client, with the gateway's own Server and Date.
 
-    Drops Content-Length from a 204. Raises LocalProtocolError if forwarding the upstream's fields
+    Drops Content-Length from a 204, keeps Upgrade in a 426, which must have it (RFC 9110 section
+    15.5.22). Raises LocalProtocolError if forwarding the upstream's fields
     would split the response.
     """
     lower = tuple((name.lower(), value) for name, value in fields)
     dropped = _NOT_FOR_CLIENTS | named_by_connection(lower)
     if status == 204:
         dropped |= {b"content-length"}
+    elif status == 426:
+        dropped -= {b"upgrade"}
     kept = [field for field, (name, _) in zip(fields, lower, strict=True) if name not in dropped]
     head = ResponseHead(status, [(b"Server", SOFTWARE), *kept], reason)
     head.derived = any(

@@ -308,6 +308,7 @@ class Process(ClientOwner):
         plan: RequestPlan | None = head.derived
         if plan is None or plan.peer is not client.peer or plan.generation != self.current.number:
             head.derived = plan = self.current.plan(head, client.peer)
+        client.timeouts = plan.timeouts
         plan.begin(client, head, plan)
 
     def answer_status(self, client: Client, head: RequestHead, _plan: RequestPlan) -> None:

@@ -172,6 +172,7 @@ class UpstreamConnection(Stream, PooledConnection):
         self.exchange = exchange
         exchange.connection = self  # type: ignore[misc]  # a slot of its subclass
         exchange.assigned_at = assigned_at
+        self._timeouts = exchange.plan.timeouts
         if self._connected:
             self._begin(exchange)
 

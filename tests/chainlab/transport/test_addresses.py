@@ -1,6 +1,5 @@
 """Addresses as they are written, and who is told of whom when one is taken."""
 
-import os
 import socket
 import subprocess
 import sys
