@@ -335,12 +335,11 @@ def _read_route(table: Table, upstreams: Mapping[str, Upstream]) -> Route:
     if upstream and upstream not in upstreams:
         known = ", ".join(upstreams) or "none"
         table.mistake("upstream", f"unknown upstream {show(upstream)}; declared upstreams: {known}")
-    body = table.number("body", 0, 1, 1 << 50) or None
+    body = table.optional_number("body", 0, 1 << 50)
     timeouts = _read_route_timeouts(table.table("timeouts"))
-    if root and (body or timeouts):
-        table.mistake(
-            "body" if body else "timeouts", "not allowed in a route to a folder; remove it"
-        )
+    for key, value in (("body", body), ("timeouts", timeouts or None)):
+        if root and value is not None:
+            table.mistake(key, "not allowed in a route to a folder; remove it")
     table.finish()
     folder = Path(os.path.realpath(root)) if root else None
     return Route(prefix, folder, upstream or None, body, timeouts)

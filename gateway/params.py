@@ -15,7 +15,8 @@ The result depends only on the head and the two ends of the connection. It is en
 """
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -134,7 +135,7 @@ def uri_of(head: RequestHead) -> bytes:
 
 
 def make_params(
-    head: RequestHead, origin: Origin, upstream: Upstream, ours: Set[bytes] = _OURS
+    head: RequestHead, origin: Origin, upstream: Upstream, ours: frozenset[bytes] = _OURS
 ) -> dict[bytes, bytes]:
     """Return a request's parameters, except those that vary per request (port, request id).
 
@@ -166,10 +167,8 @@ def make_params(
         params[b"CONTENT_LENGTH"] = b"%d" % head.content_length
     if head.host:
         params[b"HTTP_HOST"] = head.host
-    for name, value in _joined(_end_to_end(head, ours)):
-        if name not in _NEVER_HTTP:
-            params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
-    for name, value in origin.fields:
+    kept = (field for field in _joined(_end_to_end(head, ours)) if field[0] not in _NEVER_HTTP)
+    for name, value in (*kept, *origin.fields):
         params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
     for key, text in upstream.params:
         params[key.encode()] = text.encode()
@@ -177,7 +176,7 @@ def make_params(
 
 
 def make_fields(
-    head: RequestHead, origin: Origin, ours: Set[bytes] = _OURS
+    head: RequestHead, origin: Origin, ours: frozenset[bytes] = _OURS
 ) -> Iterable[tuple[bytes, bytes]]:
     """Yield the fields of a request to an HTTP upstream, except the request id."""
     yield b"Host", head.host or origin.name
@@ -192,14 +191,25 @@ def make_fields(
         yield b"Transfer-Encoding", b"chunked"
 
 
-def _end_to_end(head: RequestHead, ours: Set[bytes]) -> Iterable[tuple[bytes, bytes]]:
+def _end_to_end(head: RequestHead, ours: frozenset[bytes]) -> Iterable[tuple[bytes, bytes]]:
     """Return the client's end-to-end fields, without those that only the gateway may set."""
-    dropped = HOP_BY_HOP | ours | named_by_connection(head.fields)
+    dropped = _always_dropped(ours)
+    if named := named_by_connection(head.fields):
+        dropped |= named
     return (
-        (name, value)
-        for name, value in head.fields
-        if name not in dropped and b"_" not in name and not name.startswith(PREFIX)
+        (name, value) for name, value in head.fields if name not in dropped and not _is_forged(name)
     )
+
+
+@lru_cache(16)
+def _always_dropped(ours: frozenset[bytes]) -> frozenset[bytes]:
+    return HOP_BY_HOP | ours
+
+
+@lru_cache(1024)
+def _is_forged(name: bytes) -> bool:
+    """Return True for a name that an application could take for one of the gateway's."""
+    return b"_" in name or name.startswith(PREFIX)
 
 
 def named_by_connection(fields: Fields) -> set[bytes]:

@@ -85,12 +85,13 @@ def test_what_a_route_sets_is_in_the_configuration(tmp_path: Path) -> None:
         'listen = ["127.0.0.1:80"]\n[upstream.a]\nprotocol = "http"\naddresses = ["127.0.0.1:1"]\n'
         '[limits]\nbody = 1000\n[[route]]\nupstream = "a"\n[[route]]\nprefix = "/large/"\n'
         f'upstream = "a"\nbody = 5000\n[route.timeouts]\nread = 300\n[[route]]\nprefix = "/f/"\n'
-        f'root = "{tmp_path}"\n'
+        f'root = "{tmp_path}"\n[[route]]\nprefix = "/none/"\nupstream = "a"\nbody = 0\n'
     )
     config = parse_config(text, "g")
     assert config.limits.body == 5000  # the most that any route allows
     assert config.routes == (
         Route("/large/", upstream="a", body=5000, timeouts=(("read", 300.0),)),
+        Route("/none/", upstream="a", body=0),
         Route("/f/", root=tmp_path, body=1000),
         Route("/", upstream="a", body=1000),
     )
