@@ -162,4 +162,20 @@ def _some(names: list[str]) -> str:
 def _unplaced(standing: Standing) -> str:
     if not standing.unplaced:
         return "nothing was measured"
-    return joined([f"{name} is {verdict}" for name, verdict in standing.unplaced.items()][:FEW])
+    by_verdict: dict[str, list[str]] = {}
+    for name, verdict in standing.unplaced.items():
+        by_verdict.setdefault(verdict, []).append(name)
+    return "; ".join(
+        f"{_some(names)} {_REASONS[verdict][len(names) > 1]}"
+        for verdict, names in by_verdict.items()
+    )
+
+
+_REASONS: Final = {
+    "noisy": ("is noisy", "are noisy"),
+    "generator-bound": ("is generator-bound", "are generator-bound"),
+    "errors": ("had errors", "had errors"),
+    "wrong-answers": ("gave wrong answers", "gave wrong answers"),
+    "unavailable": ("was not measured", "were not measured"),
+}
+"""Why architectures have no place, for one and for several."""

@@ -146,10 +146,11 @@ def test_who_was_not_measured_has_no_colour() -> None:
 
 
 def test_no_place_is_told_with_its_verdict() -> None:
-    (sentence,) = told(made({8: []}, {"a": "noisy", "b": "wrong-answers"}))
+    many = {f"n{number}": "noisy" for number in range(8)}
+    (sentence,) = told(made({8: []}, {"a": "unavailable", "b": "wrong-answers", **many}))
     assert sentence == (
-        "At 8 connections, no architecture has a place by throughput: "
-        "a is noisy and b is wrong-answers."
+        "At 8 connections, no architecture has a place by throughput: a was not measured; "
+        "b gave wrong answers; n0, n1, n2, n3, n4 and 3 more are noisy."
     )
 
 
