@@ -14,27 +14,20 @@ the log is enabled, the child uses plain exchanges, at no cost.
 """
 
 import json
-import logging
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from os import getpid
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chainlab.transport.logfile import GatheredLog, LogError, format_time, quote_id
 from chainlab.wire.fastcgi import Request, ServerConnection
 from chainlab.wire.trace_context import parse_traceparent
+from fcgi_worker.log import log
 from fcgi_worker.settings import Settings
 from fcgi_worker.wsgi import Exchange
-
-if TYPE_CHECKING:  # the module is there for type checkers only
-    from _typeshed.wsgi import WSGIApplication
-
-log = logging.getLogger("fcgi_worker")
 
 _START: Final = re.compile(r"t=(?:([0-9]{16})|([0-9]{10}\.[0-9]{3}))")
 """Microseconds, as from Apache and our gateway, or seconds, as from nginx."""
@@ -56,43 +49,12 @@ class AccessLog:
         self.enabled = target != "off"
         self._log = GatheredLog(target, sys.__stdout__.fileno() if sys.__stdout__ else 1)
         self._stale = False
-        self.running: TimedExchange | None = None
-        """The running request, which has no line yet."""
-        self.adding = False  # a line is being added or written; SIGTERM waits for it
-        self.terminated = False  # SIGTERM arrived while `adding`
-
-    def terminate(self) -> bool:
-        """Log the running request as cut and write everything; called by the SIGTERM handler.
-
-        Returns False while a line is being added or written; `_added` then repeats the signal.
-        """
-        if self.adding:
-            self.terminated = True
-            return False
-        if self.running is not None:
-            self.running.log(cut=True)
-        self._log.flush()
-        return True
 
     def add(self, line: str) -> None:
         """Buffer a line, which ends in a newline."""
         if self._stale:
             self.reopen()
         self._log.add(line, time.monotonic())
-
-    def settle(self, exchange: "TimedExchange", *, cut: bool) -> None:
-        """Log a finished request."""
-        self.adding = True
-        try:
-            exchange.log(cut=cut)
-        finally:
-            self.running = None
-            self._added()
-
-    def _added(self) -> None:
-        self.adding = False
-        if self.terminated:
-            os.kill(getpid(), signal.SIGTERM)
 
     def reopen_soon(self) -> None:
         """Reopen before the next line; safe to call from a signal handler."""
@@ -108,13 +70,9 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write the buffered lines; reopen the file first if requested."""
-        self.adding = True
-        try:
-            if self._stale:
-                self.reopen()
-            self._log.flush()
-        finally:
-            self._added()
+        if self._stale:
+            self.reopen()
+        self._log.flush()
 
 
 def choose_exchange(settings: Settings, access_log: AccessLog) -> Callable[..., Exchange]:
@@ -140,22 +98,16 @@ class TimedExchange(Exchange):
     ) -> None:
         super().__init__(descriptor, connection, request, settings)
         self._access_log = access_log
-        self._failed = False
+        self._failed = 0  # the status of a response that the worker made itself
         self._called_wall = time.time()
         self._called_at = time.monotonic()
         self._wait = read_wait(request.params.get("HTTP_X_REQUEST_START"), self._called_wall)
 
-    def run(self, application: "WSGIApplication") -> None:
-        """Serve the request to its end, then log it."""
-        cut = True
+    def end(self) -> None:
+        """Log the request."""
+        super().end()
         if self._access_log.enabled:
-            self._access_log.running = self
-        try:
-            super().run(application)
-            cut = self._aborted
-        finally:
-            if self._access_log.enabled:
-                self._access_log.settle(self, cut=cut)
+            self._log()
 
     def _head_due(self, length: int | None = None) -> bytes:
         head = super()._head_due(length)
@@ -173,16 +125,16 @@ class TimedExchange(Exchange):
             milliseconds,
         )
 
-    def _fail(self) -> None:
-        self._failed = not self._head_sent
-        super()._fail()
+    def _answer(self, answer: tuple[bytes, bytes], errors: bytes) -> None:
+        self._failed = int(answer[0][_STATUS])
+        super()._answer(answer, errors)
 
-    def log(self, *, cut: bool) -> None:
+    def _log(self) -> None:
         """Add the line of this request to the access log."""
         params = self._request.params.get
         head, status, size = self._head, 0, 0
         if self._failed:
-            status = 500
+            status = self._failed
         elif self._head_sent and head is not None:
             status = int(head.encoded[_STATUS])
             size = self._sent if self._wants_body and head.has_body else 0
@@ -200,7 +152,7 @@ class TimedExchange(Exchange):
                 "null" if self._wait is None else "%.3f" % (self._wait * 1000),
                 (time.monotonic() - self._called_at) * 1000,
                 getpid(),
-                "true" if cut else "false",
+                "true" if self.cut else "false",
                 _trace_members(params("HTTP_TRACEPARENT")),
             )
         )

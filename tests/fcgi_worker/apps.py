@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs
@@ -180,7 +181,11 @@ def write(environ: Environ, start: StartResponse) -> Iterable[bytes]:
 
 def file(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     source = Path(argument(environ, "path")).open("rb")  # noqa: SIM115 - the server closes it
-    start("200 OK", TEXT)
+    headers = list(TEXT)
+    if "length=" in environ["QUERY_STRING"]:
+        source.seek(int(argument(environ, "from")))
+        headers.append(("Content-Length", argument(environ, "length")))
+    start("200 OK", headers)
     wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](source, 8192)
     return wrapped
 
@@ -208,8 +213,16 @@ def no_content(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
 def own_length(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     """Content-Length 10, a body of `bytes`, in pieces or as a list."""
     body = b"x" * int(argument(environ, "bytes"))
-    start("200 OK", [*TEXT, ("Content-Length", "10")])
-    return [body] if argument(environ, "shape") == "list" else iter([body[:4], body[4:]])
+    push = start("200 OK", [*TEXT, ("Content-Length", "10")])
+    shape = argument(environ, "shape")
+    if shape == "write":
+        push(body[:4])
+        push(body[4:])
+        push(b"more")
+        return []
+    if shape == "endless":
+        return repeat(b"xxx")
+    return [body] if shape == "list" else iter([body[:4], body[4:]])
 
 
 def replaced(_environ: Environ, start: StartResponse) -> Iterable[bytes]:

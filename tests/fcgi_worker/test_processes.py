@@ -117,7 +117,7 @@ def test_the_grace_time_ends(tmp_path: Path) -> None:
         wait_until(started(gate), "the request runs")
         process.signal(signal.SIGQUIT)
         assert process.wait() == 0
-        assert "killing children that did not stop in time" in process.stderr
+        assert "which did not stop in time" in process.stderr
 
 
 def test_children_follow_a_killed_master(tmp_path: Path) -> None:

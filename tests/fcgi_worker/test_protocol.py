@@ -255,7 +255,7 @@ def test_nonsense_inside_a_body_ends_the_connection(alone: tuple[Process, Addres
 def test_a_body_that_is_not_read_costs_nothing(alone: tuple[Process, Address]) -> None:
     """The answer comes at once; what still comes of the body is passed over."""
     with Client(alone[1]) as client:
-        client.start("/hello", "POST", None)
+        client.start("/hello", "POST", None, CONTENT_LENGTH="300000")
         assert client.finish().body == b"hello\n"
         client.send(client.protocol.send_stdin(b"x" * 300_000) + client.protocol.end_stdin())
         for _ in range(3):
@@ -279,9 +279,9 @@ def test_an_unread_body_does_not_cost_the_answer(tmp_path: Path, bind: str) -> N
 
 def test_a_body_streams_in(client: Client) -> None:
     """The application reads each piece before the next one is sent."""
-    client.start("/lines", "POST", None)
-    for number in range(20):
-        piece = b"piece %d\n" % number
+    pieces = [b"piece %d\n" % number for number in range(20)]
+    client.start("/lines", "POST", None, CONTENT_LENGTH=str(sum(map(len, pieces))))
+    for piece in pieces:
         client.send(client.protocol.send_stdin(piece))
         client.read_until_stdout(piece)
     client.send(client.protocol.end_stdin())

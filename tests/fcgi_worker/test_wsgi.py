@@ -121,16 +121,31 @@ def test_a_body_that_keeps_its_length(client: Client, shape: str) -> None:
     assert client.request(f"/own-length?bytes=10&shape={shape}").body == b"x" * 10
 
 
-@pytest.mark.parametrize("size", [9, 11])
-def test_a_body_that_breaks_its_length_is_never_passed_off_as_whole(
-    shared: tuple[Process, Address], size: int
+def test_a_body_short_of_its_length_is_never_passed_off_as_whole(
+    shared: tuple[Process, Address],
 ) -> None:
     with Client(shared[1]) as client:
-        answer = client.request(f"/own-length?bytes={size}&shape=list")
+        answer = client.request("/own-length?bytes=9&shape=list")
         assert answer.status == 500
         assert b"Content-Length" in answer.stderr
-        torn = client.request(f"/own-length?bytes={size}&shape=stream")
+        torn = client.request("/own-length?bytes=9&shape=stream")
         assert torn.end is None
+
+
+@pytest.mark.parametrize("shape", ["list", "stream", "write", "endless"])
+def test_a_body_ends_at_its_length(client: Client, shape: str) -> None:
+    answer = client.request(f"/own-length?bytes=11&shape={shape}")
+    assert (answer.body, answer.stderr) == (b"x" * 10, b"")
+    assert answer.end is not None
+    assert client.request("/hello").body == b"hello\n"  # the connection is in step
+
+
+def test_a_file_that_grows_is_sent_up_to_its_length(client: Client, tmp_path: Path) -> None:
+    """Such as a log: what is appended after the head was made is not part of the answer."""
+    (tmp_path / "log").write_bytes(b"0123456789" * 2000)
+    answer = client.request(f"/file?path={tmp_path}/log&from=4&length=10000")
+    assert answer.body == (b"0123456789" * 2000)[4:10004]
+    assert client.request("/hello").body == b"hello\n"
 
 
 # Errors
