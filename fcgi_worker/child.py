@@ -44,7 +44,7 @@ from fcgi_worker.idle_connections import (
 from fcgi_worker.interrupts import STACK_SIGNAL, Interrupts, Stopped
 from fcgi_worker.log import log
 from fcgi_worker.peer import PeerGone, accept, linger, write_all
-from fcgi_worker.scoreboard import LINE_LIMIT, Mark
+from fcgi_worker.scoreboard import Mark
 from fcgi_worker.settings import Settings
 from fcgi_worker.timing import AccessLog, choose_exchange
 from fcgi_worker.wsgi import Exchange
@@ -103,7 +103,7 @@ class Child:
         try:
             if not self._load():
                 return EXIT_NO_APPLICATION
-            self._mark.idle(self._now)
+            self._mark.idle()
             self._control.send(encode_message(READY))
             self._serve()
             self._finish()
@@ -296,7 +296,7 @@ class Child:
         """Serve one request: the only place that runs the application."""
         params = request.params
         line = f"{params.get('REQUEST_METHOD')} {params.get('REQUEST_URI')}".encode("latin-1")
-        number = self._mark.begin(line[:LINE_LIMIT], self._now)
+        number = self._mark.begin(line, self._now)
         exchange = self._exchange(connection.descriptor, protocol, request, self._settings)
         connection.protocol = None  # the next request has time of its own
         self._serving = connection
@@ -309,8 +309,7 @@ class Child:
                 forks.leave()
             self._serving = None
             exchange.end()
-            self._now = time.monotonic()
-            self._mark.idle(self._now)
+            self._mark.idle()
             if number == self._due_at:
                 self._control.send(encode_message(DUE))
         return exchange
@@ -327,8 +326,8 @@ class Child:
         if self._interrupts.leaving and self._idle.stopping:
             self._close(connection)
         elif connection.slot >= 0:
-            self._borrower.give_back(connection, self._now)
-        elif self._borrower.add(connection, self._now):
+            self._borrower.give_back(connection)
+        elif self._borrower.add(connection):
             pass
         elif served:
             log.warning("connection closed: no room for another idle one; raise --connections")

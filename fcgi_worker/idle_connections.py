@@ -83,7 +83,8 @@ class IdleConnections:
         # Anonymous shared memory: every process forked from here sees the same arrays.
         memory = memoryview(mmap.mmap(-1, 8 + max(self.slots, 1) * 16))
         count = self.slots
-        self.since = memory[8 : 8 + count * 8].cast("d")  # monotonic seconds; valid while idle
+        # Monotonic seconds at which the master first saw the slot idle; a child writes 0.
+        self.since = memory[8 : 8 + count * 8].cast("d")
         rest = memory[8 + count * 8 :]
         self.generations = rest[: count * 4].cast("I")
         self.owners = rest[count * 4 : count * 6].cast("H")  # child's number; 0: idle
@@ -163,7 +164,7 @@ class Borrower:
         """The descriptors of the connections that this child holds."""
         return [connection.descriptor for connection in self._held.values()]
 
-    def add(self, connection: Connection, now: float) -> bool:
+    def add(self, connection: Connection) -> bool:
         """Make a new connection idle: give it a slot.
 
         Returns False if there is no room; the caller still owns `connection`.
@@ -175,7 +176,7 @@ class Borrower:
             return False
         number = self._idle.base + slot
         self._drop(slot)
-        self._idle.since[slot] = now
+        self._idle.since[slot] = 0.0
         self._idle.owners[slot] = 0
         if place_descriptor(descriptor, number):
             os.close(descriptor)
@@ -216,10 +217,10 @@ class Borrower:
         )
         return descriptors[0] if message[:1] == FETCH and descriptors else -1
 
-    def give_back(self, connection: Connection, now: float) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Make a taken connection idle again: any child may take its next request."""
         slot = connection.slot
-        self._idle.since[slot] = now
+        self._idle.since[slot] = 0.0
         self._idle.owners[slot] = 0
         if self._held.get(slot) is connection:
             self._idle.epoll.modify(connection.descriptor, ONE_SHOT)

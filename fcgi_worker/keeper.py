@@ -136,7 +136,7 @@ class Keeper:
         self._idle.arm_listener()
         self._suspects |= self._held
 
-    def revive(self) -> None:
+    def revive(self, now: float) -> None:
         """Rearm connections whose event was lost; call this about once a second.
 
         A child that dies between taking a connection and recording itself as the owner leaves the
@@ -147,11 +147,17 @@ class Keeper:
         if not looked_at:
             return
         waiting = self._readable(slot for slot in looked_at if not self._owned(slot))
-        seen = {slot: self._idle.since[slot] for slot in waiting}
+        seen = {slot: self._idle_since(slot, now) for slot in waiting}
         for slot in [slot for slot, since in seen.items() if self._seen.get(slot) == since]:
             self._arm(slot)
             del seen[slot]
         self._suspects, self._seen = set(), seen
+
+    def _idle_since(self, slot: int, now: float) -> float:
+        """Return when an idle slot was first seen idle, which may be now."""
+        if not self._idle.since[slot]:
+            self._idle.since[slot] = now
+        return self._idle.since[slot]
 
     def _owned(self, slot: int) -> bool:
         return slot not in self._held or self._idle.owners[slot] != 0
@@ -165,13 +171,14 @@ class Keeper:
 
     # Ending idle connections
 
-    def close_idle(self, since: float) -> int:
-        """Close the connections that have been idle since `since` or before; return their number.
+    def close_idle(self, now: float, limit: float) -> None:
+        """Close the connections that have been idle for `limit` seconds; call this regularly.
 
         One on which a request has arrived is left to the children. Disarm first, look then: what
         is disarmed and not readable cannot have woken a child.
         """
-        old = {s for s in self._held if not self._owned(s) and self._idle.since[s] <= since}
+        idle = [slot for slot in self._held if not self._owned(slot)]
+        old = {slot for slot in idle if now - self._idle_since(slot, now) >= limit}
         quiet = old - self._readable(old)
         for slot in quiet:
             with contextlib.suppress(OSError):
@@ -180,13 +187,12 @@ class Keeper:
         self._suspects |= late  # a request came in between: a child has it, or `revive` will see
         for slot in quiet - late:
             self._release(slot)
-        return len(quiet - late)
 
-    def adopt(self, descriptor: int, now: float) -> None:
+    def adopt(self, descriptor: int) -> None:
         """Make a connection idle that no child has accepted; close it if there is no room."""
         slot = self._place(descriptor)
         if slot is not None:
-            self._idle.since[slot] = now
+            self._idle.since[slot] = 0.0
             self._idle.owners[slot] = 0
             self._arm(slot)
 

@@ -196,7 +196,7 @@ class Pool:
             else:
                 self._supervisor.end(member.process, signal.SIGQUIT, self._settings.grace)
         if not at_once:
-            self._keeper.close_idle(_NEVER)
+            self._keeper.close_idle(time.monotonic(), 0.0)
 
     def close(self) -> None:
         """Close what is left, after the last child."""
@@ -231,7 +231,7 @@ class Pool:
 
     def _expect_end(self, member: _Member) -> None:
         """A child serves no more: give its exit handlers and threads a bounded time."""
-        member.leaving = True
+        member.leaving = member.ready  # otherwise it is a failed start; `bury` decides
         self._supervisor.limit(member.process, min(_EXIT_GRACE, self._settings.grace))
         self._changed = True
 
@@ -331,11 +331,11 @@ class Pool:
         os.kill(member.process.pid, signal.SIGKILL)
 
     def _on_tick(self, now: float) -> None:
-        self._keeper.revive()
+        self._keeper.revive(now)
         if self._stopping:
-            self._keeper.close_idle(_NEVER)
+            self._keeper.close_idle(now, 0.0)
         elif self._settings.idle_timeout:
-            self._keeper.close_idle(now - self._settings.idle_timeout)
+            self._keeper.close_idle(now, self._settings.idle_timeout)
         if self._settings.max_memory:
             self._watch_memory()
 
@@ -355,10 +355,9 @@ class Pool:
 
     def _adopt_backlog(self) -> None:
         """Take the connections that wait to be accepted: their requests are still served."""
-        now = time.monotonic()
         try:
             while (descriptor := accept(self._listener, self._settings)) >= 0:
-                self._keeper.adopt(descriptor, now)
+                self._keeper.adopt(descriptor)
         except OSError as error:
             log.error("accept: %s", error.strerror)
 

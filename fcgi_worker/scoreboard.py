@@ -5,7 +5,7 @@ memory store and costs no system call. There is no lock: a reader may see a row 
 change, so whoever acts on a row looks twice (see `Pool.end_overdue`).
 
     state     FREE, STARTING, IDLE or BUSY
-    since     monotonic seconds at which the state began
+    since     monotonic seconds at which the child or its running or last request began
     requests  requests begun by this child
     memory    resident bytes, written by the master
     line      method and URI of the running or last request
@@ -13,6 +13,7 @@ change, so whoever acts on a row looks twice (see `Pool.end_overdue`).
 
 import mmap
 from dataclasses import dataclass
+from struct import Struct
 from typing import Final
 
 FREE: Final = 0
@@ -21,10 +22,12 @@ IDLE: Final = 2
 BUSY: Final = 3
 
 _ROW: Final = 512
-_STATE, _SINCE, _REQUESTS, _MEMORY, _LENGTH = range(5)  # words of eight bytes
-_TEXT: Final = 40  # where the line begins
-LINE_LIMIT: Final = _ROW - _TEXT
-"""Maximum bytes of a request's line; the rest is cut off."""
+_OWN: Final = Struct("=QdQ480s")  # what the child writes: state, since, requests, line
+_FIELDS: Final = Struct("=QdQ480sQ")
+_STATE, _SINCE, _MEMORY = 0, 1, _ROW // 8 - 1  # as words of eight bytes
+assert _FIELDS.size == _ROW
+
+_pack_own: Final = _OWN.pack_into
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +44,28 @@ class Row:
 class Mark:
     """One row, as its child writes it."""
 
-    __slots__ = ("_requests", "_text", "_times", "_words")
+    __slots__ = ("_at", "_memory", "_requests", "_state", "_words")
 
-    def __init__(self, row: memoryview) -> None:
-        self._words = row.cast("Q")
-        self._times = row.cast("d")
-        self._text = row[_TEXT:]
+    def __init__(self, memory: mmap.mmap, row: int) -> None:
+        self._memory = memory
+        self._at = row * _ROW
+        self._words = memoryview(memory).cast("Q")
+        self._state = row * _ROW // 8 + _STATE
         self._requests = 0
 
     def starting(self, now: float) -> None:
         """A new child has this row now."""
-        self._words[_REQUESTS] = self._words[_MEMORY] = self._words[_LENGTH] = 0
-        self._times[_SINCE] = now
-        self._words[_STATE] = STARTING
+        _FIELDS.pack_into(self._memory, self._at, STARTING, now, 0, b"", 0)
 
     def begin(self, line: bytes, now: float) -> int:
-        """A request begins; return its number, from 1. `line` is at most LINE_LIMIT bytes."""
-        length = len(line)
-        self._text[:length] = line
-        self._words[_LENGTH] = length
+        """A request begins; return its number, from 1. A long `line` is cut off."""
         self._requests = number = self._requests + 1
-        self._words[_REQUESTS] = number
-        self._times[_SINCE] = now
-        self._words[_STATE] = BUSY
+        _pack_own(self._memory, self._at, BUSY, now, number, line)
         return number
 
-    def idle(self, now: float) -> None:
+    def idle(self) -> None:
         """The child waits for a request."""
-        self._words[_STATE] = IDLE
-        self._times[_SINCE] = now
+        self._words[self._state] = IDLE
 
 
 class Scoreboard:
@@ -77,17 +73,17 @@ class Scoreboard:
 
     def __init__(self, rows: int) -> None:
         # Anonymous shared memory: every process forked from here sees the same bytes.
-        self._memory = memoryview(mmap.mmap(-1, rows * _ROW))
-        self._rows = [self._memory[at : at + _ROW] for at in range(0, rows * _ROW, _ROW)]
-        self._words = self._memory.cast("Q")
-        self._times = self._memory.cast("d")
+        self._memory = mmap.mmap(-1, rows * _ROW)
+        self._words = memoryview(self._memory).cast("Q")
+        self._times = memoryview(self._memory).cast("d")
+        self._count = rows
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return self._count
 
     def mark(self, row: int) -> Mark:
         """Return the writer of a row."""
-        return Mark(self._rows[row])
+        return Mark(self._memory, row)
 
     def busy_since(self, row: int) -> float:
         """Return when the running request of a row began; 0.0 if none runs."""
@@ -104,12 +100,5 @@ class Scoreboard:
 
     def read(self, row: int) -> Row:
         """Return a row as it is now."""
-        at = row * _ROW // 8
-        length = min(self._words[at + _LENGTH], LINE_LIMIT)
-        return Row(
-            self._words[at + _STATE],
-            self._times[at + _SINCE],
-            self._words[at + _REQUESTS],
-            self._words[at + _MEMORY],
-            bytes(self._rows[row][_TEXT : _TEXT + length]).decode("latin-1"),
-        )
+        state, since, requests, line, memory = _FIELDS.unpack_from(self._memory, row * _ROW)
+        return Row(state, since, requests, memory, line.rstrip(b"\0").decode("latin-1"))

@@ -350,3 +350,22 @@ validated = validator(application)
 """The same, with every call on either side checked by wsgiref.validate."""
 
 not_callable = 3
+
+
+def create(name: str | None = None) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
+    """A factory of applications."""
+
+    def made(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        start("200 OK", TEXT)
+        return [f"made {name}".encode()]
+
+    return made
+
+
+class factories:  # noqa: N801 - a namespace
+    create = staticmethod(create)
+    made = staticmethod(create("dotted"))
+
+
+def creates_nothing() -> None:
+    """A factory that has forgotten its return."""
