@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from threading import get_ident
 from typing import NoReturn
 
 forked = False
@@ -30,10 +31,22 @@ def disown(
     `descriptors` returns those to replace by /dev/null, because an object in the process still
     refers to them, and those to close.
     """
+    masks: dict[int, set[int]] = {}  # by thread: a signal must not meet the child's handlers
 
-    def in_fork() -> None:
+    def before() -> None:
+        masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, handlers)
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(get_ident()))
+
+    def in_child() -> None:
         global forked
-        forked = True
+        if not forked:  # a fork of a fork has nothing left to give up
+            forked = True
+            give_up()
+        in_parent()
+
+    def give_up() -> None:
         for number, handler in handlers.items():
             if signal.getsignal(number) == handler:  # not one of the application's own
                 interrupt = number == signal.SIGINT
@@ -48,7 +61,7 @@ def disown(
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
-    os.register_at_fork(after_in_child=in_fork)
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def leave() -> NoReturn:
