@@ -150,6 +150,14 @@ def digest(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     return [f"{length} {checksum.hexdigest()} {os.getpid()}".encode()]
 
 
+def measured(environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """Read as much as CONTENT_LENGTH says, as Django does; tell what was said of the body."""
+    told = [environ.get(name) for name in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")]
+    body = environ["wsgi.input"].read(int(told[0] or 0))
+    start("200 OK", TEXT)
+    return [json.dumps([*told, hashlib.sha256(body).hexdigest()]).encode()]
+
+
 READS: dict[str, Callable[[Environ], object]] = {
     "read-all": lambda environ: environ["wsgi.input"].read(-1),
     "read-3": lambda environ: [environ["wsgi.input"].read(3) for _ in range(3)],
@@ -306,6 +314,25 @@ def errors_in_close(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     return Talking([b"complete"])
 
 
+def errors_in_close_unflushed(environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    class Talking(list[bytes]):
+        def close(self) -> None:
+            environ["wsgi.errors"].write("said in close without a flush\n")
+
+    start("200 OK", TEXT)
+    return Talking([b"complete"])
+
+
+def stubborn(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """Nobody reads: write() fails in the middle, and the application tells of it as an error."""
+    push = start("200 OK", TEXT)
+    try:
+        while True:
+            push(PIECE)
+    except ConnectionError:
+        raise ValueError("told after half a record") from None
+
+
 def silent(_environ: Environ, _start: StartResponse) -> Iterable[bytes]:
     return [b"no head"]
 
@@ -335,9 +362,10 @@ ROUTES: dict[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
     "/" + function.__name__.replace("_", "-"): function
     for function in (
         hello, pid, memory, show_environ, hold, spin, drip, big, big_list, closing_big, echo, lines,
-        digest, read, write, file, errors, many_errors, no_content, own_length, replaced,
+        digest, measured, read, write, file, errors, many_errors, no_content, own_length, replaced,
         too_late, started_twice, raises_at_once, raises_late, raises_torn, raises_exit,
-        raises_interrupt, raises_in_close, errors_in_close, silent, text_body, bad_head, die,
+        raises_interrupt, raises_in_close, errors_in_close, errors_in_close_unflushed, stubborn,
+        silent, text_body, bad_head, die,
     )
 }  # fmt: skip
 

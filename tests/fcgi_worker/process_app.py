@@ -208,6 +208,22 @@ def many_files(_environ: WSGIEnvironment) -> object:
     return len(FILES)
 
 
+def exhaust(_environ: WSGIEnvironment) -> object:
+    """Open files until none can be opened."""
+    try:
+        while True:
+            FILES.append(Path("/dev/null").open("rb"))  # noqa: SIM115 - they stay open
+    except OSError as error:
+        return error.errno
+
+
+def release(_environ: WSGIEnvironment) -> object:
+    """Close the files again."""
+    while FILES:
+        FILES.pop().close()
+    return "closed"
+
+
 def root_logger(_environ: WSGIEnvironment) -> object:
     return {"handlers": len(logging.root.handlers), "level": logging.root.level}
 
@@ -245,7 +261,8 @@ ROUTES: dict[str, Callable[[WSGIEnvironment], object]] = {
     "/" + function.__name__.replace("_", "-"): function
     for function in (
         pid, crash, loop, grow, programs_signals, handlers, held, job, terminated, pools, executor,
-        fork, raising, run_asyncio, alarm, many_files, root_logger, lingering, process_state,
+        fork, raising, run_asyncio, alarm, many_files, exhaust, release, root_logger, lingering,
+        process_state,
     )
 }  # fmt: skip
 

@@ -226,6 +226,22 @@ def test_nonsense_ends_its_connection_and_no_other(
     assert process.children == before
 
 
+@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN.keys())
+def test_an_upload_after_nonsense_on_another_connection(
+    alone: tuple[Process, Address], sent: bytes
+) -> None:
+    with Client(alone[1]) as broken, Client(alone[1]) as good:
+        assert good.request("/hello").body == b"hello\n"
+        with contextlib.suppress(OSError):  # it was closed before all had been sent
+            broken.send(sent)
+        while broken.read_event() is not None:
+            pass
+        body = b"x" * 100_000
+        good.start("/digest", "POST", None, CONTENT_LENGTH=str(len(body)))
+        good.send(good.protocol.send_stdin(body) + good.protocol.end_stdin())
+        assert good.finish().body.split()[0] == b"100000"
+
+
 def test_an_answer_owed_to_a_broken_connection_reaches_no_other(
     alone: tuple[Process, Address],
 ) -> None:
