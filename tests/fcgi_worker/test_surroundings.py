@@ -36,6 +36,11 @@ def client(around: tuple[Process, Address]) -> Iterator[Client]:
         yield connection
 
 
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
 def ask(client: Client, path: str) -> Any:
     return json.loads(client.request(path).body)
 
@@ -250,7 +255,7 @@ def test_a_log_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
     )  # fmt: skip
     os.close(theirs)
     try:
-        wait_until(path.exists, "the worker listens")
+        wait_until(lambda: listens(path), "the worker listens")
         address = Address(path=str(path))
         for _ in range(200):  # each costs a traceback in the log
             with Client(address) as client:
@@ -354,8 +359,4 @@ def test_a_master_killed_while_it_forks_leaves_nobody(tmp_path: Path) -> None:
             process.signal(signal.SIGKILL)
             process.wait()
 
-            def is_free() -> bool:
-                with socket.socket(socket.AF_UNIX) as probe:
-                    return probe.connect_ex(str(tmp_path / "s")) != 0
-
-            wait_until(is_free, "nobody listens")
+            wait_until(lambda: not listens(tmp_path / "s"), "nobody listens")
