@@ -53,6 +53,7 @@ EXIT_NO_APPLICATION: Final = 4
 """Exit code of a child that could not import its application."""
 
 _TICK: Final = 1.0  # seconds between two looks at what else is due
+_LAST_LINES: Final = 1.0  # seconds that the reader of a log has at the end
 _FIRST_READ: Final = 16384  # bytes; most requests fit
 _NO_RESOURCES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -98,6 +99,9 @@ class Child:
 
         The caller then ends the interpreter in the usual way, with exit handlers and threads.
         """
+        log.abandon()
+        log.open()
+        self._access_log.renew()
         self._mark.starting(self._now)
         self._install_signals()
         try:
@@ -112,7 +116,8 @@ class Child:
         except ConnectionError:  # from the control socket
             log.critical("the master is gone: exiting")
         finally:
-            self._access_log.flush()
+            self._access_log.drain(_LAST_LINES)
+            log.drain(_LAST_LINES)
             self._control.close()  # tells the master that only the interpreter's end is left
         return 0
 
@@ -205,6 +210,7 @@ class Child:
         self._next_tick = self._now + _TICK
         self._borrower.sweep()
         self._access_log.flush()
+        log.flush()
 
     def _give_up_partial(self) -> None:
         """Close connections whose request did not arrive in time."""

@@ -9,10 +9,10 @@ import click
 
 from chainlab.transport import ListenError
 from chainlab.transport.logfile import LogError
-from chainlab.transport.option import AddressType
+from chainlab.transport.networks import NetworkError, Networks
+from chainlab.transport.option import AddressType, NetworkType
 from chainlab.transport.socket_file import SocketFile, parse_mode, parse_owner
 from fcgi_worker.master import Master
-from fcgi_worker.peer import plain_address
 from fcgi_worker.pool import Forked
 from fcgi_worker.settings import Settings
 
@@ -109,6 +109,14 @@ class OwnerType(click.ParamType[tuple[int, int]]):
     default="",
     metavar="PATH",
     help="Path under which the web server mounts the application, such as /shop.",
+)
+@click.option(
+    "--trusted",
+    type=NetworkType(),
+    multiple=True,
+    metavar="NETWORK",
+    help="Believe X-Forwarded-*, Forwarded and X-Real-IP of requests from these addresses, such as "
+    '10.0.0.0/8, or of a web server on a unix socket: "unix". Repeatable.',
 )
 @click.option(
     "--request-timeout",
@@ -217,15 +225,14 @@ def make_settings(options: dict[str, Any]) -> Settings:
     if mount and not mount.startswith("/"):
         raise click.UsageError(f"--script-name {mount!r}: write a path, for example /{mount}")
     options["script_name"] = mount
+    options["trusted"] = Networks.parse(options["trusted"])
     return Settings(web_servers=_web_servers(), **options)
 
 
-def _web_servers() -> frozenset[str]:
+def _web_servers() -> Networks:
     """Return the addresses in FCGI_WEB_SERVER_ADDRS (FastCGI 1.0 section 3.2)."""
-    listed = os.environ.get("FCGI_WEB_SERVER_ADDRS", "")
+    listed = os.environ.get("FCGI_WEB_SERVER_ADDRS", "").split(",")
     try:
-        return frozenset(plain_address(text.strip()) for text in listed.split(",") if text.strip())
-    except ValueError as error:
-        raise click.UsageError(
-            f"FCGI_WEB_SERVER_ADDRS in the environment: {error}; list addresses with commas"
-        ) from None
+        return Networks.parse(text.strip() for text in listed if text.strip())
+    except NetworkError as error:
+        raise click.UsageError(f"FCGI_WEB_SERVER_ADDRS in the environment: {error}") from None

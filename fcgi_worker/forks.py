@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import get_ident
 from typing import NoReturn
 
+from fcgi_worker.log import log
+
 forked = False
 """True in a process that the application forked."""
 
@@ -52,6 +54,7 @@ def disown(
                 interrupt = number == signal.SIGINT
                 signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
         faulthandler.unregister(stack_signal)
+        log.abandon()
         replaced, closed = descriptors()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for descriptor in replaced:

@@ -4,28 +4,37 @@ It does not use `logging`, which belongs to the application: the application may
 logger, disable every logger that it does not know (logging.config does by default) or install a
 record factory, and neither side notices the other.
 
-A line never blocks. Under a supervisor stderr is a pipe; if its reader stalls, a blocking write
-would stop the master and, with it, every child. Lines that do not fit are counted instead, and the
-count is logged when the reader goes on. Whatever is written to a pipe at once is at most PIPE_BUF
-bytes long, so that the lines of several processes do not mix (man pipe(7)).
+A line never blocks (`chainlab.transport.logfile`): under a supervisor stderr is a pipe, and if its
+reader stalls, a blocking write would stop the master and, with it, every child.
 """
 
+import contextlib
 import os
-import select
-import stat
+import sys
 import time
 import traceback
 from typing import Final
 
-_PIPE_BUF: Final = select.PIPE_BUF
+from chainlab.transport.logfile import LogError, LogFile, standard_descriptor
 
 
 class Log:
-    """A log on a descriptor. Messages are formatted with %, as in `logging`."""
+    """A log of one process on its stderr. Messages are formatted with %, as in `logging`."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._lost = 0
+    def __init__(self) -> None:
+        self._file: LogFile | None = None
+
+    def open(self) -> None:
+        """Open the log; before the first line unless descriptors may be scarce by then."""
+        if self._file is None:
+            with contextlib.suppress(LogError):
+                self._file = LogFile("-", standard_descriptor(sys.__stderr__))
+
+    def abandon(self) -> None:
+        """Close the log in a new process: the lines that wait are its parent's."""
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None
 
     def info(self, message: str, *values: object) -> None:
         """Log what happened as intended."""
@@ -49,43 +58,28 @@ class Log:
 
     def say(self, line: str) -> None:
         """Write a line without time and level."""
-        self._write(line + "\n")
+        self.open()
+        if self._file is not None:
+            self._file.write((line + "\n").encode(errors="backslashreplace"))
+
+    def flush(self) -> None:
+        """Write the lines that had to wait; report those that were lost."""
+        if self._file is not None and self._file.flush() and self._file.lost:
+            self.error("log: %s", self._file.take_lost())
+
+    def drain(self, seconds: float) -> None:
+        """Write the lines that had to wait; give a slow reader up to `seconds`."""
+        if self._file is not None:
+            self._file.drain(seconds)
 
     def _log(self, level: str, message: str, values: tuple[object, ...]) -> None:
         now = time.time()
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-        head = f"{when},{int(now * 1000) % 1000:03d} [{level}] {os.getpid()}: "
-        if self._lost and self._write(f"{head}{self._lost} log lines were lost: stderr was full\n"):
-            self._lost = 0
-        if not self._write(head + (message % values if values else message) + "\n"):
-            self._lost += 1
-
-    def _write(self, text: str) -> bool:
-        """Write the text unless that would block; return whether all of it was written."""
-        rest = text.encode(errors="backslashreplace")
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLOUT)
-        try:
-            most = _PIPE_BUF if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode) else len(rest)
-            while rest:
-                if not poll.poll(0):
-                    return False
-                piece = _whole_lines(rest, most)
-                rest = rest[os.write(self._descriptor, piece) :]
-        except OSError:  # a full disk, a closed pipe: the service goes on
-            return False
-        return True
+        text = message % values if values else message
+        self.say(f"{when},{int(now * 1000) % 1000:03d} [{level}] {os.getpid()}: {text}")
 
 
-def _whole_lines(data: bytes, most: int) -> bytes:
-    """Return the beginning of `data`, at most `most` bytes, up to the end of a line if possible."""
-    if len(data) <= most:
-        return data
-    end = data.rfind(b"\n", 0, most) + 1
-    return data[: end or most]
-
-
-log: Final = Log(2)
+log: Final = Log()
 """The log of this process."""
 
 

@@ -23,6 +23,7 @@ from fcgi_worker.settings import Settings
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
+_LAST_LINES: Final = 1.0  # seconds that the reader of the log has at the end
 
 
 class Master:
@@ -55,6 +56,7 @@ class Master:
         pool.close()
         if not pool.exit_code:
             log.info("stopped")
+        log.drain(_LAST_LINES)
         return pool.exit_code
 
     def _on_signal(self, number: int) -> None:

@@ -6,7 +6,6 @@ descriptor numbers: a socket object would cost a microsecond per call and three 
 create.
 """
 
-import ipaddress
 import os
 import select
 import socket
@@ -36,7 +35,7 @@ def accept(listener: socket.socket, settings: Settings) -> int:
     except BlockingIOError:
         return -1
     if accepted.family != socket.AF_UNIX:
-        if settings.web_servers and plain_address(address[0]) not in settings.web_servers:
+        if settings.web_servers and address[0] not in settings.web_servers:
             log.warning("connection refused: %s is not in FCGI_WEB_SERVER_ADDRS", address[0])
             accepted.close()
             return -1
@@ -44,12 +43,6 @@ def accept(listener: socket.socket, settings: Settings) -> int:
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     accepted.setblocking(False)
     return accepted.detach()
-
-
-def plain_address(text: str) -> str:
-    """Return an IP address in its usual form, an IPv4-mapped one as IPv4; ValueError if invalid."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def wait_for(descriptor: int, event: int, seconds: float) -> bool:

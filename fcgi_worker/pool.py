@@ -331,6 +331,7 @@ class Pool:
         os.kill(member.process.pid, signal.SIGKILL)
 
     def _on_tick(self, now: float) -> None:
+        log.flush()
         self._keeper.revive(now)
         if self._stopping:
             self._keeper.close_idle(now, 0.0)

@@ -1,12 +1,10 @@
 """The settings of one worker manager, validated once and immutable."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 
 from chainlab.transport import Address
+from chainlab.transport.networks import NOBODY, Networks
 from chainlab.transport.socket_file import SocketFile
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +25,7 @@ class Settings:
     grace: float = 30.0  # for running requests after SIGQUIT or SIGHUP; then SIGKILL
     socket_file: SocketFile | None = None  # mode and owner of a unix socket
     script_name: str = ""  # the path under which the web server mounts the application
-    trusted: tuple[Network, ...] = ()  # front ends whose X-Forwarded-* fields are believed
-    web_servers: frozenset[str] = frozenset()  # addresses that may connect over TCP; empty: all
+    trusted: Networks = NOBODY  # front ends whose X-Forwarded-* fields are believed
+    web_servers: Networks = NOBODY  # that may connect over TCP; if empty, all may
     server_timing: bool = False  # add Server-Timing to responses
     access_log: str = "off"  # or "-" for stdout, or a path

@@ -22,7 +22,14 @@ from functools import lru_cache, partial
 from os import getpid
 from typing import Final
 
-from chainlab.transport.logfile import GatheredLog, LogError, format_time, quote_id
+from chainlab.transport.logfile import (
+    PIPE_BUF,
+    GatheredLog,
+    LogError,
+    format_time,
+    quote_id,
+    standard_descriptor,
+)
 from chainlab.wire.fastcgi import Request, ServerConnection
 from chainlab.wire.trace_context import parse_traceparent
 from fcgi_worker.log import log
@@ -39,6 +46,8 @@ _LINE: Final = (
     '{"time": "%s", "start": %s, "id": %s, %s, "status": %d, "bytes": %d, '
     '"milliseconds": {"wait": %s, "application": %.3f}, "pid": %d, "cut": %s%s}\n'
 )
+_DESCRIPTION: Final = ("REMOTE_ADDR", "REQUEST_METHOD", "REQUEST_URI")
+_SHORT: Final = PIPE_BUF // 32  # characters per part of a line that is too long for a pipe
 _STATUS: Final = slice(len(b"Status: "), len(b"Status: 200"))
 
 
@@ -47,8 +56,20 @@ class AccessLog:
 
     def __init__(self, target: str) -> None:
         self.enabled = target != "off"
-        self._log = GatheredLog(target, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        self._target = target
+        self._log = GatheredLog(target, standard_descriptor(sys.__stdout__))
         self._stale = False
+
+    def renew(self) -> None:
+        """Call this in a new process: a standard stream needs a pipe of its own."""
+        if self._target == "-":
+            self._log.file.abandon()
+            self._log.file.reopen()
+
+    @property
+    def longest(self) -> int:
+        """Maximum bytes of a line that stays in one piece."""
+        return self._log.file.longest
 
     def add(self, line: str) -> None:
         """Buffer a line, which ends in a newline."""
@@ -73,6 +94,14 @@ class AccessLog:
         if self._stale:
             self.reopen()
         self._log.flush()
+        self._log.file.flush()
+        if self._log.file.lost:
+            log.error("access log: %s", self._log.file.take_lost())
+
+    def drain(self, seconds: float) -> None:
+        """Write everything; give a slow reader up to `seconds`."""
+        self.flush()
+        self._log.file.drain(seconds)
 
 
 def choose_exchange(settings: Settings, access_log: AccessLog) -> Callable[..., Exchange]:
@@ -138,24 +167,35 @@ class TimedExchange(Exchange):
         elif self._head_sent and head is not None:
             status = int(head.encoded[_STATUS])
             size = self._sent if self._wants_body and head.has_body else 0
-        self._access_log.add(
-            _LINE
-            % (
-                _local(int(self._called_wall)),
-                format_time(self._called_wall),
-                quote_id(params("HTTP_X_REQUEST_ID", "")),
-                _request_members(
-                    params("REMOTE_ADDR"), params("REQUEST_METHOD"), params("REQUEST_URI")
-                ),
-                status,
-                size,
-                "null" if self._wait is None else "%.3f" % (self._wait * 1000),
-                (time.monotonic() - self._called_at) * 1000,
-                getpid(),
-                "true" if self.cut else "false",
-                _trace_members(params("HTTP_TRACEPARENT")),
-            )
+        identity = params("HTTP_X_REQUEST_ID", "")
+        remote, method, uri = (params(name, "") for name in _DESCRIPTION)
+        trace = _trace_members(params("HTTP_TRACEPARENT"))
+        line = self._line(identity, _request_members(remote, method, uri), status, size, trace)
+        if len(line) > self._access_log.longest:  # it would not stay in one piece
+            members = json.dumps(
+                {"remote": _cut(remote), "method": _cut(method), "path": _cut(uri)}
+            )[1:-1]
+            line = self._line(_cut(identity), members, status, size, trace)
+        self._access_log.add(line)
+
+    def _line(self, identity: str, members: str, status: int, size: int, trace: str) -> str:
+        return _LINE % (
+            _local(int(self._called_wall)),
+            format_time(self._called_wall),
+            quote_id(identity),
+            members,
+            status,
+            size,
+            "null" if self._wait is None else "%.3f" % (self._wait * 1000),
+            (time.monotonic() - self._called_at) * 1000,
+            getpid(),
+            "true" if self.cut else "false",
+            trace,
         )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT else text[:_SHORT] + "..."
 
 
 def read_wait(start: str | None, now: float) -> float | None:
@@ -173,10 +213,9 @@ def read_wait(start: str | None, now: float) -> float | None:
 
 
 @lru_cache(1024)
-def _request_members(remote: str | None, method: str | None, uri: str | None) -> str:
+def _request_members(remote: str, method: str, uri: str) -> str:
     """Return the members of a log line that describe the request."""
-    members = {"remote": remote or "", "method": method or "", "path": uri or ""}
-    return json.dumps(members)[1:-1]
+    return json.dumps({"remote": remote, "method": method, "path": uri})[1:-1]
 
 
 def _trace_members(traceparent: str | None) -> str:

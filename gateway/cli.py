@@ -10,16 +10,10 @@ import click
 
 from chainlab.transport import ListenError
 from chainlab.transport.logfile import LogError
-from chainlab.transport.option import AddressType
-from gateway.config import (
-    Config,
-    ConfigError,
-    Log,
-    Timeouts,
-    parse_config,
-    read_config,
-    simple_config,
-)
+from chainlab.transport.networks import Networks
+from chainlab.transport.option import AddressType, NetworkType
+from chainlab.transport.table import ConfigError
+from gateway.config import LEVELS, Config, Log, Timeouts, load_config, simple_config
 from gateway.master import Master
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
@@ -83,6 +77,14 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="N",
     help="Number of serving processes, each with an event loop.",
 )
+@click.option(
+    "--trusted",
+    type=NetworkType(),
+    multiple=True,
+    metavar="NETWORK",
+    help="Believe X-Forwarded-For, -Proto, -Host, -Port, Forwarded and X-Real-IP from these front "
+    'ends: 10.0.0.0/8, ::1 or "unix"; repeatable. From others they are dropped.',
+)
 @click.option("--access-log", default="-", metavar="FILE", help='Path, "-" for stdout, or "off".')
 @click.option(
     "--log-format",
@@ -91,6 +93,12 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Format of the access log; json includes the time spent in each part.",
 )
 @click.option("--error-log", default="-", metavar="FILE", help='Path, or "-" for stderr.')
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    help="Least important level in the error log: error (failed requests), warn, or info.",
+)
 @click.option(
     "--server-timing",
     is_flag=True,
@@ -101,7 +109,11 @@ def timeout_options(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="Continue the client's trace or start a new one (W3C Trace Context).",
 )
-@click.option("--check", is_flag=True, help="Validate the configuration and exit without serving.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Validate the configuration, report every mistake, and exit without serving.",
+)
 @timeout_options
 @click.pass_context
 def main(ctx: click.Context, /, path: Path | None, **options: Any) -> None:
@@ -134,7 +146,7 @@ def _from_file(ctx: click.Context, path: Path) -> Config:
     ]
     if given:
         raise click.UsageError(f"{given[0]} cannot be combined with --config; set it in {path}")
-    return parse_config(read_config(path), str(path))
+    return load_config(path)
 
 
 def _from_flags(options: dict[str, Any]) -> Config:
@@ -150,8 +162,14 @@ def _from_flags(options: dict[str, Any]) -> Config:
         protocol,
         options[protocol],
         workers=options["workers"],
+        trusted=Networks.parse(options["trusted"]),
         server_timing=options["server_timing"],
         traceparent=options["traceparent"],
         timeouts=Timeouts(**{item.name: options[item.name] for item in fields(Timeouts)}),
-        log=Log(options["access_log"], options["log_format"], options["error_log"]),
+        log=Log(
+            options["access_log"],
+            options["log_format"],
+            options["error_log"],
+            options["log_level"],
+        ),
     )

@@ -231,7 +231,7 @@ class Client:
     def _await_more(self, exchange: Exchange | None) -> None:
         timeouts = self._process.current.config.timeouts
         if exchange is not None:
-            self.deadline = self._loop.now + timeouts.body
+            self.deadline = self._loop.now + exchange.head.derived.timeouts.body
             if self.http.awaiting_continue:
                 self.send(self.http.send_continue())
             exchange.on_input_pause()

@@ -1,28 +1,29 @@
 """The configuration: one TOML file or the command-line flags, read once and then immutable.
 
-An error reads `FILE:LINE: field: problem; remedy`, so that an operator who reloads a running
-gateway can go straight to the line. tomllib keeps no line numbers; `_Table` searches the text for
-the field when an error occurs.
+Only the master reads it, because reading resolves host names, which may take seconds: a process
+receives the result (`orders`). `chainlab.transport.table` reports every mistake with its line.
 """
 
-import difflib
 import os
-import re
-import socket
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from chainlab.transport import Address, AddressError, parse_address
+from chainlab.transport import Address
+from chainlab.transport.networks import NOBODY, Networks
+from chainlab.transport.table import ConfigError, Document, Table, show
 from chainlab.wire.http1 import Limits
+from gateway.discovery import is_moving, resolve
 
-_LONGEST: Final = 86400.0  # seconds, of any timeout
-
-
-class ConfigError(ValueError):
-    """The configuration is invalid; the message names the line, the field and the remedy."""
+LEVELS: Final = ("error", "warn", "info")
+"""Levels of the error log; each includes those before it."""
+LOCAL: Final = Networks.parse(("127.0.0.0/8", "::1", "unix"))
+"""Clients on the same machine."""
+ROUTE_TIMEOUTS: Final = ("send", "read", "body")
+"""Timeouts that a route may set: those that run while one of its requests is served."""
+MOST_LISTENERS: Final = 100
+"""Maximum addresses to listen on; the master passes all of them in one message (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Upstream:
     connections: int = 32  # maximum per address; FCGI_GET_VALUES may lower it
     queue: int = 1024  # requests waiting for a connection; more get 503 with Retry-After
     params: tuple[tuple[str, str], ...] = ()  # FastCGI parameters, added or replaced
+    found: tuple[Address, ...] = field(default=(), compare=False)  # the addresses, resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Route:
     prefix: str
     root: Path | None = None
     upstream: str | None = None
+    body: int | None = None  # maximum bytes of a request body; None: Config.limits
+    timeouts: tuple[tuple[str, float], ...] = ()  # those of ROUTE_TIMEOUTS that differ from Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Log:
     access: str = "-"
     format: str = "combined"  # or "json"
     error: str = "-"
+    level: str = "info"  # the least important level that the error log contains
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class Config:
     upstreams: Mapping[str, Upstream]
     workers: int = 1
     status_path: str = ""
+    status_allow: Networks = LOCAL  # clients that may see it
+    trusted: Networks = NOBODY  # front ends whose X-Forwarded fields are believed (`forwarded`)
     server_timing: bool = False  # send Server-Timing to clients, X-Request-Start to upstreams
     traceparent: bool = False  # W3C Trace Context: continue the client's trace or start one
     timeouts: Timeouts = field(default_factory=Timeouts)
@@ -97,37 +104,41 @@ def read_config(path: Path) -> str:
         raise ConfigError(f"{path}: not UTF-8; save it as UTF-8") from None
 
 
-def parse_config(text: str, name: str) -> Config:
-    """Parse `text`; error messages call it `name`."""
+def load_config(path: Path) -> Config:
+    """Read the file and resolve its host names; ConfigError with every mistake, whatever it is."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        where = re.search(r"line (\d+)", str(error))
-        line = where[1] if where else str(text.count("\n") + 1)
-        raise ConfigError(f"{name}:{line}: not TOML: {error}") from None
-    top = _Table(document, name, text, ())
-    log_table = top.table("log")
-    limits_table = top.table("limits")
-    upstreams = _read_upstreams(top)
+        return parse_config(read_config(path), str(path))
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{path}: cannot be read: {error!r}; please report this") from error
+
+
+def parse_config(text: str, name: str) -> Config:
+    """Parse `text`, called `name` in messages, and resolve its host names; ConfigError."""
+    document = Document(text, name)
+    top = document.top
+    log, limits_table = top.table("log"), top.table("limits")
+    listen, upstreams = _read_ends(top)
+    connections = limits_table.number("connections", 0, 0, 1_000_000)
+    limits, routes = _widen(_read_limits(limits_table), _read_routes(top, upstreams))
     config = Config(
-        listen=top.addresses("listen"),
+        listen=listen,
         workers=top.number("workers", 1, 1, 256),
         status_path=_read_status_path(top),
+        status_allow=top.networks("status_allow", LOCAL),
+        trusted=top.networks("trusted", NOBODY),
         server_timing=top.flag("server_timing"),
         traceparent=top.flag("traceparent"),
-        routes=_read_routes(top, upstreams),
+        routes=routes,
         upstreams=upstreams,
         timeouts=_read_timeouts(top.table("timeouts")),
-        connections=limits_table.number("connections", 0, 0, 1_000_000),
-        limits=_read_limits(limits_table),
-        log=Log(
-            access=log_table.text("access", "-"),
-            format=log_table.choice("format", ("combined", "json")),
-            error=log_table.text("error", "-"),
-        ),
+        connections=connections,
+        limits=limits,
+        log=_read_log(log),
     )
-    log_table.finish()
     top.finish()
+    document.finish()
     return config
 
 
@@ -135,23 +146,92 @@ def simple_config(
     listen: Iterable[Address], protocol: str, addresses: Iterable[Address], **rest: Any
 ) -> Config:
     """Return a configuration that sends every path to one upstream, as the flags describe it."""
-    upstream = Upstream("app", protocol, tuple(addresses))
+    listen, addresses = tuple(listen), tuple(addresses)
+    resolved = resolve((*filter(_is_name, listen), *addresses))
+    for address in filter(_is_name, listen):
+        if not resolved[address]:
+            raise ConfigError(f"--listen {address}: {_unknown(address)}")
     return Config(
-        listen=tuple(listen),
+        listen=_bindable(listen, resolved),
         routes=(Route("/", upstream="app"),),
-        upstreams={"app": upstream},
+        upstreams={"app": Upstream("app", protocol, addresses, found=_found(addresses, resolved))},
         **rest,
     )
 
 
-def _read_status_path(top: "_Table") -> str:
+def _read_ends(top: Table) -> tuple[tuple[Address, ...], dict[str, Upstream]]:
+    """Read both ends, the listeners and the upstreams; resolve all their host names at once."""
+    listen = _read_addresses(top, "listen")
+    if len(listen) > MOST_LISTENERS:
+        top.mistake("listen", f"{len(listen)} addresses; write at most {MOST_LISTENERS}")
+    tables = list(top.tables_by_name("upstream"))
+    upstreams = [_read_upstream(table) for table in tables]
+    fields = [(top, "listen", listen)]
+    fields += [(t, "addresses", u.addresses) for t, u in zip(tables, upstreams, strict=True)]
+    wanted = [address for _, _, addresses in fields for address in addresses]
+    resolved = resolve(wanted)
+    for table, key, addresses in fields:
+        for address in addresses:
+            if _is_name(address) and not resolved[address]:
+                table.mistake(key, _unknown(address))
+    return _bindable(listen, resolved), {
+        upstream.name: replace(upstream, found=_found(upstream.addresses, resolved))
+        for upstream in upstreams
+    }
+
+
+def _is_name(address: Address) -> bool:
+    return not address.path and is_moving(address)
+
+
+def _unknown(address: Address) -> str:
+    return f"unknown host {show(address.host)}; write an IP address or correct the name"
+
+
+def _found(
+    addresses: Iterable[Address], resolved: Mapping[Address, tuple[Address, ...]]
+) -> tuple[Address, ...]:
+    """Return what `addresses` resolved to, in order and without duplicates."""
+    return tuple(dict.fromkeys(each for address in addresses for each in resolved[address]))
+
+
+def _bindable(
+    addresses: Iterable[Address], resolved: Mapping[Address, tuple[Address, ...]]
+) -> tuple[Address, ...]:
+    """Return `addresses` with the first address of each host name, IPv4 if it has one."""
+    return tuple(
+        resolved[address][0] if _is_name(address) and resolved[address] else address
+        for address in addresses
+    )
+
+
+def _read_addresses(table: Table, key: str) -> tuple[Address, ...]:
+    before = table.mistakes
+    addresses = table.addresses(key)
+    if not addresses and table.mistakes == before:
+        table.mistake(key, 'no address; write a list like ["127.0.0.1:8080"] or ["unix:/run/x"]')
+    return addresses
+
+
+def _read_status_path(top: Table) -> str:
     path = top.text("status_path", "")
     if path and not path.startswith("/"):
-        top.fail("status_path", f"{path!r} is not a path", "start it with a slash")
+        top.mistake("status_path", f"{show(path)} is not a path; start it with a slash")
     return path
 
 
-def _read_timeouts(table: "_Table") -> Timeouts:
+def _read_log(table: Table) -> Log:
+    log = Log(
+        access=table.text("access", "-"),
+        format=table.choice("format", ("combined", "json")),
+        error=table.text("error", "-"),
+        level=table.choice("level", LEVELS, default="info"),
+    )
+    table.finish()
+    return log
+
+
+def _read_timeouts(table: Table) -> Timeouts:
     standard = Timeouts()
     values = {
         item.name: table.seconds(item.name, getattr(standard, item.name))
@@ -161,7 +241,7 @@ def _read_timeouts(table: "_Table") -> Timeouts:
     return Timeouts(**values)
 
 
-def _read_limits(table: "_Table") -> Limits:
+def _read_limits(table: Table) -> Limits:
     standard = Limits()
     values = {
         item.name: table.number(item.name, getattr(standard, item.name), 1, 1 << 50)
@@ -171,188 +251,77 @@ def _read_limits(table: "_Table") -> Limits:
     return Limits(**values)
 
 
-def _read_upstreams(top: "_Table") -> dict[str, Upstream]:
-    found = {}
-    for table in top.tables_by_name("upstream"):
-        name = table.path[-1]
-        found[name] = Upstream(
-            name=name,
-            protocol=table.choice("protocol", ("fastcgi", "http")),
-            addresses=table.addresses("addresses", resolve=True),
-            balance=table.choice("balance", ("round-robin", "least-connections")),
-            connections=table.number("connections", 32, 1, 65536),
-            queue=table.number("queue", 1024, 0, 1_000_000),
-            params=table.strings("params"),
-        )
-        if found[name].params and found[name].protocol != "fastcgi":
-            table.fail("params", "not allowed in an http upstream", "remove them")
-        table.finish()
-    return found
+def _widen(limits: Limits, routes: tuple[Route, ...]) -> tuple[Limits, tuple[Route, ...]]:
+    """Let the parser accept the longest body that a route allows; every route then has a limit."""
+    own = [route.body for route in routes if route.body is not None]
+    if not own or limits.body is None:
+        return limits, routes
+    most = limits.body
+    routes = tuple(
+        replace(route, body=most if route.body is None else route.body) for route in routes
+    )
+    return replace(limits, body=max(most, *own)), routes
 
 
-def _read_routes(top: "_Table", upstreams: Mapping[str, Upstream]) -> tuple[Route, ...]:
+def _read_upstream(table: Table) -> Upstream:
+    upstream = Upstream(
+        name=table.name,
+        protocol=table.choice("protocol", ("fastcgi", "http")),
+        addresses=_read_addresses(table, "addresses"),
+        balance=table.choice("balance", ("round-robin", "least-connections")),
+        connections=table.number("connections", 32, 1, 65536),
+        queue=table.number("queue", 1024, 0, 1_000_000),
+        params=table.strings("params"),
+    )
+    if upstream.params and upstream.protocol != "fastcgi":
+        table.mistake("params", "not allowed in an http upstream; remove them")
+    for address in upstream.addresses:
+        if is_moving(address) and "*" in str(Path(address.path).parent):
+            table.mistake("addresses", f"{address}: a * in a folder's name; name the folder")
+    table.finish()
+    return upstream
+
+
+def _read_routes(top: Table, upstreams: Mapping[str, Upstream]) -> tuple[Route, ...]:
     routes: list[Route] = []
+    before = top.mistakes
     for table in top.tables_in_order("route"):
-        prefix = table.text("prefix", "/")
-        if not prefix.startswith("/"):
-            table.fail("prefix", f"{prefix!r} is not a path", "start it with a slash")
-        if prefix in [route.prefix for route in routes]:
-            table.fail("prefix", f"{prefix!r} already has a route", "remove one of them")
-        root, upstream = table.text("root", ""), table.text("upstream", "")
-        if bool(root) == bool(upstream):
-            table.fail("", "a route needs exactly one target", "set either root or upstream")
-        if root and not Path(root).is_dir():
-            table.fail("root", f"{root!r} is not a folder", "create it or correct the path")
-        if upstream and upstream not in upstreams:
-            known = ", ".join(upstreams) or "none"
-            table.fail("upstream", f"unknown upstream {upstream!r}", f"declared upstreams: {known}")
-        table.finish()
-        routes.append(
-            Route(prefix, Path(os.path.realpath(root)) if root else None, upstream or None)
-        )
+        route = _read_route(table, upstreams)
+        if route.prefix in [other.prefix for other in routes]:
+            table.mistake("prefix", f"{show(route.prefix)} already has a route; remove one of them")
+        routes.append(route)
     if not routes and len(upstreams) == 1:
         routes.append(Route("/", upstream=next(iter(upstreams))))
-    if not routes:
-        top.fail("route", "no route", "add a [[route]] with prefix and either upstream or root")
+    if not routes and top.mistakes == before:
+        top.mistake("route", "no route; add a [[route]] with prefix and either upstream or root")
     return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
 
-def _is_host(host: str) -> bool:
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError:
-        return False
-    return True
+def _read_route(table: Table, upstreams: Mapping[str, Upstream]) -> Route:
+    prefix = table.text("prefix", "/")
+    if not prefix.startswith("/"):
+        table.mistake("prefix", f"{show(prefix)} is not a path; start it with a slash")
+    before = table.mistakes
+    root, upstream = table.text("root", ""), table.text("upstream", "")
+    if bool(root) == bool(upstream) and table.mistakes == before:
+        table.mistake("", "a route needs exactly one target; set either root or upstream")
+    if root and not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for a long name
+        table.mistake("root", f"{show(root)} is not a folder; create it or correct the path")
+    if upstream and upstream not in upstreams:
+        known = ", ".join(upstreams) or "none"
+        table.mistake("upstream", f"unknown upstream {show(upstream)}; declared upstreams: {known}")
+    body = table.number("body", 0, 1, 1 << 50) or None
+    timeouts = _read_route_timeouts(table.table("timeouts"))
+    if root and (body or timeouts):
+        table.mistake(
+            "body" if body else "timeouts", "not allowed in a route to a folder; remove it"
+        )
+    table.finish()
+    folder = Path(os.path.realpath(root)) if root else None
+    return Route(prefix, folder, upstream or None, body, timeouts)
 
 
-class _Table:
-    """One TOML table. Each read removes a field; any field left at `finish` is an error."""
-
-    def __init__(
-        self, values: dict[str, Any], name: str, text: str, path: tuple[str, ...], nth: int = 0
-    ) -> None:
-        self._values = dict(values)
-        self._known: list[str] = []
-        self._name = name
-        self._text = text
-        self.path = path
-        self._nth = nth  # index in an array of tables
-
-    def fail(self, key: str, wrong: str, remedy: str) -> None:
-        """Raise a ConfigError about field `key` of this table."""
-        where = ".".join((*self.path, key) if key else self.path)
-        raise ConfigError(f"{self._name}:{self._line_of(key)}: {where}: {wrong}; {remedy}")
-
-    def finish(self) -> None:
-        """Reject unknown fields."""
-        for key in self._values:
-            near = difflib.get_close_matches(key, self._known, 1)
-            remedy = (
-                f"did you mean {near[0]}?" if near else f"known fields: {', '.join(self._known)}"
-            )
-            self.fail(key, "unknown field", remedy)
-
-    def _take(self, key: str, kinds: tuple[type, ...], expected: str, default: Any) -> Any:
-        self._known.append(key)
-        value = self._values.pop(key, default)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            self.fail(key, f"{value!r} is not {expected}", f"write {expected}")
-        return value
-
-    def text(self, key: str, default: str) -> str:
-        """Take a string."""
-        return str(self._take(key, (str,), "a string", default))
-
-    def choice(self, key: str, choices: tuple[str, ...]) -> str:
-        """Take one of `choices`; the first is the default."""
-        value = self.text(key, choices[0])
-        if value not in choices:
-            self.fail(key, f"unknown value {value!r}", f"choose from: {', '.join(choices)}")
-        return value
-
-    def number(self, key: str, default: int, low: int, high: int) -> int:
-        """Take a whole number from `low` to `high`."""
-        value = int(self._take(key, (int,), "a whole number", default))
-        if not low <= value <= high and value != default:
-            self.fail(key, f"{value} is out of range", f"write a number from {low} to {high}")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """Take a boolean; the default is false."""
-        self._known.append(key)
-        value = self._values.pop(key, False)
-        if not isinstance(value, bool):
-            self.fail(key, f"{value!r} is neither true nor false", "write true or false")
-        return bool(value)
-
-    def seconds(self, key: str, default: float) -> float:
-        """Take a number of seconds above 0."""
-        value = float(self._take(key, (int, float), "a number of seconds", default))
-        if not 0 < value <= _LONGEST:
-            limit = f"write a number of seconds above 0 and up to {_LONGEST:.0f}"
-            self.fail(key, f"{value} is out of range", limit)
-        return value
-
-    def addresses(self, key: str, *, resolve: bool = False) -> tuple[Address, ...]:
-        """Take a non-empty list of addresses; with `resolve`, every host name must resolve."""
-        values = self._take(key, (list,), 'a list like ["127.0.0.1:8080"]', [])
-        found = []
-        for value in values:
-            try:
-                found.append(parse_address(str(value)))
-            except AddressError as error:
-                raise ConfigError(
-                    f"{self._name}:{self._line_of(key)}: {'.'.join((*self.path, key))}: {error}"
-                ) from None
-        for address in found if resolve else ():
-            if not address.path and not _is_host(address.host):
-                self.fail(
-                    key, f"unknown host {address.host!r}", "write an IP address or correct the name"
-                )
-        if not found:
-            self.fail(key, "no address", 'write a list like ["127.0.0.1:8080"] or ["unix:/run/x"]')
-        return tuple(found)
-
-    def strings(self, key: str) -> tuple[tuple[str, str], ...]:
-        """Take a table of strings."""
-        values = self._take(key, (dict,), 'a table like { NAME = "value" }', {})
-        for name, value in values.items():
-            if not isinstance(value, str):
-                self.fail(key, f"{name} is {value!r}, not a string", "write a string")
-        return tuple(values.items())
-
-    def table(self, key: str) -> "_Table":
-        """Take a table; a missing one is empty."""
-        values = self._take(key, (dict,), f"a table like [{key}]", {})
-        return _Table(values, self._name, self._text, (*self.path, key))
-
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the remaining fields."""
-        return tuple(self._values)
-
-    def tables_by_name(self, key: str) -> list["_Table"]:
-        """Take the tables [key.NAME]."""
-        outer = self.table(key)
-        return [outer.table(name) for name in outer.names()]
-
-    def tables_in_order(self, key: str) -> list["_Table"]:
-        """Take the tables of the array [[key]]."""
-        values = self._take(key, (list,), f"an array of tables like [[{key}]]", [])
-        if not all(isinstance(value, dict) for value in values):
-            self.fail(key, "not an array of tables", f"write [[{key}]]")
-        return [_Table(v, self._name, self._text, (key,), nth) for nth, v in enumerate(values)]
-
-    def _line_of(self, key: str) -> int:
-        """Return the line of `key` in this table; if not found, the table's line, or 1."""
-        header = re.escape(".".join(self.path))
-        lines = self._text.splitlines()
-        inside, seen, at = not self.path, -1, 1
-        for number, line in enumerate(lines, 1):
-            if re.match(r"\s*\[", line):
-                seen += bool(found := re.match(rf"\s*\[\[?\s*{header}\s*\]", line))
-                inside = bool(self.path) and bool(found) and seen == self._nth
-                if inside:
-                    at = number
-            elif inside and key and re.match(rf'\s*"?{re.escape(key)}"?\s*[=.]', line):
-                return number
-        return at
+def _read_route_timeouts(table: Table) -> tuple[tuple[str, float], ...]:
+    values = {name: table.seconds(name, 0.0) for name in ROUTE_TIMEOUTS}
+    table.finish()
+    return tuple((name, value) for name, value in values.items() if value)

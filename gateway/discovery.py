@@ -15,6 +15,8 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,7 @@ from typing import Final
 from chainlab.transport import Address
 
 _AGAIN: Final = 1.0  # seconds between lookups
+_AT_ONCE: Final = 32  # host names resolved at the same time
 
 
 def look_up(addresses: Iterable[Address]) -> tuple[Address, ...]:
@@ -30,6 +33,19 @@ def look_up(addresses: Iterable[Address]) -> tuple[Address, ...]:
     for address in addresses:
         found.update(dict.fromkeys(_expand(address)))
     return tuple(found)
+
+
+def resolve(addresses: Iterable[Address]) -> dict[Address, tuple[Address, ...]]:
+    """Resolve each address once, all at the same time; nothing found: an empty tuple.
+
+    It takes as long as the slowest name: up to half a minute if a name server is silent.
+    """
+    found: dict[Address, tuple[Address, ...]] = {address: (address,) for address in addresses}
+    moving = [address for address in found if is_moving(address)]
+    if moving:
+        with ThreadPoolExecutor(min(len(moving), _AT_ONCE)) as threads:
+            found |= zip(moving, threads.map(_expand, moving), strict=True)
+    return found
 
 
 def is_moving(address: Address) -> bool:
@@ -43,26 +59,29 @@ def is_moving(address: Address) -> bool:
     return False
 
 
-def _expand(address: Address) -> list[Address]:
+def _expand(address: Address) -> tuple[Address, ...]:
     if not is_moving(address):
-        return [address]
+        return (address,)
     if address.path:
         pattern = Path(address.path)  # `*` is allowed only in the last component
         paths = sorted(pattern.parent.glob(pattern.name))
-        return [Address(path=str(path)) for path in paths if path.is_socket()]
+        return tuple(Address(path=str(path)) for path in paths if path.is_socket())
     try:
         entries = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except OSError:
-        return []
-    return [replace(address, host=str(entry[4][0])) for entry in sorted(entries)]
+    except (OSError, UnicodeError):  # UnicodeError: not a host name (IDNA)
+        return ()
+    return tuple(replace(address, host=str(entry[4][0])) for entry in sorted(entries))
 
 
 class Discovery:
-    """Resolves `addresses` every second in a thread; `found` is the latest result."""
+    """Resolves `addresses` every second in a thread; `found` is the latest result.
 
-    def __init__(self, addresses: tuple[Address, ...]) -> None:
+    It starts with what the master `found` when it read the configuration.
+    """
+
+    def __init__(self, addresses: tuple[Address, ...], found: tuple[Address, ...]) -> None:
         self._addresses = addresses
-        self.found = look_up(addresses)
+        self.found = found
         self._stopped = threading.Event()
         if any(map(is_moving, addresses)):
             threading.Thread(target=self._run, name="discovery", daemon=True).start()
@@ -73,4 +92,5 @@ class Discovery:
 
     def _run(self) -> None:
         while not self._stopped.wait(_AGAIN):
-            self.found = look_up(self._addresses) or self.found
+            with suppress(OSError):  # a folder that may not be read now: keep what was found
+                self.found = look_up(self._addresses) or self.found

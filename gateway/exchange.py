@@ -74,6 +74,7 @@ class ProxyExchange(Timeline):
         """Submit the request now, or once enough of its body has arrived."""
         self._pool.exchanges += 1
         if self.head.has_body:
+            self.client.http.limit_body(self.plan.body_limit)
             spooled = self.head.chunked and self._pool.upstream.protocol == "fastcgi"
             self.body = Body(spooled=spooled)
         else:

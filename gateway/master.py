@@ -9,11 +9,12 @@ The master serves no requests. Its signal handlers only record the signal and wa
     SIGINT   like SIGQUIT; the second time, like SIGTERM
 
 nginx replaces its processes on a reload; this master updates them in place. Keep-alive client
-connections stay open, so no client sends a request into a closing connection. The master sends
-the configuration text to each process in an anonymous file (memfd), along with the listeners.
+connections stay open, so no client sends a request into a closing connection. A child process reads
+the file (`loading`); the master binds new listeners and sends the result to every process
+(`orders`). Each process reports that it serves the new configuration; one that cannot is replaced,
+one that is silent is named in the log.
 """
 
-import json
 import os
 import select
 import signal
@@ -24,18 +25,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-import click
-
-from chainlab.transport import Address, ListenError, bind_listener, bound_address, remove_socket
-from chainlab.transport.logfile import LogError, LogFile
-from gateway.config import Config, ConfigError, parse_config, read_config
+from chainlab.transport import Address
+from chainlab.transport.logfile import LogError, LogFile, standard_descriptor
+from chainlab.transport.table import ConfigError
+from gateway.config import Config
+from gateway.listeners import Listeners
+from gateway.loading import Loading
 from gateway.logs import ErrorLog
-from gateway.process import CONTROL_LIMIT, READY, Process
+from gateway.orders import pack_config, receive_report, send_order
+from gateway.process import Process
 from gateway.scoreboard import ROWS, Scoreboard
 
 _TICK: Final = 0.5  # seconds between checks for due forks and kills, which raise no event
 _YOUNG: Final = 1.0  # a process that lives less than this many seconds failed at start-up
+_PATIENCE: Final = 5.0  # seconds for a process to take a configuration
 _END_GRACE: Final = 2.0  # seconds from SIGTERM to SIGKILL
+_LAST_LINES: Final = 1.0  # seconds that the reader of the log has at the end
 _SIGNALS: Final = (
     signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1,
 )  # fmt: skip
@@ -44,7 +49,7 @@ _SIGNALS: Final = (
 class _Slot:
     """A place for one process, with its scoreboard row."""
 
-    __slots__ = ("control", "due", "leaving", "pid", "row", "started")
+    __slots__ = ("answer_by", "control", "due", "generation", "leaving", "pid", "row", "started")
 
     def __init__(self, row: int) -> None:
         self.row = row
@@ -52,6 +57,8 @@ class _Slot:
         self.control: socket.socket | None = None
         self.started = 0.0
         self.due = 0.0  # when to fork the next one
+        self.generation = 0  # the configuration that the process reports to serve
+        self.answer_by = 0.0  # when a report of the process is overdue; 0: none is expected
         self.leaving = False  # a reload needs fewer processes
 
 
@@ -66,10 +73,10 @@ class Master:
         self._config = config
         self._path = path
         self._generation = 1
-        self._log = ErrorLog(config.log.error)
+        self._log = ErrorLog(config.log)
         _require_writable(config)
-        self._listeners: dict[Address, socket.socket] = {}
-        self._bind(config)
+        self._listeners = Listeners()
+        self._listeners.bind(config.listen)
         self._scoreboard = Scoreboard()
         self._slots = [_Slot(row) for row in range(config.workers)]
         self._wakes, self._waker = socket.socketpair()
@@ -78,7 +85,7 @@ class Master:
         self._stopping = 0  # the stop signal in progress, or 0
         self._kill_at = 0.0
         self._announced = False
-        self._ready: set[int] = set()
+        self._loading: Loading | None = None
 
     def run(self) -> int:
         """Serve until stopped; return the exit code."""
@@ -91,8 +98,9 @@ class Master:
             elif not any(slot.pid for slot in self._slots):
                 break
             self._wait()
-        self._close_listeners(list(self._listeners))
+        self._listeners.close_others(())
         self._log.info("stopped")
+        self._log.drain(_LAST_LINES)
         return 0
 
     def _wait(self) -> None:
@@ -100,44 +108,57 @@ class Master:
         for descriptor, _ in self._poll.poll(_TICK * 1000):
             if descriptor in controls:
                 self._receive(controls[descriptor])
-            else:
+            elif descriptor == self._wakes.fileno():
                 self._wakes.recv(4096)
+            elif self._loading is not None and self._loading.receive():
+                self._finish_loading()
+        if self._loading is not None and self._loading.late:
+            self._finish_loading()
+        self._report_silent()
+        self._log.flush()
 
     def _receive(self, slot: _Slot) -> None:
         assert slot.control is not None
         try:
-            message = slot.control.recv(64)
-        except OSError:
-            message = b""
-        if message == READY:
-            self._ready.add(slot.pid)
-            if not self._announced and len(self._ready) == len(self._slots):
-                self._announced = True
-                for listener in self._listeners.values():
-                    click.echo(f"listening on {bound_address(listener)}", err=True)
-        elif not message:  # the process has closed its end
+            report = receive_report(slot.control)
+        except BlockingIOError:
+            return
+        except EOFError:  # the process has closed its end
             self._drop_control(slot)
+            return
+        if report.problem:
+            self._log.error(
+                f"process {slot.pid} cannot take configuration {report.generation}, replacing it: "
+                f"{report.problem}"
+            )
+            slot.answer_by = 0.0
+            os.kill(slot.pid, signal.SIGQUIT)
+            return
+        slot.generation = report.generation
+        if slot.generation == self._generation:
+            slot.answer_by = 0.0
+        if not self._announced and all(slot.generation for slot in self._slots):
+            self._announced = True
+            self._announce()
 
-    # Listeners
+    def _report_silent(self) -> None:
+        """Log the processes that have not reported in time to serve the new configuration."""
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.pid and slot.answer_by and now >= slot.answer_by:
+                slot.answer_by = 0.0
+                self._log.error(
+                    f"process {slot.pid} still serves configuration {slot.generation}: it has not "
+                    f"taken {self._generation} within {_PATIENCE:g} s; kill it if it hangs"
+                )
 
-    def _bind(self, config: Config) -> list[Address]:
-        """Bind the new addresses in `config` and return them; if one fails, bind none."""
-        fresh: list[Address] = []
-        try:
-            for address in config.listen:
-                if address not in self._listeners:
-                    self._listeners[address] = bind_listener(address)
-                    fresh.append(address)
-        except ListenError:
-            self._close_listeners(fresh)
-            raise
-        return fresh
-
-    def _close_listeners(self, addresses: list[Address]) -> None:
-        for address in addresses:
-            listener = self._listeners.pop(address)
-            remove_socket(listener)
-            listener.close()
+    def _announce(self) -> None:
+        """Say on stderr where the gateway listens, wherever the logs go."""
+        stderr = LogFile("-", standard_descriptor(sys.__stderr__))
+        for address in self._listeners.bound():
+            stderr.write(f"listening on {address}\n".encode())
+        stderr.drain(_LAST_LINES)
+        stderr.close()
 
     # Signals
 
@@ -180,6 +201,7 @@ class Master:
         if self._stopping in (number, signal.SIGTERM):
             return
         self._stopping = number
+        self._stop_loading()
         at_once = number == signal.SIGTERM
         self._log.info("stopping now" if at_once else "stopping after running requests finish")
         grace = _END_GRACE if at_once else self._config.timeouts.grace + _END_GRACE
@@ -194,29 +216,64 @@ class Master:
     # Reloading
 
     def _reload(self) -> None:
+        """Start to read the configuration file; a reading in progress is abandoned."""
         if self._path is None:
             self._log.warn("SIGHUP ignored: the gateway was started without a configuration file")
             return
         if self._stopping:
             return
+        self._stop_loading()
         try:
-            text = read_config(self._path)
-            config = parse_config(text, str(self._path))
-            _require_writable(config)
-            if config.log != self._config.log:
-                log = ErrorLog(config.log.error)
-                self._log.close()
-                self._log = log
-            self._bind(config)
-        except (ConfigError, ListenError, LogError) as error:
-            self._log.error(f"new configuration refused, keeping the old one: {error}")
+            self._loading = Loading(self._path, _SIGNALS)
+        except OSError as error:
+            self._refuse(error)
             return
+        self._poll.register(self._loading, select.POLLIN)
+
+    def _stop_loading(self) -> None:
+        if self._loading is not None:
+            self._poll.unregister(self._loading)
+            self._loading.stop()
+            self._loading = None
+
+    def _finish_loading(self) -> None:
+        assert self._loading is not None
+        loading, self._loading = self._loading, None
+        self._poll.unregister(loading)
+        try:
+            self._take(loading.result())
+        except Exception as error:  # noqa: BLE001 - no configuration may end a running gateway
+            self._refuse(error)
+
+    def _take(self, config: Config) -> None:
+        """Replace the configuration; whatever can fail comes first and leaves nothing behind."""
+        _require_writable(config)
+        log = ErrorLog(config.log) if config.log != self._config.log else self._log
+        fresh: list[Address] = []
+        try:
+            fresh = self._listeners.bind(config.listen)
+            memory = pack_config(config)
+        except BaseException:
+            self._listeners.close(fresh)
+            if log is not self._log:
+                log.close()
+            raise
+        if log is not self._log:
+            self._log.close()
+            self._log = log
         self._generation += 1
         self._config = config
-        self._close_listeners([a for a in self._listeners if a not in config.listen])
+        self._listeners.close_others(config.listen)
         self._resize(config.workers)
-        self._send_configuration(text)
+        self._send_configuration(memory)
+        os.close(memory)
         self._log.info(f"configuration {self._generation} read from {self._path}")
+
+    def _refuse(self, error: Exception) -> None:
+        """Log every reason for which a new configuration is not taken."""
+        known = isinstance(error, ConfigError | LogError | OSError)
+        for reason in str(error).split("\n") if known else [f"{error!r}; please report this"]:
+            self._log.error(f"new configuration refused, keeping the old one: {reason}")
 
     def _resize(self, workers: int) -> None:
         """Add slots for new processes, or ask surplus processes to quit."""
@@ -228,35 +285,17 @@ class Master:
         free = sorted(set(range(ROWS)) - {slot.row for slot in self._slots})
         self._slots += [_Slot(row) for row in free[: max(0, workers - len(kept))]]
 
-    def _send_configuration(self, text: str) -> None:
-        """Send the configuration to every running process."""
-        order = {
-            "name": str(self._path),
-            "generation": self._generation,
-            "processes": self._config.workers,
-        }
-        message = json.dumps(order).encode()
-        assert len(message) < CONTROL_LIMIT
-        memory = os.memfd_create("configuration")
-        try:
-            os.pwrite(memory, text.encode(), 0)
-            for slot in self._slots:
-                if slot.control is not None:
-                    self._send(slot, message, memory)
-        finally:
-            os.close(memory)
-
-    def _send(self, slot: _Slot, message: bytes, memory: int) -> None:
-        assert slot.control is not None
-        # Open the memfd anew for each process: descriptors passed over a socket share one offset.
-        source = os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
-        listeners = [self._listeners[address].fileno() for address in self._config.listen]
-        try:
-            socket.send_fds(slot.control, [message], [source, *listeners])
-        except OSError as error:
-            self._log.error(f"process {slot.pid} cannot be reconfigured: {error.strerror}")
-        finally:
-            os.close(source)
+    def _send_configuration(self, memory: int) -> None:
+        """Send the configuration to every running process; expect a report from each."""
+        listeners = self._listeners.at(self._config.listen)
+        for slot in self._slots:
+            if slot.control is None or slot.leaving:
+                continue
+            slot.answer_by = time.monotonic() + _PATIENCE
+            try:
+                send_order(slot.control, self._generation, self._config.workers, memory, listeners)
+            except OSError as error:
+                self._log.error(f"process {slot.pid} cannot be reconfigured: {error.strerror}")
 
     # Processes
 
@@ -287,26 +326,29 @@ class Master:
         ours.setblocking(False)
         self._poll.register(ours, select.POLLIN)
         slot.pid, slot.control, slot.started = pid, ours, time.monotonic()
+        slot.generation = 0
 
     def _become_process(self, slot: _Slot, control: socket.socket) -> NoReturn:
         code = 1
+        self._log.abandon()
         try:
             for inherited in (self._wakes, self._waker, *(s.control for s in self._slots)):
                 if inherited is not None:
                     inherited.close()
-            listeners = [self._listeners[address] for address in self._config.listen]
+            if self._loading is not None:
+                os.close(self._loading.fileno())
             Process(
                 self._config,
                 self._generation,
                 self._config.workers,
-                listeners,
+                self._listeners.at(self._config.listen),
                 control,
                 self._scoreboard,
                 slot.row,
             ).run()
             code = 0
         except BaseException as error:  # noqa: BLE001 - must not unwind into the master
-            self._log.error(f"a process failed: {error!r}")
+            ErrorLog(self._config.log).error(f"a process failed: {error!r}")
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -321,9 +363,9 @@ class Master:
 
     def _bury(self, slot: _Slot, code: int) -> None:
         self._drop_control(slot)
-        self._ready.discard(slot.pid)
         self._scoreboard.write(slot.row, 0, 0)
         pid, slot.pid = slot.pid, 0
+        slot.answer_by = 0.0
         if self._stopping or slot.leaving:
             return
         young = time.monotonic() - slot.started < _YOUNG
@@ -340,4 +382,4 @@ class Master:
 
 def _require_writable(config: Config) -> None:
     """Raise LogError now if the access log cannot be opened, rather than later in each process."""
-    LogFile(config.log.access, 1).close()
+    LogFile(config.log.access, standard_descriptor(sys.__stdout__)).close()

@@ -4,10 +4,11 @@ The parameters cover RFC 3875 section 4.1 and what nginx and php-fpm users expec
 purpose:
 
 - HTTP_PROXY, which CGI programs mistake for their proxy setting (httpoxy, CVE-2016-5385);
-- names with an underscore, because `X_Y` and `X-Y` would map to the same variable;
+- names with an underscore, because `X_Y` and `X-Y` map to the same variable, in the gateway or in
+  the WSGI or CGI program behind an HTTP upstream;
 - hop-by-hop fields (RFC 9110 section 7.6.1) and the fields that Connection lists;
-- fields that the gateway sets itself (X-Forwarded-Proto, -Host, X-Request-Id), so that no client
-  can forge them.
+- fields that the gateway sets itself (X-Forwarded-For and the like, X-Request-Id), so that no
+  client can forge them; `forwarded` says what a trusted front end may set.
 
 The result depends only on the head and the two ends of the connection. It is encoded once per
 (head, peer, upstream) and cached with the head: a repeated request needs no encoding.
@@ -18,11 +19,13 @@ from collections.abc import Iterable, Set
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from chainlab.transport.networks import NOBODY, Networks, plain_ip
 from chainlab.wire.fastcgi import encode_pairs, encode_start
 from chainlab.wire.http1 import Fields, RequestHead, ResponseHead
 from chainlab.wire.http1.fields import values
 from chainlab.wire.trace_context import TraceContext, parse_traceparent
-from gateway.config import Upstream
+from gateway.config import Timeouts, Upstream
+from gateway.forwarded import OTHERS, PREFIX, Origin, find_origin
 from gateway.logs import LogHead
 
 HOP_BY_HOP: Final = frozenset(
@@ -38,11 +41,10 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     )
 )
-_OURS: Final = frozenset(
-    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id")
-)
+_OURS: Final = OTHERS | {b"x-request-id"}
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_STANDARD: Final = Timeouts()
 REQUEST_ID: Final = (b"HTTP_X_REQUEST_ID", 24)
 """The parameter and the length of a generated id: 16 random hex digits and an 8-digit counter."""
 SOFTWARE: Final = b"chain-gateway"
@@ -54,8 +56,8 @@ class Peer:
     __slots__ = ("local", "local_port", "remote")
 
     def __init__(self, remote: str, local: str, local_port: int) -> None:
-        self.remote = remote  # an IP address; "unix:" for a unix socket
-        self.local = local
+        self.remote = plain_ip(remote)  # an IP address; "unix:" for a unix socket
+        self.local = plain_ip(local)
         self.local_port = local_port
 
 
@@ -64,15 +66,18 @@ class RequestPlan:
 
     __slots__ = (
         "begin",
+        "body_limit",
         "fields",
         "generation",
         "log",
+        "origin",
         "params",
         "path",
         "peer",
         "request_id",
         "start",
         "target",
+        "timeouts",
         "trace",
     )
 
@@ -85,12 +90,16 @@ class RequestPlan:
         *,
         traced: bool = False,
         timed: bool = False,
+        trusted: Networks = NOBODY,
     ) -> None:
         self.peer = peer
         self.generation = generation  # number of the configuration that made this plan
         self.path = ""  # decoded, without dot segments; set only if the gateway itself answers
         self.begin: Any = None  # the handler: begin(client, head, plan)
-        self.log = LogHead(head)
+        self.timeouts = _STANDARD  # the route's
+        self.body_limit: int | None = None  # the route's; None: that of the connection
+        self.origin = find_origin(head, peer.remote, peer.local, peer.local_port, trusted)
+        self.log = LogHead(head, self.origin.remote)
         given = head.get(b"x-request-id")
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else None
         self.trace = read_trace(head) if traced else None
@@ -106,11 +115,11 @@ class RequestPlan:
         if timed:
             ours |= {b"x-request-start"}
         if upstream.protocol == "fastcgi":
-            self.params = encode_pairs(make_params(head, peer, upstream, ours).items())
+            self.params = encode_pairs(make_params(head, self.origin, upstream, ours).items())
             self.start = encode_start(self.params)
         else:
-            self.target = head.path + (b"?" + head.query if head.query else b"")
-            self.fields = tuple(make_fields(head, peer, ours))
+            self.target = uri_of(head)
+            self.fields = tuple(make_fields(head, self.origin, ours))
 
 
 def read_trace(head: RequestHead) -> TraceContext | None:
@@ -119,33 +128,37 @@ def read_trace(head: RequestHead) -> TraceContext | None:
     return parse_traceparent(found[0]) if len(found) == 1 else None
 
 
+def uri_of(head: RequestHead) -> bytes:
+    """Return path and query as the client sent them, an empty query too."""
+    return head.path + (b"?" + head.query if head.query or head.target.endswith(b"?") else b"")
+
+
 def make_params(
-    head: RequestHead, peer: Peer, upstream: Upstream, ours: Set[bytes] = _OURS
+    head: RequestHead, origin: Origin, upstream: Upstream, ours: Set[bytes] = _OURS
 ) -> dict[bytes, bytes]:
     """Return a request's parameters, except those that vary per request (port, request id).
 
     `ours` names the fields that only the gateway may set.
     """
-    host, _, port = head.host.rpartition(b":") if _has_port(head.host) else (head.host, b"", b"")
-    local_port = port if port else b"%d" % peer.local_port
-    uri = head.path + (b"?" + head.query if head.query or head.target.endswith(b"?") else b"")
     params = {
         b"GATEWAY_INTERFACE": b"CGI/1.1",
         b"SERVER_SOFTWARE": SOFTWARE,
         b"SERVER_PROTOCOL": b"HTTP/1.%d" % head.minor,
-        b"SERVER_NAME": host or peer.local.encode(),
-        b"SERVER_ADDR": peer.local.encode(),
-        b"SERVER_PORT": local_port,
-        b"REMOTE_ADDR": peer.remote.encode(),
+        b"SERVER_NAME": origin.name,
+        b"SERVER_ADDR": origin.local.encode(),
+        b"SERVER_PORT": b"%d" % origin.port,
+        b"REMOTE_ADDR": origin.remote.encode(),
         b"REQUEST_METHOD": head.method,
-        b"REQUEST_SCHEME": b"http",
-        b"REQUEST_URI": uri,
+        b"REQUEST_SCHEME": origin.scheme,
+        b"REQUEST_URI": uri_of(head),
         b"DOCUMENT_URI": head.path,
         b"SCRIPT_NAME": b"",
         b"PATH_INFO": unquote_to_bytes(head.path),
         b"QUERY_STRING": head.query,
         b"REDIRECT_STATUS": b"200",  # php refuses to run without it
     }
+    if origin.scheme == b"https":
+        params[b"HTTPS"] = b"on"
     content_type = head.get(b"content-type")
     if content_type is not None:
         params[b"CONTENT_TYPE"] = content_type
@@ -154,9 +167,9 @@ def make_params(
     if head.host:
         params[b"HTTP_HOST"] = head.host
     for name, value in _joined(_end_to_end(head, ours)):
-        if name not in _NEVER_HTTP and b"_" not in name:
+        if name not in _NEVER_HTTP:
             params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
-    for name, value in _forwarded(head, peer):
+    for name, value in origin.fields:
         params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
     for key, text in upstream.params:
         params[key.encode()] = text.encode()
@@ -164,14 +177,16 @@ def make_params(
 
 
 def make_fields(
-    head: RequestHead, peer: Peer, ours: Set[bytes] = _OURS
+    head: RequestHead, origin: Origin, ours: Set[bytes] = _OURS
 ) -> Iterable[tuple[bytes, bytes]]:
     """Yield the fields of a request to an HTTP upstream, except the request id."""
-    yield b"Host", head.host or peer.local.encode()
+    yield b"Host", head.host or origin.name
     for name, value in _end_to_end(head, ours):
-        if name not in (b"host", b"expect", b"proxy"):
+        if name == b"content-length":
+            yield name, b"%d" % (head.content_length or 0)
+        elif name not in (b"host", b"expect", b"proxy"):
             yield name, value
-    yield from _forwarded(head, peer)
+    yield from origin.fields
     yield b"Via", b"1.%d %b" % (head.minor, SOFTWARE)  # RFC 9110 section 7.6.3
     if head.chunked:
         yield b"Transfer-Encoding", b"chunked"
@@ -180,7 +195,11 @@ def make_fields(
 def _end_to_end(head: RequestHead, ours: Set[bytes]) -> Iterable[tuple[bytes, bytes]]:
     """Return the client's end-to-end fields, without those that only the gateway may set."""
     dropped = HOP_BY_HOP | ours | named_by_connection(head.fields)
-    return ((name, value) for name, value in head.fields if name not in dropped)
+    return (
+        (name, value)
+        for name, value in head.fields
+        if name not in dropped and b"_" not in name and not name.startswith(PREFIX)
+    )
 
 
 def named_by_connection(fields: Fields) -> set[bytes]:
@@ -202,19 +221,6 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, byte
     return found.items()
 
 
-def _forwarded(head: RequestHead, peer: Peer) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the X-Forwarded fields: all client addresses so far, the scheme, the host."""
-    earlier = [value for name, value in head.fields if name == b"x-forwarded-for" and value]
-    yield b"X-Forwarded-For", b", ".join([*earlier, peer.remote.encode()])
-    yield b"X-Forwarded-Proto", b"http"
-    if head.host:
-        yield b"X-Forwarded-Host", head.host
-
-
-def _has_port(host: bytes) -> bool:
-    return b":" in host.rpartition(b"]")[2]
-
-
 # From an upstream's response to the client's
 
 _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date"}
@@ -223,12 +229,15 @@ _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date"}
 def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
     """Return the response head for the client, with the gateway's own Server and Date.
 
-    Drops Content-Length from a 204. Raises LocalProtocolError if forwarding the upstream's fields
+    Drops Content-Length from a 204, keeps Upgrade in a 426, which must have it (RFC 9110 section
+    15.5.22). Raises LocalProtocolError if forwarding the upstream's fields
     would split the response.
     """
     lower = tuple((name.lower(), value) for name, value in fields)
     dropped = _NOT_FOR_CLIENTS | named_by_connection(lower)
     if status == 204:
         dropped |= {b"content-length"}
+    elif status == 426:
+        dropped -= {b"upgrade"}
     kept = [field for field, (name, _) in zip(fields, lower, strict=True) if name not in dropped]
     return ResponseHead(status, [(b"Server", SOFTWARE), *kept], reason)

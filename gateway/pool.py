@@ -118,7 +118,7 @@ class Pool:
         self._turn = 0
         self._share = max(1, upstream.connections // processes)
         self._asks = upstream.protocol == "fastcgi"
-        self._discovery = Discovery(upstream.addresses)
+        self._discovery = Discovery(upstream.addresses, upstream.found)
         self._addresses: tuple[Address, ...] = ()
         self._backends: list[Backend] = []
         self._only: Backend | None = None  # the backend, if there is just one: nothing to balance

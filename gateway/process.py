@@ -11,7 +11,6 @@ until the next sweep.
 """
 
 import errno
-import json
 import os
 import resource
 import select
@@ -26,9 +25,10 @@ from typing import Final
 from chainlab.transport.logfile import LogError
 from chainlab.wire.http1 import RequestHead
 from gateway.client import Client
-from gateway.config import Config, ConfigError, parse_config
-from gateway.logs import AccessLog, ErrorLog, LogHead
+from gateway.config import Config
+from gateway.logs import LogHead, open_logs
 from gateway.loop import Loop, settle
+from gateway.orders import OrderError, receive_order, send_report
 from gateway.params import Peer, RequestPlan
 from gateway.pool import Pool
 from gateway.routing import Generation
@@ -38,13 +38,10 @@ from gateway.upstream_connection import UpstreamConnection
 _ACCEPTS: Final = 16  # connections accepted per wake-up; the rest are left to other processes
 _QUIET: Final = 10.0  # minimum seconds between two warnings about too many clients
 _RESERVE: Final = 64  # descriptors reserved for files, logs and extra upstream connections
+_LAST_LINES: Final = 1.0  # seconds that readers of the logs have at the end
 _PEERS: Final = 4096  # maximum cached Peer objects
 _EXCLUSIVE: Final = select.EPOLLIN | select.EPOLLEXCLUSIVE
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1)
-
-CONTROL_LIMIT: Final = 65536  # maximum bytes of a message from the master
-CONTROL_DESCRIPTORS: Final = 128
-READY: Final = b"ready"  # a process's message to the master: now serving
 
 
 class Door:
@@ -78,8 +75,7 @@ class Process:
         shortest = min(timeouts.connect, timeouts.read, timeouts.send, timeouts.header)
         self.loop = Loop(self._on_bug, sweep=shortest / 4)
         self.leaving = False
-        self.error_log = ErrorLog(config.log.error)
-        self.access_log = AccessLog(config.log, self.loop)
+        self.access_log, self.error_log = open_logs(config.log, self.loop)
         self.requests = 0
         self._clients: set[Client] = set()
         self._peers: dict[tuple[str, str, int], Peer] = {}
@@ -108,11 +104,10 @@ class Process:
         self.loop.every_sweep(self._sweep)
         self._write_row()
         self._resume_accepting()
-        with suppress(OSError):
-            self._control.send(READY)
+        send_report(self._control, self.current.number)
         settle()
         self.loop.run()
-        self.access_log.close()
+        self.access_log.close(_LAST_LINES)
         self._scoreboard.write(self._row, 0, 0)
 
     def _install_signals(self) -> None:
@@ -192,29 +187,24 @@ class Process:
 
     def _on_control(self, _mask: int) -> None:
         try:
-            message, descriptors, _, _ = socket.recv_fds(
-                self._control, CONTROL_LIMIT, CONTROL_DESCRIPTORS
-            )
+            order = receive_order(self._control)
         except BlockingIOError:
             return
-        except OSError:
-            message, descriptors = b"", []
-        if not message:  # the master is gone
+        except EOFError:  # the master is gone
             self.loop.unregister(self._control)
             self.leave()
             return
-        order = json.loads(message)
-        with os.fdopen(descriptors[0], encoding="utf-8") as text:
-            source = text.read()
-        listeners = [socket.socket(fileno=fd) for fd in descriptors[1:]]
+        except OrderError as error:
+            send_report(self._control, error.generation, str(error))
+            return
         try:
-            config = parse_config(source, order["name"])
-            self._take(config, order["generation"], order["processes"], listeners)
-        except (ConfigError, LogError, OSError) as error:
-            # The master validated this text, so something changed since: say, a deleted folder.
-            self.error_log.error(f"new configuration refused: {error}")
-            for listener in listeners:
+            self._take(order.config, order.generation, order.processes, order.listeners)
+        except Exception as error:  # noqa: BLE001 - the master decides what to do about it
+            for listener in order.listeners:
                 listener.close()
+            send_report(self._control, order.generation, str(error) or repr(error))
+        else:
+            send_report(self._control, order.generation)
 
     def _take(
         self, config: Config, generation: int, processes: int, listeners: list[socket.socket]
@@ -222,7 +212,7 @@ class Process:
         """Replace the current configuration."""
         fresh = Generation(self, config, generation, processes)
         if config.log != self.current.config.log:
-            access, error = AccessLog(config.log, self.loop), ErrorLog(config.log.error)
+            access, error = open_logs(config.log, self.loop)
             self.access_log.close()
             self.error_log.close()
             self.access_log, self.error_log = access, error

@@ -6,6 +6,7 @@ The upstream receives the original path. The longest prefix wins.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -39,6 +40,10 @@ class Generation:
         }
         traced = config.server_timing or config.traceparent
         self._exchange = TracedExchange if traced else ProxyExchange
+        self._timeouts = {
+            route.prefix: replace(config.timeouts, **dict(route.timeouts))
+            for route in config.routes
+        }
         self._static = {
             route.prefix: StaticRoute(process, route.prefix, route.root)
             for route in config.routes
@@ -55,7 +60,10 @@ class Generation:
         if path is None:
             return self._plan(head, peer, "", _refuse_path)
         if path == self.config.status_path:
-            return self._plan(head, peer, path, self._process.answer_status)
+            plan = self._plan(head, peer, path, self._process.answer_status)
+            if plan.origin.remote not in self.config.status_allow:
+                plan.begin = _forbid
+            return plan
         for route in self.config.routes:
             if path.startswith(route.prefix):
                 if route.upstream is None:
@@ -64,13 +72,17 @@ class Generation:
                 plan = RequestPlan(
                     head, peer, self.number, pool.upstream,
                     traced=self.config.traceparent, timed=self.config.server_timing,
+                    trusted=self.config.trusted,
                 )  # fmt: skip
                 plan.begin = _Proxy(self._process, pool, self._exchange).begin
+                plan.timeouts = self._timeouts[route.prefix]
+                plan.body_limit = route.body
                 return plan
         return self._plan(head, peer, path, _not_found)
 
     def _plan(self, head: RequestHead, peer: Peer, path: str | None, begin: Begin) -> RequestPlan:
-        plan = RequestPlan(head, peer, self.number)
+        plan = RequestPlan(head, peer, self.number, trusted=self.config.trusted)
+        plan.timeouts = self.config.timeouts
         plan.path = path or ""
         plan.begin = begin
         return plan
@@ -114,6 +126,10 @@ def resolve_path(path: bytes) -> str | None:
 
 def _not_found(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
     client.refuse(404, head)
+
+
+def _forbid(client: Client, head: RequestHead, _plan: RequestPlan) -> None:
+    client.refuse(403, head)
 
 
 def _refuse_path(client: Client, head: RequestHead, _plan: RequestPlan) -> None:

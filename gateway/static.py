@@ -2,32 +2,42 @@
 
 A request cannot escape this folder. Dot segments are resolved before the file is opened, and the
 kernel then reports the opened file's real path (/proc/self/fd). A symbolic link that leads outside,
-even one swapped in between, answers 404 like a missing file. Conditional requests and ranges
-follow RFC 9110 sections 13 and 14; a request for several ranges gets the whole file.
+even one swapped in between, answers 404 like a missing file. `conditions` decides about conditional
+requests and ranges.
 """
 
+import errno
 import mimetypes
 import os
-import re
 import stat
-from email.utils import formatdate, parsedate_to_datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
+from chainlab.wire.http1 import RequestHead, ResponseHead
 from gateway.client import Client
+from gateway.conditions import choose_part, judge
 from gateway.params import SOFTWARE, RequestPlan
 
 if TYPE_CHECKING:
     from gateway.process import Process
 
 _TURN: Final = 1 << 20  # bytes sent before other connections get their turn
-_RANGE: Final = re.compile(rb"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_LATEST: Final = 253402300799  # seconds since the epoch: the end of the year 9999
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
+_MISSING: Final = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL)
+)
+"""Errors of open(2) that say that the path names no file; EMFILE or EIO, for example, do not."""
+
+
 class File:
-    """An open regular file and its header values; raises OSError if it cannot be served."""
+    """An open regular file and its header values; raises OSError if it cannot be served.
+
+    It owns its descriptor: only `close` closes it, and only once.
+    """
 
     def __init__(self, path: Path, root: Path) -> None:
         self.fd = os.open(path, _OPEN)
@@ -39,13 +49,19 @@ class File:
             if not stat.S_ISREG(status.st_mode):
                 raise IsADirectoryError if stat.S_ISDIR(status.st_mode) else FileNotFoundError
         except OSError:
-            os.close(self.fd)
+            self.close()
             raise
         self.size = status.st_size
-        self.modified = int(status.st_mtime)
+        self.modified = min(max(int(status.st_mtime), 0), _LATEST)
         self.etag = b'"%x-%x"' % (status.st_mtime_ns, self.size)
         kind, encoding = mimetypes.guess_type(path.name)
         self.type = (kind if kind and not encoding else "application/octet-stream").encode()
+
+    def close(self) -> None:
+        """Close the file, unless it is closed already."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class FileExchange:
@@ -69,22 +85,25 @@ class FileExchange:
             (b"ETag", file.etag),
             (b"Accept-Ranges", b"bytes"),
         ]
-        if is_fresh(head, file.etag, file.modified):
+        status = judge(head, file.etag, file.modified)
+        if status == 304:
             self._respond(ResponseHead(304, fields))
             return
-        chosen = choose_range(head, file.etag, file.modified, file.size)
-        if chosen is None:
+        if status == 412:
+            self._respond(ResponseHead(412, [*fields, (b"Content-Length", b"0")]))
+            return
+        part = choose_part(head, file.etag, file.modified, file.size)
+        if part.status == 416:
             unmet = (b"Content-Range", b"bytes */%d" % file.size)
             self._respond(ResponseHead(416, [*fields, unmet, (b"Content-Length", b"0")]))
             return
-        self._at, self._end = chosen
+        self._at, self._end = part.first, part.end
         length = self._end - self._at
         fields += [(b"Content-Type", file.type), (b"Content-Length", b"%d" % length)]
-        partial = length != file.size
-        if partial:
+        if part.status == 206:
             value = b"bytes %d-%d/%d" % (self._at, self._end - 1, file.size)
             fields.append((b"Content-Range", value))
-        self._respond(ResponseHead(206 if partial else 200, fields), content=length > 0)
+        self._respond(ResponseHead(part.status, fields), content=length > 0)
 
     def _respond(self, head: ResponseHead, *, content: bool = False) -> None:
         client = self._client
@@ -119,15 +138,11 @@ class FileExchange:
             self._finish()
 
     def _finish(self) -> None:
-        os.close(self._file.fd)
+        self._file.close()
         client = self._client
-        try:
-            client.send(client.http.end())
-        except LocalProtocolError as error:
-            self._process.error_log.error(f"static: {error}")
-        if client.exchange is self:
-            self._process.log_own(client, self.head, self._status, self._at - self._first)
-            client.on_answered()
+        client.http.end()  # nothing to send: the content has a length
+        self._process.log_own(client, self.head, self._status, self._at - self._first)
+        client.on_answered()
 
     def _cut(self, why: str) -> None:
         self._process.error_log.error(f"static: {self.head.target.decode()}: {why}")
@@ -146,7 +161,7 @@ class FileExchange:
 
     def abandon(self, status: int) -> None:
         """Close the file; the client is gone."""
-        os.close(self._file.fd)
+        self._file.close()
         if status:
             self._process.log_own(self._client, self.head, self._status, self._at - self._first)
 
@@ -174,55 +189,25 @@ class StaticRoute:
         except PermissionError:
             client.refuse(403, head)
             return
-        except (OSError, ValueError):  # ValueError: a NUL in the path
+        except ValueError:  # a NUL in the path
             client.refuse(404, head)
+            return
+        except OSError as error:
+            self._refuse(client, head, error)
             return
         client.exchange = exchange = FileExchange(self._process, client, head, file)
         exchange.begin()
+
+    def _refuse(self, client: Client, head: RequestHead, error: OSError) -> None:
+        """Answer 404 for what is no file, 503 if the machine could not open it."""
+        if error.errno in _MISSING or isinstance(error, FileNotFoundError):
+            client.refuse(404, head)
+            return
+        self._process.error_log.error(f"static: {head.target.decode()}: {error.strerror}")
+        client.refuse(503, head)
 
     def _open(self, path: str) -> File:
         """Open `path` under the root; raise IsADirectoryError for a folder without a slash."""
         if not path or path.endswith("/"):
             path += "index.html"
         return File(self._root / path, self._root)
-
-
-def is_fresh(head: RequestHead, etag: bytes, modified: int) -> bool:
-    """Return True if the client already has this version (RFC 9110 sections 13.1.2, 13.1.3)."""
-    known = head.get(b"if-none-match")
-    if known is not None:
-        tags = [tag.strip().removeprefix(b"W/") for tag in known.split(b",")]
-        return b"*" in tags or etag in tags
-    since = read_date(head.get(b"if-modified-since"))
-    return since is not None and modified <= since
-
-
-def choose_range(
-    head: RequestHead, etag: bytes, modified: int, size: int
-) -> tuple[int, int] | None:
-    """Return the (first, end) bytes to send; None if the range is unsatisfiable (416)."""
-    whole = (0, size)
-    asked = _RANGE.fullmatch(head.get(b"range") or b"")
-    if not asked or head.method != b"GET" or asked[1] == asked[2] == b"":
-        return whole
-    condition = head.get(b"if-range")
-    if condition is not None and condition != etag and read_date(condition) != modified:
-        return whole
-    if not asked[1]:
-        count = int(asked[2])
-        return (max(0, size - count), size) if count and size else None
-    first = int(asked[1])
-    last = int(asked[2]) if asked[2] else size - 1
-    if last < first and asked[2]:
-        return whole  # ignore an invalid range (RFC 9110 section 14.2)
-    return (first, min(last, size - 1) + 1) if first < size else None
-
-
-def read_date(value: bytes | None) -> int | None:
-    """Return an HTTP date as seconds since the epoch; None if it is missing or invalid."""
-    if value is None:
-        return None
-    try:
-        return int(parsedate_to_datetime(value.decode("latin-1")).timestamp())
-    except (ValueError, OverflowError):
-        return None

@@ -98,6 +98,7 @@ class UpstreamConnection(ABC):
         self.exchange = exchange
         exchange.connection = self
         exchange.assigned_at = assigned_at
+        self._timeouts = exchange.plan.timeouts
         if self._connected:
             self._begin(exchange)
 

@@ -11,6 +11,7 @@ import os
 import socket
 import stat
 import struct
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +31,10 @@ def bind_listener(
 ) -> socket.socket:
     """Return a nonblocking listener bound to `address`; port 0 lets the kernel choose.
 
-    A stale unix socket is replaced; `socket_file` is its mode and owner. Raises ListenError if the
-    address is in use, its folder is missing, permission is denied, or the path is a file other than
-    a socket.
+    An IPv6 listener takes no IPv4 clients (IPV6_V6ONLY, as nginx), so that both wildcards can
+    listen on one port. A stale unix socket is replaced; `socket_file` is its mode and owner. Raises
+    ListenError if the address is in use, its folder is missing, permission is denied, or the path
+    is a file other than a socket.
     """
     if address.path:
         _clear_stale_socket(address)
@@ -40,6 +42,8 @@ def bind_listener(
     try:
         if not address.path:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address.sockaddr)
         if address.path and socket_file is not None:
             _set_owner(address, socket_file)
@@ -121,6 +125,8 @@ def _peer_pid(connection: socket.socket) -> int:
 def _why(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         holder = find_listening_pid(address.port)
+        if holder == os.getpid():
+            return f"{address}: address in use by another listener of this program; remove one"
         by = f" by pid {holder}; stop it or" if holder else ";"
         return f"{address}: address in use{by} use another port"
     if isinstance(error, socket.gaierror):
@@ -147,7 +153,8 @@ def find_listening_pid(port: int) -> int | None:
                 inodes.add(f"socket:[{fields[9]}]")
     if not inodes:
         return None
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+    own = Path(f"/proc/{os.getpid()}/fd").iterdir()  # first: children may hold our listeners, too
+    for descriptor in chain(own, Path("/proc").glob("[0-9]*/fd/*")):
         try:
             if str(descriptor.readlink()) in inodes:
                 return int(descriptor.parts[2])

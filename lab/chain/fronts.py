@@ -113,10 +113,13 @@ class Gateway(Front):
         script = f"params = {{ SCRIPT_FILENAME = {_quote(backend.script)} }}\n"
         timing = "server_timing = true\ntraceparent = true\n" if timed else ""
         log_format = 'format = "json"\n' if timed else ""
+        # In a container, `lab` asks from outside, through a port that Docker forwards.
+        inside = listen.host in ("0.0.0.0", "::")
+        allow = 'status_allow = ["0.0.0.0/0", "::/0", "unix"]\n' if inside else ""
         path = folder / "gateway.toml"
         path.write_text(
             f"listen = [{_quote(str(listen))}]\n"
-            f"status_path = {_quote(STATUS_PATH)}\n{timing}\n"
+            f"status_path = {_quote(STATUS_PATH)}\n{allow}{timing}\n"
             f"[log]\naccess = {_quote(str(folder / 'access.log'))}\n{log_format}\n"
             f"[upstream.{backend.name}]\n"
             f"protocol = {_quote(backend.protocol)}\n"

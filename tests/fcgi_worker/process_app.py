@@ -224,6 +224,12 @@ def release(_environ: WSGIEnvironment) -> object:
     return "closed"
 
 
+def chatter(environ: WSGIEnvironment) -> object:
+    for _ in range(1000):
+        environ["wsgi.errors"].write("x" * 99 + "\n")
+    return "said"
+
+
 def root_logger(_environ: WSGIEnvironment) -> object:
     return {"handlers": len(logging.root.handlers), "level": logging.root.level}
 
@@ -262,7 +268,7 @@ ROUTES: dict[str, Callable[[WSGIEnvironment], object]] = {
     for function in (
         pid, crash, loop, grow, programs_signals, handlers, held, job, terminated, pools, executor,
         fork, raising, run_asyncio, alarm, many_files, exhaust, release, root_logger, lingering,
-        process_state,
+        process_state, chatter,
     )
 }  # fmt: skip
 

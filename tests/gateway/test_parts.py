@@ -1,20 +1,23 @@
 """The parts of the gateway that do no I/O: parameters, paths, bodies, conditions, log lines."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from chainlab.transport import Address
+from chainlab.transport.networks import NOBODY
 from chainlab.wire.http1 import Limits, LocalProtocolError, RequestHead, ServerConnection
 from gateway.body import HIGH, Body
+from gateway.conditions import Part, choose_part, judge, read_date
 from gateway.config import Log, Upstream
-from gateway.logs import AccessLog, LogHead
+from gateway.forwarded import Origin, find_origin
+from gateway.logs import LogHead, open_logs
 from gateway.loop import Loop
 from gateway.params import Peer, RequestPlan, make_fields, make_params, to_client
 from gateway.routing import resolve_path
 from gateway.scoreboard import Scoreboard
-from gateway.static import choose_range, is_fresh, read_date
 
 PEER = Peer("192.0.2.7", "192.0.2.1", 8080)
 UPSTREAM = Upstream("app", "fastcgi", (Address(path="/a"),), params=(("EXTRA", "1"),))
@@ -28,6 +31,14 @@ def head_of(*lines: bytes, first: bytes = b"GET /a%20b/c?d=%20e HTTP/1.1") -> Re
     return head
 
 
+def params_of(head: RequestHead, upstream: Upstream = UPSTREAM) -> dict[bytes, bytes]:
+    return make_params(head, origin_of(head), upstream)
+
+
+def origin_of(head: RequestHead) -> Origin:
+    return find_origin(head, PEER.remote, PEER.local, PEER.local_port, NOBODY)
+
+
 # Parameters (RFC 3875 section 4.1)
 
 
@@ -36,13 +47,13 @@ def test_the_parameters_are_complete() -> None:
         b"Host: example.org:81", b"Content-Type: text/x", b"Content-Length: 3", b"Accept: */*",
         first=b"POST /a%20b/c?d=%20e HTTP/1.1",
     )  # fmt: skip
-    assert make_params(head, PEER, UPSTREAM) == {
+    assert params_of(head) == {
         b"GATEWAY_INTERFACE": b"CGI/1.1",
         b"SERVER_SOFTWARE": b"chain-gateway",
         b"SERVER_PROTOCOL": b"HTTP/1.1",
         b"SERVER_NAME": b"example.org",
         b"SERVER_ADDR": b"192.0.2.1",
-        b"SERVER_PORT": b"81",
+        b"SERVER_PORT": b"8080",
         b"REMOTE_ADDR": b"192.0.2.7",
         b"REQUEST_METHOD": b"POST",
         b"REQUEST_SCHEME": b"http",
@@ -67,9 +78,16 @@ def test_what_must_not_become_a_parameter() -> None:
     head = head_of(
         b"Host: a", b"Proxy: evil", b"X_Under: 1", b"Connection: close, X-Hop", b"X-Hop: 1",
         b"Keep-Alive: 5", b"TE: trailers", b"Upgrade: h2c", b"X-Request-Id: forged",
-        b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil",
+        b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil", b"X-Forwarded-For: 6.6.6.6",
+        b"X-Forwarded-Ssl: on", b"Forwarded: for=6.6.6.6", b"X-Real-IP: 6.6.6.6",
+        b"X_Forwarded_Proto: https", b"X-Forwarded_Host: evil",
     )  # fmt: skip
-    params = make_params(head, PEER, UPSTREAM)
+    fields = dict(make_fields(head, origin_of(head)))
+    assert fields == {
+        b"Host": b"a", b"X-Forwarded-For": b"192.0.2.7", b"X-Forwarded-Proto": b"http",
+        b"X-Forwarded-Host": b"a", b"Via": b"1.1 chain-gateway",
+    }  # fmt: skip
+    params = params_of(head)
     assert b"HTTP_PROXY" not in params
     assert {name for name in params if name.startswith(b"HTTP_")} == {
         b"HTTP_HOST", b"HTTP_X_FORWARDED_FOR", b"HTTP_X_FORWARDED_PROTO", b"HTTP_X_FORWARDED_HOST",
@@ -78,26 +96,45 @@ def test_what_must_not_become_a_parameter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "name", "port"),
-    [(b"a", b"a", b"8080"), (b"[::1]:9", b"[::1]", b"9"), (b"[::1]", b"[::1]", b"8080")],
+    ("host", "name"),
+    [(b"a", b"a"), (b"a:9", b"a"), (b"[::1]:9", b"[::1]"), (b"[::1]", b"[::1]"), (b"a:", b"a")],
 )
-def test_server_name_and_port(host: bytes, name: bytes, port: bytes) -> None:
-    params = make_params(head_of(b"Host: " + host), PEER, UPSTREAM)
-    assert (params[b"SERVER_NAME"], params[b"SERVER_PORT"]) == (name, port)
+def test_the_servers_name_is_the_hosts_and_its_port_the_listeners(host: bytes, name: bytes) -> None:
+    params = params_of(head_of(b"Host: " + host))
+    assert (params[b"SERVER_NAME"], params[b"SERVER_PORT"]) == (name, b"8080")
+
+
+@pytest.mark.parametrize(
+    ("local", "name", "address"),
+    [
+        ("::1", b"[::1]", b"::1"), ("192.0.2.1", b"192.0.2.1", b"192.0.2.1"),
+        ("::ffff:192.0.2.1", b"192.0.2.1", b"192.0.2.1"),
+    ],
+)  # fmt: skip
+def test_addresses_have_the_form_that_their_field_wants(
+    local: str, name: bytes, address: bytes
+) -> None:
+    peer = Peer("::ffff:192.0.2.9", local, 80)
+    head = head_of(first=b"GET / HTTP/1.0")
+    origin = find_origin(head, peer.remote, peer.local, peer.local_port, NOBODY)
+    params = make_params(head, origin, UPSTREAM)
+    assert (params[b"SERVER_NAME"], params[b"SERVER_ADDR"]) == (name, address)
+    assert params[b"REMOTE_ADDR"] == params[b"HTTP_X_FORWARDED_FOR"] == b"192.0.2.9"
+    assert dict(make_fields(head, origin))[b"Host"] == name
 
 
 def test_http_1_0_without_host() -> None:
-    params = make_params(head_of(first=b"GET / HTTP/1.0"), PEER, UPSTREAM)
+    params = params_of(head_of(first=b"GET / HTTP/1.0"))
     assert params[b"SERVER_NAME"] == b"192.0.2.1"
     assert b"HTTP_HOST" not in params
 
 
 def test_fields_for_an_http_upstream() -> None:
     head = head_of(
-        b"Host: a", b"X-Two: 1", b"X-Two: 2", b"Transfer-Encoding: chunked", b"TE: x",
+        b"Host: a", b"X-Two: 1", b"X-Two: 2", b"X_Two: 3", b"Transfer-Encoding: chunked", b"TE: x",
         b"Expect: 100-continue", first=b"POST / HTTP/1.1",
     )  # fmt: skip
-    fields = list(make_fields(head, PEER))
+    fields = list(make_fields(head, origin_of(head)))
     assert fields == [
         (b"Host", b"a"),
         (b"x-two", b"1"),
@@ -108,6 +145,17 @@ def test_fields_for_an_http_upstream() -> None:
         (b"Via", b"1.1 chain-gateway"),
         (b"Transfer-Encoding", b"chunked"),
     ]
+
+
+def test_the_target_and_the_length_for_an_http_upstream() -> None:
+    upstream = Upstream("app", "http", ())
+    for target in (b"/a", b"/a?", b"/a?b?", b"/?", b"/a?b=c", b"//a/../b?"):
+        plan = RequestPlan(
+            head_of(b"Host: a", first=b"GET %b HTTP/1.1" % target), PEER, 1, upstream
+        )
+        assert plan.target == target
+    head = head_of(b"Host: a", b"Content-Length: 0005", first=b"POST / HTTP/1.1")
+    assert (b"content-length", b"5") in RequestPlan(head, PEER, 1, upstream).fields
 
 
 def test_a_clients_request_id_is_kept_when_it_is_one_token() -> None:
@@ -207,56 +255,114 @@ def test_a_spooled_body_comes_back_whole(size: int) -> None:
 
 ETAG = b'"1-2"'
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
+EARLIER = b"Sun, 06 Nov 1994 08:49:36 GMT"
 WHEN = 784111777
 
 
 @pytest.mark.parametrize(
-    ("field", "fresh"),
+    ("fields", "status"),
     [
-        (b"If-None-Match: " + ETAG, True), (b"If-None-Match: W/" + ETAG, True),
-        (b'If-None-Match: "a", ' + ETAG, True), (b"If-None-Match: *", True),
-        (b'If-None-Match: "a"', False), (b"If-Modified-Since: " + DATE, True),
-        (b"If-Modified-Since: Sun, 06 Nov 1994 08:49:36 GMT", False),
-        (b"If-Modified-Since: yesterday", False), (b"X: y", False),
+        ((b"If-None-Match: " + ETAG,), 304), ((b"If-None-Match: W/" + ETAG,), 304),
+        ((b'If-None-Match: "a", ' + ETAG,), 304), ((b"If-None-Match: *",), 304),
+        ((b'If-None-Match: "a"', b"If-None-Match: " + ETAG), 304),
+        ((b'If-None-Match: "a"',), 200), ((b'If-None-Match: "a,"1-2""',), 200),
+        ((b"If-Modified-Since: " + DATE,), 304), ((b"If-Modified-Since: " + EARLIER,), 200),
+        ((b"If-Modified-Since: yesterday",), 200), ((b"X: y",), 200),
+        ((b"If-Match: " + ETAG,), 200), ((b"If-Match: *",), 200), ((b'If-Match: "a"',), 412),
+        ((b"If-Match: W/" + ETAG,), 412), ((b'If-Match: "a"', b"If-Match: " + ETAG), 200),
+        ((b"If-Unmodified-Since: " + DATE,), 200), ((b"If-Unmodified-Since: " + EARLIER,), 412),
+        ((b"If-Unmodified-Since: yesterday",), 200),
+        # The tag goes before the date, and a condition on what to change before one on a copy.
+        ((b'If-None-Match: "a"', b"If-Modified-Since: " + DATE), 200),
+        ((b"If-Match: " + ETAG, b"If-Unmodified-Since: " + EARLIER), 200),
+        ((b'If-Match: "a"', b"If-None-Match: " + ETAG), 412),
+        ((b"If-Match: " + ETAG, b"If-None-Match: " + ETAG), 304),
     ],
 )  # fmt: skip
-def test_what_a_client_has_already(field: bytes, fresh: bool) -> None:
-    assert is_fresh(head_of(b"Host: a", field), ETAG, WHEN) is fresh
+def test_conditions(fields: tuple[bytes, ...], status: int) -> None:
+    assert judge(head_of(b"Host: a", *fields), ETAG, WHEN) == status
 
 
-def test_the_tag_goes_before_the_date() -> None:
-    head = head_of(b"Host: a", b'If-None-Match: "a"', b"If-Modified-Since: " + DATE)
-    assert not is_fresh(head, ETAG, WHEN)
+WHOLE = Part(200, 0, 100)
+NONE = Part(416, 0, 0)
 
 
 @pytest.mark.parametrize(
-    ("value", "chosen"),
+    ("value", "part"),
     [
-        (b"bytes=0-9", (0, 10)), (b"bytes=90-", (90, 100)), (b"bytes=-5", (95, 100)),
-        (b"bytes=-500", (0, 100)), (b"bytes=50-500", (50, 100)), (b"bytes=0-0", (0, 1)),
-        (b"bytes=100-", None), (b"bytes=-0", None), (b"bytes=9-0", (0, 100)),
-        (b"bytes=0-1,5-6", (0, 100)), (b"lines=0-1", (0, 100)), (b"bytes=-", (0, 100)),
-        (b"bytes=a-b", (0, 100)),
+        (b"bytes=0-9", Part(206, 0, 10)), (b"bytes=90-", Part(206, 90, 100)),
+        (b"bytes=-5", Part(206, 95, 100)), (b"bytes=-500", Part(206, 0, 100)),
+        (b"bytes=50-500", Part(206, 50, 100)), (b"bytes=0-0", Part(206, 0, 1)),
+        (b"bytes=0-", Part(206, 0, 100)), (b"bytes=0-99", Part(206, 0, 100)),
+        (b"BYTES=0-9", Part(206, 0, 10)), (b"bytes= 0-9 , ", Part(206, 0, 10)),
+        (b"bytes=0-" + b"9" * 5000, Part(206, 0, 100)), (b"bytes=" + b"9" * 5000 + b"-", NONE),
+        (b"bytes=-" + b"9" * 5000, Part(206, 0, 100)),
+        (b"bytes=" + b"0" * 5000 + b"5-9", Part(206, 5, 10)),
+        (b"bytes=100-", NONE), (b"bytes=-0", NONE), (b"bytes=100-,200-300", NONE),
+        (b"bytes=9-0", WHOLE), (b"lines=0-1", WHOLE), (b"bytes=-", WHOLE), (b"bytes=", WHOLE),
+        (b"bytes=a-b", WHOLE), (b"bytes=0-1,a", WHOLE), (b"bytes=0-1;5-6", WHOLE),
+        (b"bytes=0-1,5-6", WHOLE), (b"bytes=0-1,200-", Part(206, 0, 2)),
+        (b"bytes=5-9,0-4", Part(206, 0, 10)), (b"bytes=0-50,40-60,-50", Part(206, 0, 100)),
     ],
 )  # fmt: skip
-def test_a_range(value: bytes, chosen: tuple[int, int] | None) -> None:
+def test_a_range(value: bytes, part: Part) -> None:
     head = head_of(b"Host: a", b"Range: " + value)
-    assert choose_range(head, ETAG, WHEN, 100) == chosen
+    assert choose_part(head, ETAG, WHEN, 100) == part
 
 
 @pytest.mark.parametrize(
-    ("condition", "chosen"),
-    [(ETAG, (0, 10)), (DATE, (0, 10)), (b'"other"', (0, 100)), (b"W/" + ETAG, (0, 100))],
+    ("value", "status"),
+    [(b"bytes=0-", 200), (b"bytes=-1", 200), (b"bytes=0-0", 200), (b"bytes=1-", 416)],
 )
-def test_a_range_under_a_condition(condition: bytes, chosen: tuple[int, int]) -> None:
+def test_a_range_of_an_empty_file(value: bytes, status: int) -> None:
+    head = head_of(b"Host: a", b"Range: " + value)
+    assert choose_part(head, ETAG, WHEN, 0).status == status
+
+
+@pytest.mark.parametrize(
+    ("condition", "part"),
+    [
+        (ETAG, Part(206, 0, 10)), (DATE, Part(206, 0, 10)), (b'"other"', WHOLE),
+        (b"W/" + ETAG, WHOLE), (EARLIER, WHOLE), (b"Sun Nov  6 08:49:37 1994", Part(206, 0, 10)),
+    ],
+)  # fmt: skip
+def test_a_range_under_a_condition(condition: bytes, part: Part) -> None:
     head = head_of(b"Host: a", b"Range: bytes=0-9", b"If-Range: " + condition)
-    assert choose_range(head, ETAG, WHEN, 100) == chosen
+    assert choose_part(head, ETAG, WHEN, 100) == part
 
 
-def test_dates() -> None:
-    assert read_date(DATE) == WHEN
-    assert read_date(b"Sunday, 06-Nov-94 08:49:37 GMT") == WHEN
-    assert read_date(b"no date") is None
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+def test_dates_of_all_three_forms_are_utc(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert read_date(DATE) == WHEN
+        assert read_date(b"Sunday, 06-Nov-94 08:49:37 GMT") == WHEN
+        assert read_date(b"Sun Nov  6 08:49:37 1994") == WHEN
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_year_of_two_digits_is_at_most_fifty_years_ahead() -> None:
+    year = time.gmtime().tm_year
+    for ahead, expected in ((50, year + 50), (51, year - 49)):
+        date = b"Sunday, 06-Nov-%02d 08:49:37 GMT" % ((year + ahead) % 100)
+        seconds = read_date(date)
+        assert seconds is not None
+        assert time.gmtime(seconds).tm_year == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"no date", b"", b"Sun, 06 Nov 1994 08:49:37", b"Sun, 6 Nov 1994 08:49:37 GMT",
+        b"Sun, 06 Foo 1994 08:49:37 GMT", b"Sun, 32 Nov 1994 08:49:37 GMT", b"\xff" * 29,
+        b"Sun, 06 Nov 1994 24:49:37 GMT", b"Sun, 06 Nov 1994 08:49:37 +0100",
+    ],
+)  # fmt: skip
+def test_what_is_no_date(text: bytes) -> None:
+    assert read_date(text) is None
     assert read_date(None) is None
 
 
@@ -269,7 +375,7 @@ def no_bug(_owner: object) -> None:
 
 def test_a_log_line_cannot_be_forged(tmp_path: Path) -> None:
     path = tmp_path / "access"
-    log = AccessLog(Log(access=str(path)), Loop(no_bug))
+    log, _ = open_logs(Log(access=str(path)), Loop(no_bug))
     head = head_of(b"Host: a", b'User-Agent: a" "b\\ \xff', b"Referer: r", first=b"GET /x HTTP/1.1")
     log.combined("192.0.2.7", LogHead(head), 200, 5)
     log.combined("192.0.2.7", LogHead(None), 400, 0)

@@ -111,15 +111,42 @@ def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(tmp_path: Path) 
                     "not an address of this machine",
                 ),
                 ("not toml", "not TOML"),
+                (good.replace(str(back.address), "a..b:80"), "upstream.app.addresses: 'a..b:80"),
+                (good + "[timeouts]\nread = 1" + "0" * 400, "g.toml:11: timeouts.read: 1000"),
+                (good + "[timeouts]\nread = 1" + "0" * 5000, "g.toml:11: not TOML"),
+                (good + "x = " + "[" * 3000, "g.toml:10: not TOML"),
+                (good.replace("/access.log", "/a\\u0000"), "log.access: '"),
+                (good + "[[route]]\nprefix = 3\nroot = 3", "g.toml:11: route.prefix: 3 is not"),
             ):
                 config.write_text(bad)
                 reload(found)
                 found.process.wait_for_stderr(message)
                 assert found.get("/")[1] == b"old"
+                assert "Traceback" not in found.process.stderr
             config.unlink()
             reload(found)
             found.process.wait_for_stderr("No such file or directory")
             assert status(found)["generation"] == 1
+
+
+def test_a_refused_reload_leaves_the_old_error_log(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.log", tmp_path / "new.log"
+    with fastcgi(tmp_path, serve_always(named(b"ok"))) as back:
+        config = write(tmp_path, back.address)
+        good = config.read_text().replace("[log]", f'[log]\nerror = "{old}"')
+        config.write_text(good)
+        with running_gateway("--config", str(config)) as found:
+            bad = good.replace("listen = [", 'listen = ["192.0.2.1:80", ')
+            config.write_text(bad.replace(str(old), str(new)))
+            for times in (1, 2):
+                reload(found)
+                wait_until(
+                    lambda times=times: old.read_text().count("not an address") == times,  # type: ignore[misc]
+                    "the old log says why",
+                )
+            config.write_text(good.replace(str(old), str(new)))
+            reload(found)
+            wait_until(lambda: "configuration 2 read" in new.read_text(), "the new log is used")
 
 
 def test_processes_come_and_go_by_reload(tmp_path: Path) -> None:
@@ -258,6 +285,7 @@ def test_logs_are_opened_again(tmp_path: Path) -> None:
         (["--config", "g.toml", "--workers", "2"], "--workers cannot be combined with --config"),
         (["--config", "g.toml"], "g.toml:2: oops: unknown field"),
         (["--config", "g.toml", "--check"], "g.toml:2: oops: unknown field"),
+        (["--config", "g.toml", "--check"], "g.toml:5: upstream.a.addresses: 'a..b:80': 'a..b' is"),
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--read-timeout", "0"], "--read-ti"),
         (["--listen", "unix:/no/such/s", "--http", "127.0.0.1:1"], "the folder does not exist"),
         (["--listen", "127.0.0.1:0", "--http", "127.0.0.1:1", "--access-log", "/no/x/y"],
@@ -269,7 +297,7 @@ def test_a_command_line_that_cannot_be_obeyed(
 ) -> None:
     (tmp_path / "g.toml").write_text(
         'listen = ["127.0.0.1:0"]\noops = 1\n[upstream.a]\nprotocol="http"\n'
-        'addresses=["127.0.0.1:1"]\n'
+        'addresses=["127.0.0.1:1", "a..b:80"]\n'
     )
     done = subprocess.run(
         [sys.executable, "-m", "gateway", *arguments],

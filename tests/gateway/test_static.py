@@ -1,10 +1,12 @@
 """Files served by a real gateway: sendfile to a slow reader, conditions, confinement."""
 
 import os
+import resource
 from collections.abc import Iterator
 
 import pytest
 
+from chainlab.transport import Address
 from tests.support.gateway import Gateway, RawClient, running_gateway
 from tests.support.processes import child_pids, open_files, peak_kib, wait_until
 
@@ -29,7 +31,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     os.mkfifo(root / "fifo")
     config = base / "g.toml"
     config.write_text(
-        f'listen = ["127.0.0.1:0"]\n[log]\naccess = "{base}/access.log"\n'
+        f'listen = ["127.0.0.1:0", "unix:{base}/g.sock"]\n[log]\naccess = "{base}/access.log"\n'
         f'[[route]]\nprefix = "/s/"\nroot = "{root}"\n'
     )
     with running_gateway("--config", str(config)) as found:
@@ -62,8 +64,19 @@ def test_conditions(client: RawClient) -> None:
     assert client.ask("GET", "/s/a.txt", Range="bytes=2-3", If_Range=tag)[1] == b"23"
     assert client.ask("GET", "/s/a.txt", Range="bytes=2-3", If_Range='"x"')[1] == b"0123456789"
 
+    later = "Sat, 01 Jan 2000 00:00:00 GMT"
+    head, body = client.ask("GET", "/s/a.txt", If_Unmodified_Since=later)
+    assert (head.status, body) == (412, b"")
+    assert client.ask("GET", "/s/a.txt", If_Match='"x"')[0].status == 412
+    assert client.ask("GET", "/s/a.txt", If_Match=tag)[1] == b"0123456789"
+
 
 def test_ranges(client: RawClient) -> None:
+    head, body = client.ask("GET", "/s/a.txt", Range="bytes=0-")
+    assert (head.status, body, head.headers["Content-Range"]) == (
+        206, b"0123456789", "bytes 0-9/10",
+    )  # fmt: skip
+    assert client.ask("HEAD", "/s/a.txt", Range="bytes=0-1")[0].status == 200
     head, body = client.ask("GET", "/s/a.txt", Range="bytes=2-4")
     assert (head.status, body) == (206, b"234")
     assert head.headers["Content-Range"] == "bytes 2-4/10"
@@ -128,3 +141,34 @@ def test_a_reader_that_leaves_in_the_middle_leaks_nothing(files: Gateway) -> Non
             client.socket.recv(1000)
     assert files.get("/s/a.txt")[1] == b"0123456789"
     wait_until(lambda: "big.bin" not in " ".join(open_files(serving)), "the file is closed")
+
+
+def base_of(files: Gateway) -> str:
+    """Return the folder of the gateway's unix listener, which it names second."""
+    return files.process.stderr.split("listening on unix:")[1].split("/g.sock")[0]
+
+
+def test_a_client_that_leaves_at_the_end_closes_no_strangers_descriptor(files: Gateway) -> None:
+    """On a unix socket, the gateway notices at its last send that the client has gone."""
+    for _ in range(30):
+        with RawClient(Address(path=f"{base_of(files)}/g.sock")) as client:
+            client.request("GET", "/s/a.txt")
+            client.read_until(b"0123456789")
+    assert files.get("/s/a.txt")[1] == b"0123456789"
+    assert "bug" not in files.process.stderr
+
+
+def test_a_file_that_the_machine_cannot_open_now_is_not_missing(files: Gateway) -> None:
+    (serving,) = child_pids(files.process.pid)
+    limits = resource.prlimit(serving, resource.RLIMIT_NOFILE)
+    with files.connect() as client:
+        assert client.ask("GET", "/s/a.txt")[0].status == 200
+        resource.prlimit(serving, resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            head, _ = client.ask("GET", "/s/a.txt")
+        finally:
+            resource.prlimit(serving, resource.RLIMIT_NOFILE, limits)
+        assert head.status == 503
+        assert head.headers["Retry-After"]
+        files.process.wait_for_stderr("static: /s/a.txt: Too many open files")
+        assert client.ask("GET", "/s/a.txt")[0].status == 200

@@ -77,6 +77,54 @@ def running_lighttpd(folder: Path, backend: Address) -> Iterator[Address]:
         yield address
 
 
+def make_certificate(folder: Path) -> Path:
+    """Return a PEM file with a key and a self-signed certificate for localhost."""
+    program = need("openssl", "openssl")
+    key, certificate, both = folder / "key.pem", folder / "cert.pem", folder / "both.pem"
+    command = f"{program} req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    both.write_text(certificate.read_text() + key.read_text())
+    return both
+
+
+@contextlib.contextmanager
+def running_haproxy(folder: Path, backend: Address) -> Iterator[Address]:
+    """Run HAProxy as a TLS terminator before an HTTP server."""
+    program = need("haproxy", "haproxy")
+    address = Address("127.0.0.1", free_port())
+    config = folder / "haproxy.cfg"
+    config.write_text(
+        "global\n  log stderr local0 err\n"
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n"
+        "  timeout server 30s\n"
+        f"frontend tls\n  bind {address} ssl crt {make_certificate(folder)}\n"
+        "  option forwardfor\n  http-request set-header X-Forwarded-Proto https\n"
+        "  http-request del-header X-Forwarded-Host\n  default_backend app\n"
+        f"backend app\n  server one {backend}\n"
+    )
+    with running([program, "-db", "-f", str(config)], address, folder):
+        yield address
+
+
+@contextlib.contextmanager
+def running_caddy(folder: Path, backend: Address) -> Iterator[Address]:
+    """Run Caddy as a TLS terminator before an HTTP server."""
+    program = need("caddy", "caddy")
+    address = Address("127.0.0.1", free_port())
+    make_certificate(folder)
+    config = folder / "Caddyfile"
+    config.write_text(
+        "{\n  admin off\n  auto_https off\n}\n"
+        f"https://localhost:{address.port} {{\n  bind 127.0.0.1\n"
+        f"  tls {folder}/cert.pem {folder}/key.pem\n  reverse_proxy {backend}\n}}\n"
+    )
+    with running([program, "run", "--config", str(config)], address, folder):
+        yield address
+
+
 RESPONDER = r"""
 #include <fcgi_stdio.h>
 #include <stdlib.h>

@@ -15,7 +15,7 @@ from chainlab.wire.http1.framing import Buffer, measure
 from chainlab.wire.http1.limits import Limits
 
 _LINE: Final = re.compile(rb"(" + TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
-_HOST: Final = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
+_HOST: Final = re.compile(rb"([A-Za-z0-9\-._~!$&'()*+;=%]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*)(/[^?]*)?(?:\?(.*))?")
 _CONTINUE: Final = b"100-continue"
 _TLS_HANDSHAKE: Final = 0x16
@@ -151,9 +151,16 @@ def _read_host(fields: Fields, minor: int) -> bytes:
     return hosts[0]
 
 
-def _require_host(host: bytes) -> None:
+def split_host(host: bytes) -> tuple[bytes, int | None] | None:
+    """Return the name (IPv6 in brackets) and the port of a Host value; None if it is invalid."""
     match = _HOST.fullmatch(host)
-    if not match or int(match[1] or 0) > 65535:
+    if not match or int(match[2] or 0) > 65535:
+        return None
+    return match[1], int(match[2]) if match[2] else None
+
+
+def _require_host(host: bytes) -> None:
+    if split_host(host) is None:
         raise RemoteProtocolError(400, f"an invalid Host: {host[:40]!r}")
 
 
