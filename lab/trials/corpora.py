@@ -19,16 +19,16 @@ from chainlab.wire.fastcgi.records import (
     encode_record,
 )  # fmt: skip
 
-_BODY: Final = bytes(range(32, 127)) * 40
+_BODY: Final = bytes(range(32, 127)) * 4
 
 _HEAD: Final = b"Host: t\r\nUser-Agent: trial/1.0\r\nAccept: */*\r\nCookie: a=b; c=d\r\n"
 REQUESTS: Final = (
     b"GET /hello HTTP/1.1\r\n" + _HEAD + b"\r\n",
     b"HEAD /json HTTP/1.1\r\n" + _HEAD + b"Connection: close\r\n\r\n",
     b"GET /file/small.txt HTTP/1.1\r\n" + _HEAD + b"Range: bytes=0-9,20-\r\n\r\n",
-    b"POST /echo HTTP/1.1\r\n" + _HEAD + b"Content-Length: 3800\r\n\r\n" + _BODY,
+    b"POST /echo HTTP/1.1\r\n" + _HEAD + b"Content-Length: 380\r\n\r\n" + _BODY,
     b"POST /echo HTTP/1.1\r\n" + _HEAD + b"Transfer-Encoding: chunked\r\nTrailer: X\r\n\r\n"
-    b"ed8;name=value\r\n" + _BODY + b"\r\n5\r\nabcde\r\n0\r\nX: y\r\n\r\n",
+    b"17c;name=value\r\n" + _BODY + b"\r\n5\r\nabcde\r\n0\r\nX: y\r\n\r\n",
     b"POST /echo HTTP/1.1\r\n" + _HEAD + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nabcde"
     b"GET /whoami HTTP/1.1\r\n" + _HEAD + b"\r\n",
     b"GET http://t/hello?a=%20b HTTP/1.0\r\n" + _HEAD + b"X-Long: " + b"v" * 2000 + b"\r\n\r\n",
@@ -66,7 +66,7 @@ QUESTIONS: Final = (
 _CGI: Final = b"Status: 200 OK\r\nContent-Type: text/plain\r\nSet-Cookie: a=b\r\n"
 _END: Final = encode_record(END_REQUEST, 1, END_BODY.pack(0, 0))
 CGI_ANSWERS: Final = (
-    encode_record(STDOUT, 1, _CGI + b"Content-Length: 3800\r\n\r\n" + _BODY) + _END,
+    encode_record(STDOUT, 1, _CGI + b"Content-Length: 380\r\n\r\n" + _BODY) + _END,
     encode_record(STDERR, 1, b"a complaint\n")
     + encode_record(STDOUT, 1, _CGI + b"\r\n")
     + encode_record(STDOUT, 1, _BODY)
@@ -76,8 +76,8 @@ CGI_ANSWERS: Final = (
     encode_record(GET_VALUES_RESULT, 0, encode_pairs([(b"FCGI_MAX_CONNS", b"10")])) + _END,
 )
 HTTP_ANSWERS: Final = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3800\r\n\r\n" + _BODY,
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nabcde\r\ned8\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 380\r\n\r\n" + _BODY,
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nabcde\r\n17c\r\n"
     + _BODY
     + b"\r\n0\r\nX: y\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n",

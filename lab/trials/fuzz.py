@@ -17,7 +17,7 @@ AMOUNT: Final = 10_000_000
 HANG: Final = 20.0
 """Seconds without a byte or the end of a connection."""
 
-_SIDES: Final = 4  # connections at the same time
+_SIDES: Final = 8  # connections at the same time
 _EVERY: Final = 100  # connections between two valid requests
 _GROWTH: Final = 64.0  # MiB
 

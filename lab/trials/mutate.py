@@ -8,8 +8,9 @@ _TOKENS: Final = (
     b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b";", b"\r\n\r\n", b"0\r\n\r\n", b"-1",
     b"18446744073709551616", b"chunked", b"Content-Length: 5\r\n", b"HTTP/1.0", b"HTTP/9.9",
     b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n",
-    b"ffffffff", b"%00", b"\xff", b"bytes=0-0,-1", b"\x01\x01\x00\x01\x00\x08\x00\x00", b"\x01\x03\x00\x01\x00\x08",
-    b"\x01\x02\x00\x01\x00\x00\x00\x00", b"Status: 999\r\n", b"\xff\xff\xff\xff",
+    b"ffffffff", b"%00", b"\xff", b"\xff\xff\xff\xff", b"bytes=0-0,-1", b"Status: 999\r\n",
+    b"\x01\x01\x00\x01\x00\x08\x00\x00", b"\x01\x03\x00\x01\x00\x08",
+    b"\x01\x02\x00\x01\x00\x00\x00\x00",
 )  # fmt: skip
 _MOST: Final = 4  # changes to one message
 

@@ -55,6 +55,7 @@ class Program:
     ) -> None:
         self.log = log
         self.token = uuid.uuid4().hex
+        self._skip = log.stat().st_size if log.exists() else 0
         with log.open("ab") as stderr:
             self._popen = subprocess.Popen(
                 command,
@@ -73,15 +74,15 @@ class Program:
 
     @property
     def said(self) -> str:
-        """What it wrote to its log so far."""
-        return self.log.read_text(errors="replace")
+        """What was written to its log since it started."""
+        return self.log.read_bytes()[self._skip :].decode(errors="replace")
 
     def wait_until_listening(self) -> Address:
-        """Wait until it listens; return the address. LabError with its log if it does not."""
+        """Wait until it listens; return its first address. LabError with its log if it does not."""
 
         def heard() -> str | None:
             found = [line for line in self.said.splitlines() if line.startswith(_LISTENING)]
-            return found[-1].removeprefix(_LISTENING).strip() if found else None
+            return found[0].removeprefix(_LISTENING).strip() if found else None
 
         wait_for(lambda: heard() or self._popen.poll() is not None, f"{self.log} says it listens")
         address = heard()
