@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SELF   := $(PIP) --no-deps --no-build-isolation --editable .
 PYTEST := $(BIN)/pytest -n $(shell expr 2 \* $$(nproc))   # twice the cores: many tests mostly wait
 
-.PHONY: help setup demo test test-all lint check bench standings lock clean
+.PHONY: help setup demo test test-all lint check bench trials standings lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,10 @@ check: lint test ## lint, then run the essential tests
 bench: setup ## measure CPU per request against the real peers, interleaved
 	@echo "bench: gateway against nginx, worker against php-fpm, every architecture against the baseline"
 	@$(BIN)/lab bench
+
+trials: setup ## put gateway and worker through ordinary life: slow peers, full disks, crashes
+	@echo "trials: about ten minutes; ARGS=\"--only crashes --seconds 20\" chooses and shortens"
+	@$(BIN)/python -m lab.trials $(ARGS)
 
 NAMES ?= all
 standings: setup ## run ten quick comparisons (of NAMES, default all): does the order change?
