@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from wsgiref.util import FileWrapper
 
+from fcgi_worker.origin import apply_origin
 from fcgi_worker.settings import Settings
 
 if TYPE_CHECKING:  # the module is there for type checkers only
@@ -36,6 +37,8 @@ def make_environ(params: Mapping[str, str], settings: Settings) -> "WSGIEnvironm
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     if "PATH_INFO" not in environ or settings.script_name:
         _split_path(environ, settings.script_name)
+    if settings.trusted:
+        apply_origin(environ, settings.trusted)
     if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS") in ("on", "1"):
         environ["wsgi.url_scheme"] = "https"
     return environ

@@ -10,6 +10,7 @@ import json
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -114,10 +115,10 @@ def job(_environ: WSGIEnvironment) -> object:
 
 def terminated(_environ: WSGIEnvironment) -> object:
     """The exit code of a process that was told to end."""
-    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,))
     process.start()
     process.terminate()
-    process.join(20)
+    process.join()
     return process.exitcode
 
 
@@ -260,7 +261,21 @@ def process_state(_environ: WSGIEnvironment) -> object:
         "interrupt": signal.getsignal(signal.SIGINT) is not signal.SIG_IGN,
         "child": str(signal.getsignal(signal.SIGCHLD)),
         "loggers": logging.root.manager.disable,
+        "umask": umask(),
+        "folder": str(Path.cwd()),
+        "core": resource.getrlimit(resource.RLIMIT_CORE),
     }
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def file_limit(_environ: WSGIEnvironment) -> object:
+    """The soft limit of open files, which programs started here inherit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 ROUTES: dict[str, Callable[[WSGIEnvironment], object]] = {
@@ -268,7 +283,7 @@ ROUTES: dict[str, Callable[[WSGIEnvironment], object]] = {
     for function in (
         pid, crash, loop, grow, programs_signals, handlers, held, job, terminated, pools, executor,
         fork, raising, run_asyncio, alarm, many_files, exhaust, release, root_logger, lingering,
-        process_state, chatter,
+        process_state, chatter, file_limit,
     )
 }  # fmt: skip
 
