@@ -50,7 +50,7 @@ lint: setup ## run ruff and mypy --strict
 check: lint test ## lint, then run the essential tests
 
 bench: setup ## measure CPU per request against the real peers, interleaved
-	@echo "bench: gateway against nginx, worker against php-fpm, every architecture against the floor"
+	@echo "bench: gateway against nginx, worker against php-fpm, every architecture against the baseline"
 	@$(BIN)/lab bench
 
 trials: setup ## put gateway and worker through ordinary life: slow peers, full disks, crashes

@@ -11,6 +11,7 @@ import select
 import socket
 import time
 
+from fcgi_worker.log import log
 from fcgi_worker.settings import Settings
 
 READ_SIZE = 65536
@@ -22,6 +23,26 @@ _LINGER = 2.0
 
 class PeerGone(ConnectionError):
     """The connection is unusable: the web server closed, reset or stalled it."""
+
+
+def accept(listener: socket.socket, settings: Settings) -> int:
+    """Return the descriptor of a new connection; -1 if there is none, or none that may connect.
+
+    Raises OSError if a resource is missing, or the connection has failed already.
+    """
+    try:
+        accepted, address = listener.accept()
+    except BlockingIOError:
+        return -1
+    if accepted.family != socket.AF_UNIX:
+        if settings.web_servers and address[0] not in settings.web_servers:
+            log.warning("connection refused: %s is not in FCGI_WEB_SERVER_ADDRS", address[0])
+            accepted.close()
+            return -1
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    accepted.setblocking(False)
+    return accepted.detach()
 
 
 def wait_for(descriptor: int, event: int, seconds: float) -> bool:

@@ -14,27 +14,27 @@ the log is enabled, the child uses plain exchanges, at no cost.
 """
 
 import json
-import logging
-import os
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from os import getpid
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from chainlab.transport.logfile import GatheredLog, LogError, format_time, quote_id
+from chainlab.transport.logfile import (
+    PIPE_BUF,
+    GatheredLog,
+    LogError,
+    format_time,
+    quote_id,
+    standard_descriptor,
+)
 from chainlab.wire.fastcgi import Request, ServerConnection
 from chainlab.wire.trace_context import parse_traceparent
+from fcgi_worker.log import log
 from fcgi_worker.settings import Settings
 from fcgi_worker.wsgi import Exchange
-
-if TYPE_CHECKING:  # the module is there for type checkers only
-    from _typeshed.wsgi import WSGIApplication
-
-log = logging.getLogger("fcgi_worker")
 
 _START: Final = re.compile(r"t=(?:([0-9]{16})|([0-9]{10}\.[0-9]{3}))")
 """Microseconds, as from Apache and our gateway, or seconds, as from nginx."""
@@ -46,6 +46,8 @@ _LINE: Final = (
     '{"time": "%s", "start": %s, "id": %s, %s, "status": %d, "bytes": %d, '
     '"milliseconds": {"wait": %s, "application": %.3f}, "pid": %d, "cut": %s%s}\n'
 )
+_DESCRIPTION: Final = ("REMOTE_ADDR", "REQUEST_METHOD", "REQUEST_URI")
+_SHORT: Final = PIPE_BUF // 32  # characters per part of a line that is too long for a pipe
 _STATUS: Final = slice(len(b"Status: "), len(b"Status: 200"))
 
 
@@ -54,45 +56,26 @@ class AccessLog:
 
     def __init__(self, target: str) -> None:
         self.enabled = target != "off"
-        self._log = GatheredLog(target, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+        self._target = target
+        self._log = GatheredLog(target, standard_descriptor(sys.__stdout__))
         self._stale = False
-        self.running: TimedExchange | None = None
-        """The running request, which has no line yet."""
-        self.adding = False  # a line is being added or written; SIGTERM waits for it
-        self.terminated = False  # SIGTERM arrived while `adding`
 
-    def terminate(self) -> bool:
-        """Log the running request as cut and write everything; called by the SIGTERM handler.
+    def renew(self) -> None:
+        """Call this in a new process: a standard stream needs a pipe of its own."""
+        if self._target == "-":
+            self._log.file.abandon()
+            self._log.file.reopen()
 
-        Returns False while a line is being added or written; `_added` then repeats the signal.
-        """
-        if self.adding:
-            self.terminated = True
-            return False
-        if self.running is not None:
-            self.running.log(cut=True)
-        self._log.flush()
-        return True
+    @property
+    def longest(self) -> int:
+        """Maximum bytes of a line that stays in one piece."""
+        return self._log.file.longest
 
     def add(self, line: str) -> None:
         """Buffer a line, which ends in a newline."""
         if self._stale:
             self.reopen()
         self._log.add(line, time.monotonic())
-
-    def settle(self, exchange: "TimedExchange", *, cut: bool) -> None:
-        """Log a finished request."""
-        self.adding = True
-        try:
-            exchange.log(cut=cut)
-        finally:
-            self.running = None
-            self._added()
-
-    def _added(self) -> None:
-        self.adding = False
-        if self.terminated:
-            os.kill(getpid(), signal.SIGTERM)
 
     def reopen_soon(self) -> None:
         """Reopen before the next line; safe to call from a signal handler."""
@@ -108,13 +91,17 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write the buffered lines; reopen the file first if requested."""
-        self.adding = True
-        try:
-            if self._stale:
-                self.reopen()
-            self._log.flush()
-        finally:
-            self._added()
+        if self._stale:
+            self.reopen()
+        self._log.flush()
+        self._log.file.flush()
+        if self._log.file.lost:
+            log.error("access log: %s", self._log.file.take_lost())
+
+    def drain(self, seconds: float) -> None:
+        """Write everything; give a slow reader up to `seconds`."""
+        self.flush()
+        self._log.file.drain(seconds)
 
 
 def choose_exchange(settings: Settings, access_log: AccessLog) -> Callable[..., Exchange]:
@@ -140,22 +127,16 @@ class TimedExchange(Exchange):
     ) -> None:
         super().__init__(descriptor, connection, request, settings)
         self._access_log = access_log
-        self._failed = False
+        self._failed = 0  # the status of a response that the worker made itself
         self._called_wall = time.time()
         self._called_at = time.monotonic()
         self._wait = read_wait(request.params.get("HTTP_X_REQUEST_START"), self._called_wall)
 
-    def run(self, application: "WSGIApplication") -> None:
-        """Serve the request to its end, then log it."""
-        cut = True
+    def end(self) -> None:
+        """Log the request."""
+        super().end()
         if self._access_log.enabled:
-            self._access_log.running = self
-        try:
-            super().run(application)
-            cut = self._aborted
-        finally:
-            if self._access_log.enabled:
-                self._access_log.settle(self, cut=cut)
+            self._log()
 
     def _head_due(self, length: int | None = None) -> bytes:
         head = super()._head_due(length)
@@ -173,37 +154,48 @@ class TimedExchange(Exchange):
             milliseconds,
         )
 
-    def _fail(self) -> None:
-        self._failed = not self._head_sent
-        super()._fail()
+    def _answer(self, answer: tuple[bytes, bytes], errors: bytes) -> None:
+        self._failed = int(answer[0][_STATUS])
+        super()._answer(answer, errors)
 
-    def log(self, *, cut: bool) -> None:
+    def _log(self) -> None:
         """Add the line of this request to the access log."""
         params = self._request.params.get
         head, status, size = self._head, 0, 0
         if self._failed:
-            status = 500
+            status = self._failed
         elif self._head_sent and head is not None:
             status = int(head.encoded[_STATUS])
             size = self._sent if self._wants_body and head.has_body else 0
-        self._access_log.add(
-            _LINE
-            % (
-                _local(int(self._called_wall)),
-                format_time(self._called_wall),
-                quote_id(params("HTTP_X_REQUEST_ID", "")),
-                _request_members(
-                    params("REMOTE_ADDR"), params("REQUEST_METHOD"), params("REQUEST_URI")
-                ),
-                status,
-                size,
-                "null" if self._wait is None else "%.3f" % (self._wait * 1000),
-                (time.monotonic() - self._called_at) * 1000,
-                getpid(),
-                "true" if cut else "false",
-                _trace_members(params("HTTP_TRACEPARENT")),
-            )
+        identity = params("HTTP_X_REQUEST_ID", "")
+        remote, method, uri = (params(name, "") for name in _DESCRIPTION)
+        trace = _trace_members(params("HTTP_TRACEPARENT"))
+        line = self._line(identity, _request_members(remote, method, uri), status, size, trace)
+        if len(line) > self._access_log.longest:  # it would not stay in one piece
+            members = json.dumps(
+                {"remote": _cut(remote), "method": _cut(method), "path": _cut(uri)}
+            )[1:-1]
+            line = self._line(_cut(identity), members, status, size, trace)
+        self._access_log.add(line)
+
+    def _line(self, identity: str, members: str, status: int, size: int, trace: str) -> str:
+        return _LINE % (
+            _local(int(self._called_wall)),
+            format_time(self._called_wall),
+            quote_id(identity),
+            members,
+            status,
+            size,
+            "null" if self._wait is None else "%.3f" % (self._wait * 1000),
+            (time.monotonic() - self._called_at) * 1000,
+            getpid(),
+            "true" if self.cut else "false",
+            trace,
         )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHORT else text[:_SHORT] + "..."
 
 
 def read_wait(start: str | None, now: float) -> float | None:
@@ -221,10 +213,9 @@ def read_wait(start: str | None, now: float) -> float | None:
 
 
 @lru_cache(1024)
-def _request_members(remote: str | None, method: str | None, uri: str | None) -> str:
+def _request_members(remote: str, method: str, uri: str) -> str:
     """Return the members of a log line that describe the request."""
-    members = {"remote": remote or "", "method": method or "", "path": uri or ""}
-    return json.dumps(members)[1:-1]
+    return json.dumps({"remote": remote, "method": method, "path": uri})[1:-1]
 
 
 def _trace_members(traceparent: str | None) -> str:

@@ -4,102 +4,52 @@ The response leaves in as few writes as possible. A list of byte strings goes ou
 length and END_REQUEST in one system call. Anything else is streamed, each piece as it is yielded,
 because PEP 3333 forbids delaying a piece.
 
-If the application raises before its head is sent, the client gets a 500. After that, the worker
-closes the connection without END_REQUEST, so that no web server mistakes the partial response for a
-complete one. In both cases the traceback goes to the log and, as STDERR records, to the web
-server's error log.
+If the application raises before its head is sent, the client gets a 500, whatever the class of the
+exception. After that, the worker closes the connection without END_REQUEST, so that no web server
+mistakes the partial response for a complete one. In both cases the traceback goes to the log and,
+as STDERR records, to the web server's error log. After a write that did not complete, nothing more
+is written: it would land in the middle of a record.
 """
 
-import functools
 import io
-import logging
 import os
-import re
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
-from wsgiref.util import FileWrapper
 
 from chainlab.wire.fastcgi import NEED_DATA, Abort, Request, ServerConnection, Stdin
+from fcgi_worker import forks
+from fcgi_worker.body import Arriving, Collected, NoSpaceError
+from fcgi_worker.environ import make_environ
+from fcgi_worker.head import Head, encode_head
+from fcgi_worker.interrupts import Stopped
+from fcgi_worker.log import log, printable
 from fcgi_worker.peer import READ_SIZE, PeerGone, read_some, write_all
 from fcgi_worker.settings import Settings
 
 if TYPE_CHECKING:  # the module is there for type checkers only
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
-log = logging.getLogger("fcgi_worker")
-
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
-_STATUS: Final = re.compile(r"[1-9][0-9]{2}( [^\x00-\x1f\x7f]*)?")
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _ERRORS_HELD: Final = 8192  # maximum buffered bytes of wsgi.errors
 
-_ENVIRON: Final[dict[str, object]] = {
-    "REQUEST_METHOD": "GET",
-    "SCRIPT_NAME": "",
-    "QUERY_STRING": "",
-    "SERVER_NAME": "localhost",
-    "SERVER_PORT": "80",
-    "SERVER_PROTOCOL": "HTTP/1.0",
-    "wsgi.version": (1, 0),
-    "fcgi_worker.server": "fcgi-worker",  # SERVER_SOFTWARE names the front end
-    "wsgi.url_scheme": "http",
-    "wsgi.multithread": False,
-    "wsgi.multiprocess": True,
-    "wsgi.run_once": False,
-    "wsgi.file_wrapper": FileWrapper,
-    "wsgi.input_terminated": True,  # read to EOF: CONTENT_LENGTH may be missing
-}
 
-_INTERNAL_ERROR: Final = (
-    b"Status: 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\n"
-)
-_INTERNAL_ERROR_BODY: Final = b"Internal Server Error\n"
+def _whole(status: str) -> tuple[bytes, bytes]:
+    """Return head and body of a response that names its status."""
+    body = status.partition(" ")[2].encode() + b"\n"
+    fields = f"Status: {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
+    return fields.encode(), body
+
+
+_INTERNAL_ERROR: Final = _whole("500 Internal Server Error")
+_NO_SPACE: Final = _whole("507 Insufficient Storage")
 
 
 class Aborted(ConnectionError):
     """The web server cancelled the request (ABORT_REQUEST)."""
-
-
-class Head:
-    """The head of a response, checked and encoded."""
-
-    __slots__ = ("encoded", "has_body", "length", "whole")
-
-    def __init__(self, encoded: bytes, length: int | None, has_body: bool) -> None:
-        self.encoded = encoded  # without the blank line
-        self.whole = encoded + b"\r\n"
-        self.length = length  # the value of Content-Length
-        self.has_body = has_body  # 1xx, 204 and 304 have none
-
-
-@functools.lru_cache(256)
-def encode_head(status: str, headers: tuple[tuple[str, str], ...]) -> Head:
-    """Return the CGI head of a response (RFC 3875 section 6.2).
-
-    Raises ValueError for values that would break the framing. Cached, so that equal heads are
-    checked once.
-    """
-    if type(status) is not str or not _STATUS.fullmatch(status):
-        raise ValueError(f"status {status!r} is not three digits and a reason")
-    lines = [f"Status: {status}\r\n"]
-    length = None
-    for name, value in headers:
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"header name {name!r} is not a token (RFC 9110 section 5.1)")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(f"the value of header {name} contains control characters: {value!r}")
-        if name.lower() == "content-length":
-            if not (value.isascii() and value.isdigit()):
-                raise ValueError(f"Content-Length {value!r} is not a number of bytes")
-            length = int(value)
-        lines.append(f"{name}: {value}\r\n")
-    has_body = status[0] != "1" and status[:3] not in ("204", "304")
-    return Head("".join(lines).encode("latin-1"), length, has_body)
 
 
 class Exchange:
@@ -107,6 +57,7 @@ class Exchange:
 
     __slots__ = (
         "_aborted",
+        "_collected",
         "_connection",
         "_descriptor",
         "_ended",
@@ -118,7 +69,9 @@ class Exchange:
         "_settings",
         "_stdin",
         "_wants_body",
+        "_writing",
         "body_ended",
+        "cut",
     )
 
     def __init__(
@@ -130,8 +83,11 @@ class Exchange:
         self._settings = settings
         self._stdin: deque[bytes] = deque()  # body pieces received but not yet read
         self.body_ended = False
+        self._collected: Collected | None = None
         self._aborted = False
         self._ended = False  # END_REQUEST has been sent
+        self._writing = False  # a write has begun and not completed
+        self.cut = True  # the response is not whole
         self._head: Head | None = None
         self._head_sent = False
         self._sent = 0  # bytes of body
@@ -142,7 +98,7 @@ class Exchange:
         """Serve the request to its end.
 
         Raises PeerGone if the connection must close: the web server disconnected, or the
-        application failed in the middle of the response.
+        application failed in the middle of the response. Raises Stopped if the process must exit.
         """
         try:
             result = application(self._make_environ(), self.start_response)
@@ -151,32 +107,55 @@ class Exchange:
             finally:
                 if hasattr(result, "close"):
                     result.close()
-        except PeerGone:
+            self.cut = False
+        except (PeerGone, Stopped):
             raise
         except Aborted:
-            self._write(self._connection.end_request())
-        except (Exception, SystemExit):  # noqa: BLE001 - an application may raise anything
+            if not self._ended:
+                self._write(self._connection.end_request())
+        except NoSpaceError as error:
+            self._refuse(str(error))
+            self.cut = False
+        except BaseException:
+            if forks.forked:
+                raise
             self._fail()
+            self.cut = False
+
+    def end(self) -> None:
+        """Log what is left of wsgi.errors and free the body; called after `run`, always."""
+        if self._errors:
+            self._ended = True
+            self._take_errors()
+        if self._collected is not None:
+            self._collected.close()
 
     # The request
 
     def _make_environ(self) -> "WSGIEnvironment":
-        environ = {**_ENVIRON, **self._request.params}
-        environ.pop(
-            "HTTP_PROXY", None
-        )  # it would redirect the application's own requests (httpoxy)
-        if "PATH_INFO" not in environ:  # nginx's fastcgi_params put the whole path into SCRIPT_NAME
-            environ["PATH_INFO"] = environ["SCRIPT_NAME"]
-            environ["SCRIPT_NAME"] = ""
-        if environ.get("REQUEST_SCHEME") == "https" or environ.get("HTTPS") in ("on", "1"):
-            environ["wsgi.url_scheme"] = "https"
+        environ = make_environ(self._request.params, self._settings)
         self._take_events()
-        if self.body_ended:
+        length = environ.get("CONTENT_LENGTH", "")
+        if not (length.isascii() and length.isdigit()):
+            self._collect(environ)
+        elif self.body_ended:
             environ["wsgi.input"] = io.BytesIO(b"".join(self._stdin))
         else:
-            environ["wsgi.input"] = io.BufferedReader(_Body(self), READ_SIZE)
+            environ["wsgi.input"] = io.BufferedReader(Arriving(self.read_body), READ_SIZE)
         environ["wsgi.errors"] = _Errors(self)
         return environ
+
+    def _collect(self, environ: "WSGIEnvironment") -> None:
+        """Read a body of unknown length to its end, and set its length."""
+        if self.body_ended and not self._stdin:
+            environ.pop("CONTENT_LENGTH", None)
+            environ["wsgi.input"] = io.BytesIO()
+            return
+        self._collected = collected = Collected()
+        while piece := self.read_body(READ_SIZE):
+            collected.add(piece)
+        environ["CONTENT_LENGTH"] = str(collected.length)
+        environ["wsgi.input"] = collected.stream()
 
     def _take_events(self) -> None:
         """Process received records: body pieces, the end of the body, an abort."""
@@ -194,7 +173,7 @@ class Exchange:
     def read_body(self, most: int) -> bytes:
         """Return up to `most` bytes of the body, b"" at its end; raises PeerGone or Aborted."""
         while not self._stdin:
-            if self.body_ended:
+            if self.body_ended or self._ended:
                 return b""
             if self._aborted:
                 raise Aborted("the web server aborted the request")
@@ -231,7 +210,8 @@ class Exchange:
             self._look_for_abort()
         content = self._head_due() + self._count(data)
         self._head_sent = True
-        self._write(self._connection.send_stdout(content))
+        if content:
+            self._write(self._connection.send_stdout(content))
 
     def _send_result(self, result: Iterable[bytes]) -> None:
         if isinstance(result, list | tuple):
@@ -240,6 +220,8 @@ class Exchange:
         for piece in result:
             if piece:
                 self.write(piece)
+                if self._head is not None and self._sent == self._head.length:
+                    break  # PEP 3333: the server stops at Content-Length
         self._finish(b"")
 
     def _finish(self, body: bytes) -> None:
@@ -274,14 +256,15 @@ class Exchange:
             raise ValueError(f"the body is {missing} bytes shorter than its Content-Length")
 
     def _count(self, data: bytes) -> bytes:
-        """Return the part of `data` to send; ValueError if it exceeds Content-Length."""
+        """Return the part of `data` to send: nothing beyond Content-Length (PEP 3333)."""
         if not isinstance(data, bytes):
             raise TypeError(f"the body must consist of bytes (PEP 3333), not {type(data).__name__}")
+        head = self._head
+        if head is not None and head.length is not None and self._sent + len(data) > head.length:
+            data = data[: head.length - self._sent]
         self._sent += len(data)
-        if self._head is None or not self._head.has_body or not self._wants_body:
+        if head is None or not head.has_body or not self._wants_body:
             return b""
-        if self._head.length is not None and self._sent > self._head.length:
-            raise ValueError(f"the body is longer than its Content-Length {self._head.length}")
         return data
 
     def _look_for_abort(self) -> None:
@@ -302,27 +285,45 @@ class Exchange:
     def _fail(self) -> None:
         """Send a 500 after an application error, or cut off a response already begun."""
         text = traceback.format_exc()
-        uri = self._request.params.get("REQUEST_URI", "")
-        method = self._request.params.get("REQUEST_METHOD", "")
-        log.error("the application failed on %s %s\n%s", method, uri, text.rstrip())
+        log.error("the application failed on %s\n%s", self._name, text.rstrip())
         if self._ended:  # it failed in close(), after the whole response
             return
         errors = self._take_errors() + self._connection.send_stderr(text.encode(errors="replace"))
         if self._head_sent:
             self._write(errors)
             raise PeerGone("the application failed in the middle of its response")
-        answer = self._complete_head(_INTERNAL_ERROR)
-        if self._wants_body:
-            answer += _INTERNAL_ERROR_BODY
-        self._write(errors + self._connection.send_stdout(answer) + self._connection.end_request(1))
+        self._answer(_INTERNAL_ERROR, errors)
+
+    def _refuse(self, why: str) -> None:
+        """Send a 507: a resource is missing, and it is not the application's fault."""
+        log.error("%s is refused: %s", self._name, why)
+        self._answer(_NO_SPACE, b"")
+
+    @property
+    def _name(self) -> str:
+        """The request as the log names it."""
+        params = self._request.params
+        return printable(f"{params.get('REQUEST_METHOD', '')} {params.get('REQUEST_URI', '')}")
+
+    def _answer(self, answer: tuple[bytes, bytes], errors: bytes) -> None:
+        """Send a response of the worker's own, after STDERR records."""
+        head, body = answer
+        content = self._complete_head(head) + (body if self._wants_body else b"")
+        records = self._connection.send_stdout(content) + self._connection.end_request(1)
+        self._write(errors + records)
+        self._ended = True
 
     def _complete_head(self, head: bytes) -> bytes:
         """Complete a head made here; a subclass adds its fields."""
         return head
 
     def _write(self, data: bytes) -> None:
+        if self._writing:
+            raise PeerGone("an earlier write did not complete")
         answers = self._connection.bytes_to_send()
+        self._writing = True
         write_all(self._descriptor, answers + data if answers else data, self._settings)
+        self._writing = False
 
     # wsgi.errors
 
@@ -334,7 +335,7 @@ class Exchange:
 
     def flush_errors(self) -> None:
         """Send the buffered text to the web server's error log and to our log."""
-        if records := self._take_errors():
+        if (records := self._take_errors()) and not self._writing:
             self._write(records)
 
     def _take_errors(self) -> bytes:
@@ -345,23 +346,6 @@ class Exchange:
         if self._ended:  # written in close(): the request has already ended
             return b""
         return self._connection.send_stderr(errors)
-
-
-class _Body(io.RawIOBase):
-    """The request body as a raw stream, to be wrapped in a BufferedReader."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # always a memoryview
-        """Fill `buffer` with the next bytes; return their number, 0 at the end of the body."""
-        piece = self._exchange.read_body(len(buffer))
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 class _Errors:

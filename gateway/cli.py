@@ -18,9 +18,9 @@ from gateway.master import Master
 
 SECONDS = click.FloatRange(min=0, min_open=True, max=86400)
 TIMEOUTS = {
-    "connect": "Time to connect to an upstream; then the next address is tried, finally 504.",
+    "connect": "Time to connect to an upstream address; then the next one is tried, at last 504.",
     "queue": "Time a request waits for a free upstream connection; then 503.",
-    "send": "Time to wait for a peer that accepts no bytes; then upstream: 504, client: closed.",
+    "send": "Time a peer may accept no bytes; then 504 for an upstream; a client is disconnected.",
     "read": "Time an upstream may stay silent before or during a response; then 504.",
     "idle": "Time a kept connection may be idle; then it is closed.",
     "header": "Time to receive a whole request head; then 408.",

@@ -32,7 +32,7 @@ from gateway.logs import LogHead
 from gateway.loop import BROKEN, HANGUP, NEVER, READ, WRITE
 from gateway.params import REQUEST_ID, SOFTWARE, Peer
 from gateway.services import Services
-from gateway.serving import Exchange
+from gateway.serving import Exchange, ResponseSink
 from gateway.spool import HIGH
 from gateway.stream import RECEIVE, QueuedStream
 
@@ -53,7 +53,7 @@ class ClientOwner(ABC):
         """Forget a closed client."""
 
 
-class Client(QueuedStream):
+class Client(QueuedStream, ResponseSink):
     """An accepted connection. It closes itself and then sets `closed`."""
 
     __slots__ = (
@@ -67,6 +67,7 @@ class Client(QueuedStream):
         "http",
         "peer",
         "port_pair",
+        "timeouts",
         "trace_ending",
     )
 
@@ -84,6 +85,7 @@ class Client(QueuedStream):
         self.trace_ending: tuple[Config, bytes] | None = None  # a cache that `tracing` fills
         self.http = ServerConnection(services.limits)
         self.exchange: Exchange | None = None
+        self.timeouts = services.timeouts  # of the current request's route
         # Start of the next request head: accept time for the first request, arrival of the first
         # byte for later ones; 0 before that byte. The header timeout runs while this is set.
         self.began_at = self._loop.now
@@ -223,7 +225,7 @@ class Client(QueuedStream):
         """
         if self.closed:
             return
-        since, timeouts = self._since, self._services.timeouts
+        since, timeouts = self._since, self.timeouts
         if self._linger_until:
             self.deadline = self._linger_until
         elif self._out.memory or self._stuck:
@@ -233,9 +235,9 @@ class Client(QueuedStream):
         elif self.exchange is not None:
             self.deadline = NEVER  # the upstream connection or the queue has a limit
         elif self.began_at:
-            self.deadline = self.began_at + timeouts.header
+            self.deadline = self.began_at + self._services.timeouts.header
         else:
-            self.deadline = since + timeouts.idle
+            self.deadline = since + self._services.timeouts.idle
         interest = READ if self._wants_input() else HANGUP
         self._set_interest(interest | WRITE if self._stuck else interest)
 
@@ -262,11 +264,7 @@ class Client(QueuedStream):
         extra: bytes = b"",
         log: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Send a gateway-generated error response and log it.
-
-        A failed exchange passes encoded field lines in `extra` and its own logger,
-        `log(status, size)`.
-        """
+        """Send a gateway-generated error response, and log it or call `log(status, size)`."""
         text = f"{status} {reason_phrase(status).decode()}\n" + (f"{why}\n" if why else "")
         retry = ((b"Retry-After", b"1"),) if status == 503 else ()
         self.answer(status, text.encode(), head, *retry, extra=extra, log=log)
@@ -301,10 +299,7 @@ class Client(QueuedStream):
             write(self.peer.remote, line, status, size)
 
     def respond(self, head: ResponseHead, data: bytes, extra: bytes) -> None:
-        """Send the exchange's whole response; `extra` holds encoded field lines.
-
-        LocalProtocolError, and nothing sent: the content is shorter than Content-Length.
-        """
+        """Send the exchange's whole response."""
         http, exchange = self.http, self.exchange
         if exchange is not None and exchange.head.method == b"HEAD":
             out = http.send_response(head, extra) + http.end()  # the length of a GET is not known
@@ -314,10 +309,7 @@ class Client(QueuedStream):
         self._on_answered()
 
     def begin_response(self, head: ResponseHead, data: bytes, extra: bytes, *, spool: int) -> None:
-        """Send the head and the first content of a response that `more` continues.
-
-        Up to `spool` bytes that the client does not accept yet may go to a temporary file.
-        """
+        """Send the head and the first content of a response that `more` continues."""
         self._out.limit = spool
         self.send(self.http.send_response(head, extra) + self.http.send_data(data))
 

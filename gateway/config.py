@@ -20,6 +20,8 @@ LEVELS: Final = ("error", "warn", "info")
 """Levels of the error log; each includes those before it."""
 LOCAL: Final = Networks.parse(("127.0.0.0/8", "::1", "unix"))
 """Clients on the same machine."""
+ROUTE_TIMEOUTS: Final = ("send", "read", "body")
+"""Timeouts that a route may set: those that run while one of its requests is served."""
 MOST_LISTENERS: Final = 100
 """Maximum addresses to listen on; the master passes all of them in one message (unix(7))."""
 
@@ -61,6 +63,8 @@ class Route:
     prefix: str
     root: Path | None = None
     upstream: str | None = None
+    body: int | None = None  # maximum bytes of a request body; None: Config.limits
+    timeouts: tuple[tuple[str, float], ...] = ()  # those of ROUTE_TIMEOUTS that differ from Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,12 @@ def parse_config(text: str, name: str) -> Config:
     """Parse `text`, called `name` in messages, and resolve its host names; ConfigError."""
     document = Document(text, name)
     top = document.top
-    log, limits = top.table("log"), top.table("limits")
+    log, limits_table = top.table("log"), top.table("limits")
     listen, upstreams = _read_ends(top)
+    connections = limits_table.number("connections", 0, 0, 1_000_000)
+    spool_response = limits_table.number("spool_response", 1 << 30, 0, 1 << 50)
+    spool = limits_table.number("spool", 4 << 30, 0, 1 << 50)
+    limits, routes = _widen(_read_limits(limits_table), _read_routes(top, upstreams))
     config = Config(
         listen=listen,
         workers=top.number("workers", 1, 1, 256),
@@ -128,13 +136,13 @@ def parse_config(text: str, name: str) -> Config:
         trusted=top.networks("trusted", NOBODY),
         server_timing=top.flag("server_timing"),
         traceparent=top.flag("traceparent"),
-        routes=_read_routes(top, upstreams),
+        routes=routes,
         upstreams=upstreams,
         timeouts=_read_timeouts(top.table("timeouts")),
-        connections=limits.number("connections", 0, 0, 1_000_000),
-        spool_response=limits.number("spool_response", 1 << 30, 0, 1 << 50),
-        spool=limits.number("spool", 4 << 30, 0, 1 << 50),
-        limits=_read_limits(limits),
+        connections=connections,
+        spool_response=spool_response,
+        spool=spool,
+        limits=limits,
         log=_read_log(log),
     )
     top.finish()
@@ -265,6 +273,18 @@ def _read_limits(table: Table) -> Limits:
     return Limits(**values)
 
 
+def _widen(limits: Limits, routes: tuple[Route, ...]) -> tuple[Limits, tuple[Route, ...]]:
+    """Let the parser accept the longest body that a route allows; every route then has a limit."""
+    own = [route.body for route in routes if route.body is not None]
+    if not own or limits.body is None:
+        return limits, routes
+    most = limits.body
+    routes = tuple(
+        replace(route, body=most if route.body is None else route.body) for route in routes
+    )
+    return replace(limits, body=max(most, *own)), routes
+
+
 def _read_upstream(table: Table) -> Upstream:
     protocol = table.choice("protocol", ("fastcgi", "http"))
     upstream = Upstream(
@@ -315,5 +335,17 @@ def _read_route(table: Table, upstreams: Mapping[str, Upstream]) -> Route:
     if upstream and upstream not in upstreams:
         known = ", ".join(upstreams) or "none"
         table.mistake("upstream", f"unknown upstream {show(upstream)}; declared upstreams: {known}")
+    body = table.optional_number("body", 0, 1 << 50)
+    timeouts = _read_route_timeouts(table.table("timeouts"))
+    for key, value in (("body", body), ("timeouts", timeouts or None)):
+        if root and value is not None:
+            table.mistake(key, "not allowed in a route to a folder; remove it")
     table.finish()
-    return Route(prefix, Path(os.path.realpath(root)) if root else None, upstream or None)
+    folder = Path(os.path.realpath(root)) if root else None
+    return Route(prefix, folder, upstream or None, body, timeouts)
+
+
+def _read_route_timeouts(table: Table) -> tuple[tuple[str, float], ...]:
+    values = {name: table.seconds(name, 0.0) for name in ROUTE_TIMEOUTS}
+    table.finish()
+    return tuple((name, value) for name, value in values.items() if value)

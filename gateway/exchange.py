@@ -13,7 +13,7 @@ ANSWERING  the head is sent: a failure can only reset the client's connection, b
            response must never look complete
 ENDED      is logged and has released everything; exactly once
 
-`may_retry` is the one policy for failures before ANSWERING.
+`failure.may_retry` is the one policy for failures before ANSWERING.
 """
 
 import errno
@@ -24,15 +24,13 @@ from chainlab.wire.http1 import LocalProtocolError, RequestHead, ResponseHead
 from gateway.backend import Backend
 from gateway.body import Body
 from gateway.client import Client
+from gateway.failure import Failure, Kind, may_retry
 from gateway.params import RequestPlan, is_stream
 from gateway.pool import Pool
 from gateway.services import Services
-from gateway.serving import Exchange
+from gateway.serving import Exchange, ResponseSink
 from gateway.spool import SpoolFull
-from gateway.upstream_connection import Failure, Kind, Requester, UpstreamConnection
-
-_REPEATABLE: Final = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
-"""Methods that may be sent twice without harm (RFC 9110 section 9.2.2)."""
+from gateway.upstream_connection import Requester, UpstreamConnection
 
 _NO_SPACE: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
@@ -63,6 +61,7 @@ class ProxyExchange(Requester, Exchange):
         "connection",
         "ending",
         "head",
+        "output",
         "plan",
         "port_pair",
         "request_id",
@@ -75,6 +74,7 @@ class ProxyExchange(Requester, Exchange):
     ) -> None:
         self._services = services
         self.client = client
+        self.output: ResponseSink = client  # or the first response filter before it
         self.port_pair = client.port_pair
         self.ending = client.ending
         self._pool = pool
@@ -96,6 +96,7 @@ class ProxyExchange(Requester, Exchange):
         """Submit the request now, or once enough of its body has arrived."""
         self._pool.exchanges += 1
         if self.head.has_body:
+            self.client.http.limit_body(self.plan.body_limit)
             upstream = self._pool.upstream
             buffered = upstream.request_buffering or (
                 self.head.chunked and upstream.protocol == "fastcgi"
@@ -177,8 +178,6 @@ class ProxyExchange(Requester, Exchange):
         if services.leaving or (self.body is not None and not self.body.complete):
             client.http.keep_alive = False  # the rest of the request stays unread
         extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (services.loop.date, self.request_id)
-        if self.traced:
-            extra += self.timing_field()
         if head.content_length is not None or head.bodyless:
             data = self._clip(head, data)
         self._status = head.status
@@ -187,7 +186,7 @@ class ProxyExchange(Requester, Exchange):
             self._begin_response(head, data, extra)
             return
         try:
-            client.respond(head, data, extra)
+            self.output.respond(head, data, extra)
         except LocalProtocolError as error:
             self._fail(502, f"incomplete response: {error}")
             return
@@ -198,7 +197,7 @@ class ProxyExchange(Requester, Exchange):
         buffered = pool.upstream.response_buffering and not is_stream(head)
         self._state = _ANSWERING
         spool = pool.config.spool_response if buffered else 0
-        self.client.begin_response(head, data, extra, spool=spool)
+        self.output.begin_response(head, data, extra, spool=spool)
         self._pause_if_full()
 
     def more(self, data: bytes, *, complete: bool) -> None:
@@ -209,7 +208,7 @@ class ProxyExchange(Requester, Exchange):
             self._warn("more content than Content-Length; the rest is dropped")
         self._sent += len(data)
         try:
-            self.client.more(data, complete=complete)
+            self.output.more(data, complete=complete)
         except LocalProtocolError as error:
             self._fail(502, f"incomplete response: {error}")
             return
@@ -251,24 +250,18 @@ class ProxyExchange(Requester, Exchange):
         self._fail(failure.status, f"{address}{failure.cause}")
 
     def _may_retry(self, failure: Failure) -> bool:
-        """Decide about a second attempt, and note it.
-
-        A backend that refused never saw the request, so any request may go to another one. A
-        backend that closed without a byte may have acted on it: as with nginx's
-        proxy_next_upstream, only an idempotent request goes out again, and only once. If its
-        connection was kept, it may have died while idle, and a new one may work; if it was fresh,
-        only another backend can help.
-        """
-        if failure.kind is Kind.REFUSED:
+        """Apply the policy, and note the attempt."""
+        refused = failure.kind is Kind.REFUSED
+        if refused:
             self.tried += (failure.backend,)
-            if self._pool.has_other(self):
-                self._warn(f"{failure.backend.address}: {failure.cause}; trying the next address")
-                return True
+            others = self._pool.has_other(self)
+        else:
+            others = self._pool.several
+        if not may_retry(failure, self.head.method, retried=self.retried, others=others):
             return False
-        if failure.kind is not Kind.UNANSWERED or self.retried:
-            return False
-        if self.head.method not in _REPEATABLE or not (failure.kept or self._pool.several):
-            return False
+        if refused:
+            self._warn(f"{failure.backend.address}: {failure.cause}; trying the next address")
+            return True
         if self.body is not None and not self.body.rewind():
             return False
         self.retried = True
@@ -287,10 +280,7 @@ class ProxyExchange(Requester, Exchange):
             return
         if self.body is not None and not self.body.complete:
             self.client.http.keep_alive = False  # the rest of the request stays unread
-        self._refuse(status)
-
-    def _refuse(self, status: int, extra: bytes = b"") -> None:
-        self.client.refuse(status, self.head, extra=extra, log=self._log_refusal)
+        self.output.refuse(status, self.head, log=self._log_refusal)
 
     def _log_refusal(self, status: int, size: int) -> None:
         self._status, self._sent = status, size

@@ -25,9 +25,9 @@ class HttpConnection(UpstreamConnection):
 
     def __init__(self, pool: Lender, backend: Backend) -> None:
         super().__init__(pool, backend)
-        limits = pool.config.limits
+        limit = pool.config.limits.header_block  # in bytes, as for FastCGI; any number of fields
         self._protocol = ClientConnection(
-            Limits(header_block=limits.header_block, fields=limits.fields, body=None)
+            Limits(header_block=limit, fields=limit, body=None, chunk_overhead=None)
         )
         self._head: ResponseHead | None = None  # received, not yet passed to the exchange
 

@@ -3,8 +3,8 @@
 Fact: resolving the file's host names takes up to half a minute if a name server is silent.
 Decision: a child process reads, resolves and sends the result back, pickled, through a pipe.
 Trade-off: a fork per reload. A thread would cost less, but the master forks, and what it forks
-while a thread is inside getaddrinfo(3) may find the resolver's locks held for ever. A child can
-also be stopped at any moment, and nothing that goes wrong in it can harm its master.
+while a thread is inside getaddrinfo(3) may find the resolver locked. A child can also be stopped
+at any moment, and nothing that goes wrong in it can harm its master.
 """
 
 import os

@@ -106,12 +106,13 @@ class LogHead:
         self.before = f'"{_escape(line)}"'
         self.after = f'"{_escape(referer or "-")}" "{_escape(agent or "-")}"'
 
-    def _parts(self, head: RequestHead) -> list[str]:
-        fields = (head.get(name) or b"" for name in (b"referer", b"user-agent"))
-        parts = [request_line(head), *(value.decode("latin-1") for value in fields)]
+    def _parts(self, head: RequestHead) -> tuple[str, str, str]:
+        line = request_line(head)
+        referer = (head.get(b"referer") or b"").decode("latin-1")
+        agent = (head.get(b"user-agent") or b"").decode("latin-1")
         if self.short:
-            return [f"{p[:_SHORT]}..." if len(p) > _SHORT else p for p in parts]
-        return parts
+            return _cut(line), _cut(referer), _cut(agent)
+        return line, referer, agent
 
     def shortened(self) -> "LogHead":
         """Return the same with long parts cut, for a line that does not fit into PIPE_BUF."""
@@ -127,6 +128,10 @@ class LogHead:
 
 
 _MEMBERS: Final = ("request", "referer", "agent")
+
+
+def _cut(text: str) -> str:
+    return f"{text[:_SHORT]}..." if len(text) > _SHORT else text
 
 
 def request_line(head: RequestHead) -> str:

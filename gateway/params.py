@@ -15,7 +15,8 @@ The result depends only on the head and the two ends of the connection. It is en
 """
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -24,7 +25,7 @@ from chainlab.wire.fastcgi import encode_pairs, encode_start
 from chainlab.wire.http1 import Fields, RequestHead, ResponseHead
 from chainlab.wire.http1.fields import values
 from chainlab.wire.trace_context import TraceContext, parse_traceparent
-from gateway.config import Upstream
+from gateway.config import Timeouts, Upstream
 from gateway.forwarded import OTHERS, PREFIX, Origin, find_origin
 from gateway.logs import LogHead
 
@@ -44,6 +45,7 @@ HOP_BY_HOP: Final = frozenset(
 _OURS: Final = OTHERS | {b"x-request-id"}
 _NEVER_HTTP: Final = frozenset((b"proxy", b"content-length", b"content-type", b"host", b"expect"))
 _REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_STANDARD: Final = Timeouts()
 REQUEST_ID: Final = (b"HTTP_X_REQUEST_ID", 24)
 """The parameter and the length of a generated id: 16 random hex digits and an 8-digit counter."""
 SOFTWARE: Final = b"chain-gateway"
@@ -65,6 +67,7 @@ class RequestPlan:
 
     __slots__ = (
         "begin",
+        "body_limit",
         "fields",
         "generation",
         "log",
@@ -75,6 +78,7 @@ class RequestPlan:
         "request_id",
         "start",
         "target",
+        "timeouts",
         "trace",
     )
 
@@ -93,6 +97,8 @@ class RequestPlan:
         self.generation = generation  # number of the configuration that made this plan
         self.path = ""  # decoded, without dot segments; set only if the gateway itself answers
         self.begin: Any = None  # the handler: begin(client, head, plan)
+        self.timeouts = _STANDARD  # the route's
+        self.body_limit: int | None = None  # the route's; None: that of the connection
         self.origin = find_origin(head, peer.remote, peer.local, peer.local_port, trusted)
         self.log = LogHead(head, self.origin.remote)
         given = head.get(b"x-request-id")
@@ -129,7 +135,7 @@ def uri_of(head: RequestHead) -> bytes:
 
 
 def make_params(
-    head: RequestHead, origin: Origin, upstream: Upstream, ours: Set[bytes] = _OURS
+    head: RequestHead, origin: Origin, upstream: Upstream, ours: frozenset[bytes] = _OURS
 ) -> dict[bytes, bytes]:
     """Return a request's parameters, except those that vary per request (port, request id).
 
@@ -161,10 +167,8 @@ def make_params(
         params[b"CONTENT_LENGTH"] = b"%d" % head.content_length
     if head.host:
         params[b"HTTP_HOST"] = head.host
-    for name, value in _joined(_end_to_end(head, ours)):
-        if name not in _NEVER_HTTP:
-            params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
-    for name, value in origin.fields:
+    kept = (field for field in _joined(_end_to_end(head, ours)) if field[0] not in _NEVER_HTTP)
+    for name, value in (*kept, *origin.fields):
         params[b"HTTP_" + name.upper().replace(b"-", b"_")] = value
     for key, text in upstream.params:
         params[key.encode()] = text.encode()
@@ -172,7 +176,7 @@ def make_params(
 
 
 def make_fields(
-    head: RequestHead, origin: Origin, ours: Set[bytes] = _OURS
+    head: RequestHead, origin: Origin, ours: frozenset[bytes] = _OURS
 ) -> Iterable[tuple[bytes, bytes]]:
     """Yield the fields of a request to an HTTP upstream, except the request id."""
     yield b"Host", head.host or origin.name
@@ -187,14 +191,25 @@ def make_fields(
         yield b"Transfer-Encoding", b"chunked"
 
 
-def _end_to_end(head: RequestHead, ours: Set[bytes]) -> Iterable[tuple[bytes, bytes]]:
+def _end_to_end(head: RequestHead, ours: frozenset[bytes]) -> Iterable[tuple[bytes, bytes]]:
     """Return the client's end-to-end fields, without those that only the gateway may set."""
-    dropped = HOP_BY_HOP | ours | named_by_connection(head.fields)
+    dropped = _always_dropped(ours)
+    if named := named_by_connection(head.fields):
+        dropped |= named
     return (
-        (name, value)
-        for name, value in head.fields
-        if name not in dropped and b"_" not in name and not name.startswith(PREFIX)
+        (name, value) for name, value in head.fields if name not in dropped and not _is_forged(name)
     )
+
+
+@lru_cache(16)
+def _always_dropped(ours: frozenset[bytes]) -> frozenset[bytes]:
+    return HOP_BY_HOP | ours
+
+
+@lru_cache(1024)
+def _is_forged(name: bytes) -> bool:
+    """Return True for a name that an application could take for one of the gateway's."""
+    return b"_" in name or name.startswith(PREFIX)
 
 
 def named_by_connection(fields: Fields) -> set[bytes]:
@@ -224,13 +239,16 @@ _NOT_FOR_CLIENTS: Final = HOP_BY_HOP | {b"server", b"date", b"x-accel-buffering"
 def to_client(status: int, reason: bytes | None, fields: Fields) -> ResponseHead:
     """Return the response head for the client, with the gateway's own Server and Date.
 
-    Drops Content-Length from a 204. Raises LocalProtocolError if forwarding the upstream's fields
+    Drops Content-Length from a 204, keeps Upgrade in a 426, which must have it (RFC 9110 section
+    15.5.22). Raises LocalProtocolError if forwarding the upstream's fields
     would split the response.
     """
     lower = tuple((name.lower(), value) for name, value in fields)
     dropped = _NOT_FOR_CLIENTS | named_by_connection(lower)
     if status == 204:
         dropped |= {b"content-length"}
+    elif status == 426:
+        dropped -= {b"upgrade"}
     kept = [field for field, (name, _) in zip(fields, lower, strict=True) if name not in dropped]
     head = ResponseHead(status, [(b"Server", SOFTWARE), *kept], reason)
     head.derived = any(

@@ -19,16 +19,10 @@ from chainlab.transport import Address
 from gateway.backend import Backend
 from gateway.config import Config, Upstream
 from gateway.discovery import Discovery
+from gateway.failure import LOCAL_ERRORS, Failure, Kind
 from gateway.question import Question
 from gateway.services import Services
-from gateway.upstream_connection import (
-    LOCAL_ERRORS,
-    Failure,
-    Kind,
-    Lender,
-    Requester,
-    UpstreamConnection,
-)
+from gateway.upstream_connection import Lender, Requester, UpstreamConnection
 
 Connect = Callable[[Lender, Backend], UpstreamConnection]
 """Makes a connection; OSError if it fails at once."""

@@ -26,6 +26,7 @@ from chainlab.wire.http1 import RequestHead
 from gateway.client import Client, ClientOwner
 from gateway.config import Config
 from gateway.exchange import ProxyExchange
+from gateway.failure import Kind
 from gateway.logs import open_logs
 from gateway.loop import Loop, settle
 from gateway.orders import OrderError, receive_order, send_report
@@ -34,7 +35,7 @@ from gateway.pool import Pool
 from gateway.routing import Generation
 from gateway.scoreboard import Scoreboard
 from gateway.services import Services
-from gateway.upstream_connection import Kind, UpstreamConnection
+from gateway.upstream_connection import UpstreamConnection
 
 _ACCEPTS: Final = 16  # connections accepted per wake-up; the rest are left to other processes
 _QUIET: Final = 10.0  # minimum seconds between two warnings about too many clients
@@ -307,6 +308,7 @@ class Process(ClientOwner):
         plan: RequestPlan | None = head.derived
         if plan is None or plan.peer is not client.peer or plan.generation != self.current.number:
             head.derived = plan = self.current.plan(head, client.peer)
+        client.timeouts = plan.timeouts
         plan.begin(client, head, plan)
 
     def answer_status(self, client: Client, head: RequestHead, _plan: RequestPlan) -> None:

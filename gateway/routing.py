@@ -6,6 +6,7 @@ The upstream receives the original path. The longest prefix wins.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -50,6 +51,10 @@ class Generation:
         }
         traced = config.server_timing or config.traceparent
         self._exchange = TracedExchange if traced else ProxyExchange
+        self._timeouts = {
+            route.prefix: replace(config.timeouts, **dict(route.timeouts))
+            for route in config.routes
+        }
         self._static = {
             route.prefix: StaticRoute(services, route.prefix, route.root)
             for route in config.routes
@@ -81,11 +86,14 @@ class Generation:
                     trusted=self.config.trusted,
                 )  # fmt: skip
                 plan.begin = _Proxy(self._services, pool, self._exchange).begin
+                plan.timeouts = self._timeouts[route.prefix]
+                plan.body_limit = route.body
                 return plan
         return self._plan(head, peer, path, _not_found)
 
     def _plan(self, head: RequestHead, peer: Peer, path: str | None, begin: Begin) -> RequestPlan:
         plan = RequestPlan(head, peer, self.number, trusted=self.config.trusted)
+        plan.timeouts = self.config.timeouts
         plan.path = path or ""
         plan.begin = begin
         return plan

@@ -20,18 +20,20 @@ between two steps in the same batch counts as 0.
 """
 
 import re
+from collections.abc import Callable
 from random import getrandbits
 from time import time_ns
 from typing import Final
 
 from chainlab.wire.fastcgi import encode_ending
-from chainlab.wire.http1 import RequestHead
+from chainlab.wire.http1 import RequestHead, ResponseHead
 from chainlab.wire.trace_context import TRACEPARENT_LENGTH, make_traceparent
 from gateway.client import Client
 from gateway.exchange import ProxyExchange
 from gateway.params import REQUEST_ID, RequestPlan
 from gateway.pool import Pool
 from gateway.services import Services
+from gateway.serving import ResponseFilter, ResponseSink
 
 _NAMES: Final = (b"gw-accept", b"gw-queue", b"gw-connect", b"gw-first-byte")
 _SPENT: Final = [
@@ -60,6 +62,7 @@ class TracedExchange(ProxyExchange):
     ) -> None:
         super().__init__(services, client, head, plan, pool)
         self._timed = pool.config.server_timing
+        self.output = ServerTiming(client, self)
         self._upstream_timing = b""
         self._traceparent = b""
         if pool.config.traceparent:
@@ -134,10 +137,6 @@ class TracedExchange(ProxyExchange):
         spent = self.milliseconds(self._services.loop.now)[: len(_NAMES)]
         return _SPENT[len(spent)] % tuple(spent)
 
-    def _refuse(self, status: int, extra: bytes = b"") -> None:
-        id_field = b"X-Request-Id: %b\r\n" % self.request_id
-        super()._refuse(status, extra + id_field + self.timing_field())
-
     # The access log
 
     def _members(self, *, cut: bool) -> str:
@@ -151,6 +150,39 @@ class TracedExchange(ProxyExchange):
             f'{members}, "trace": "{own[3:35]}", "span": "{own[36:52]}", '
             f'"parent": {parent}, "sampled": {sampled}'
         )
+
+
+class ServerTiming(ResponseFilter):
+    """Adds the Server-Timing field to the response of a traced exchange."""
+
+    __slots__ = ("_exchange",)
+
+    def __init__(self, following: ResponseSink, exchange: TracedExchange) -> None:
+        super().__init__(following)
+        self._exchange = exchange
+
+    def respond(self, head: ResponseHead, data: bytes, extra: bytes) -> None:
+        """Pass on a whole response with the field."""
+        self._next.respond(head, data, extra + self._exchange.timing_field())
+
+    def begin_response(self, head: ResponseHead, data: bytes, extra: bytes, *, spool: int) -> None:
+        """Pass on the begin of a response with the field."""
+        extra += self._exchange.timing_field()
+        self._next.begin_response(head, data, extra, spool=spool)
+
+    def refuse(
+        self,
+        status: int,
+        head: RequestHead | None,
+        why: str = "",
+        *,
+        extra: bytes = b"",
+        log: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Pass on an error response with the field and the request id."""
+        exchange = self._exchange
+        extra += b"X-Request-Id: %b\r\n" % exchange.request_id + exchange.timing_field()
+        self._next.refuse(status, head, why, extra=extra, log=log)
 
 
 def _now() -> bytes:

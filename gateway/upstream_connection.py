@@ -12,14 +12,13 @@ import errno
 import os
 import socket
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import ClassVar, Final
 
 from chainlab.wire.http1 import RequestHead, ResponseHead
 from gateway.backend import Backend, PooledConnection
 from gateway.body import Body
 from gateway.config import Config, Upstream
+from gateway.failure import Failure, Kind
 from gateway.loop import BROKEN, NEVER, READ, WRITE
 from gateway.params import RequestPlan
 from gateway.services import Services
@@ -28,31 +27,6 @@ from gateway.stream import RECEIVE, Stream
 from gateway.timeline import Timeline
 
 _ABORT_GRACE: Final = 1.0  # seconds a backend has to confirm an aborted request
-
-LOCAL_ERRORS: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-"""Errors of this machine; the backend is not to blame."""
-
-
-class Kind(Enum):
-    """What went wrong between gateway and backend."""
-
-    REFUSED = auto()  # no connection, so the backend never saw the request
-    UNANSWERED = auto()  # closed before the first byte of the response
-    LOCAL = auto()  # a resource of this machine is missing
-    OTHER = auto()  # timed out, broken off, or not understood: the backend may have acted
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why an upstream gave no complete response."""
-
-    kind: Kind
-    status: int
-    """The status that a client gets if nothing else helps."""
-    cause: str
-    backend: Backend
-    kept: bool = False
-    """The connection had served before: it may have died while idle."""
 
 
 class Requester(Timeline, ABC):
@@ -90,10 +64,6 @@ class Requester(Timeline, ABC):
         """Handle a failure; the connection is already closed."""
 
     # Hooks for `tracing`, called only if `traced` is true
-
-    def timing_field(self) -> bytes:
-        """Return the Server-Timing field line for the client."""
-        return b""
 
     def trace_params(self) -> list[tuple[bytes, bytes]]:
         """Return FastCGI parameters to send besides the request id."""
@@ -202,6 +172,7 @@ class UpstreamConnection(Stream, PooledConnection):
         self.exchange = exchange
         exchange.connection = self  # type: ignore[misc]  # a slot of its subclass
         exchange.assigned_at = assigned_at
+        self._timeouts = exchange.plan.timeouts
         if self._connected:
             self._begin(exchange)
 

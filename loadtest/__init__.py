@@ -1,1 +1,1 @@
-"""Load generators: locust users and shapes, the open-loop driver, the C floor; measuring aids."""
+"""Load generators: locust users and shapes, the open-loop driver, the baseline; measuring aids."""

@@ -1,4 +1,4 @@
-"""Addresses, listeners and log files, shared by the gateway, the worker and the servers.
+"""Addresses, listeners, log files and configuration tables, shared by gateway, worker and servers.
 
 These programs bind in the same way and report a busy address in the same words, but they do not
 import each other, and `wire` has no sockets. This package imports only the standard library, except

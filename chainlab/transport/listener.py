@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from chainlab.transport.address import Address
+from chainlab.transport.socket_file import SocketFile
 
 BACKLOG: Final = 4096
 """Maximum connections waiting for accept; the kernel caps it at somaxconn (listen(2))."""
@@ -25,12 +26,15 @@ class ListenError(OSError):
     """Listening on the address failed; the message names the cause and the remedy."""
 
 
-def bind_listener(address: Address, backlog: int = BACKLOG) -> socket.socket:
+def bind_listener(
+    address: Address, backlog: int = BACKLOG, socket_file: SocketFile | None = None
+) -> socket.socket:
     """Return a nonblocking listener bound to `address`; port 0 lets the kernel choose.
 
     An IPv6 listener takes no IPv4 clients (IPV6_V6ONLY, as nginx), so that both wildcards can
-    listen on one port. A stale unix socket is replaced. Raises ListenError if the address is in
-    use, its folder is missing, permission is denied, or the path is a file other than a socket.
+    listen on one port. A stale unix socket is replaced; `socket_file` is its mode and owner. Raises
+    ListenError if the address is in use, its folder is missing, permission is denied, or the path
+    is a file other than a socket.
     """
     if address.path:
         _clear_stale_socket(address)
@@ -41,12 +45,28 @@ def bind_listener(address: Address, backlog: int = BACKLOG) -> socket.socket:
         if address.family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(address.sockaddr)
+        if address.path and socket_file is not None:
+            _set_owner(address, socket_file)
         listener.listen(backlog)
         listener.setblocking(False)
+    except ListenError:
+        listener.close()
+        raise
     except OSError as error:
         listener.close()
         raise ListenError(_why(address, error)) from None
     return listener
+
+
+def _set_owner(address: Address, socket_file: SocketFile) -> None:
+    try:
+        socket_file.apply(address.path)
+    except OSError as error:
+        Path(address.path).unlink(missing_ok=True)
+        raise ListenError(
+            f"{address}: cannot set the socket's mode and owner: {error.strerror}; only root may "
+            "give it to another user, others to a group of their own"
+        ) from None
 
 
 def bound_address(listener: socket.socket) -> Address:

@@ -235,12 +235,16 @@ class _Pipe:
 
 
 class _Socket:
-    """A standard stream that is a socket, as systemd's journal and Node.js pass."""
+    """A standard stream that is a socket, as systemd's journal and Node.js pass.
 
-    piece = PIPE_BUF
+    A unix socket cuts a write at half its send buffer (unix_stream_sendmsg in the kernel), and
+    another process may write in between; so a piece stays below that.
+    """
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=os.dup(fd))
+        buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self.piece = min(PIPE_BUF, max(buffer // 2 - 64, 512))
 
     def write(self, data: bytes) -> int:
         """Send without waiting."""

@@ -133,16 +133,12 @@ class Table:
 
     def number(self, key: str, default: int, low: int, high: int) -> int:
         """Take a whole number from `low` to `high`, or `default`."""
+        return self.take(key, default, lambda value: _to_int(value, low, high, also=default))
 
-        def convert(value: Any) -> int:
-            number: int = _require(value, (int,), "a whole number")
-            if not low <= number <= high and number != default:
-                raise Mistake(
-                    f"{show(number)} is out of range; write a number from {low} to {high}"
-                )
-            return number
-
-        return self.take(key, default, convert)
+    def optional_number(self, key: str, low: int, high: int) -> int | None:
+        """Take a whole number from `low` to `high`; None if it is absent."""
+        nothing: int | None = None
+        return self.take(key, nothing, lambda value: _to_int(value, low, high))
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Take a boolean."""
@@ -243,6 +239,13 @@ def _to_text(value: Any) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise Mistake(f"{show(text)} has a control character in it; remove it")
     return text
+
+
+def _to_int(value: Any, low: int, high: int, also: int | None = None) -> int:
+    number: int = _require(value, (int,), "a whole number")
+    if not low <= number <= high and number != also:
+        raise Mistake(f"{show(number)} is out of range; write a number from {low} to {high}")
+    return number
 
 
 def _to_seconds(value: Any) -> float:

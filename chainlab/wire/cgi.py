@@ -43,8 +43,10 @@ def parse_head(head: bytes) -> tuple[int, bytes | None, Fields]:
         if name.lower() != b"status":
             fields.append((name, value))
             continue
+        if status:
+            continue  # nginx, too, takes the first of several
         parts = _STATUS.fullmatch(value)
-        if status or not parts:
+        if not parts:
             raise RemoteProtocolError(502, f"an invalid Status: {value[:40]!r}")
         status = int(parts[1]), parts[2]
     if head[at:] not in (b"\r\n", b"\n") or not at:

@@ -39,7 +39,7 @@ class Result:
     """The result for one back end, filled in while its checks run."""
 
     backend: Backend
-    straight: list[contract.Failure] | None = None  # None: not checked (yet)
+    direct: list[contract.Failure] | None = None  # None: not checked (yet)
     through: list[contract.Failure] | None = None
     broken: str = ""
     """Why the checks could not run."""
@@ -60,7 +60,7 @@ class Result:
         """Excepted checks that passed, once all checks have run."""
         if self.state != "done" or self.broken:
             return []
-        failed = {failure.name for way in (self.straight, self.through) for failure in way or ()}
+        failed = {failure.name for way in (self.direct, self.through) for failure in way or ()}
         return [name for name in self.excepted if name not in failed]
 
     def counted(self, way: list[contract.Failure] | None) -> list[contract.Failure]:
@@ -70,7 +70,7 @@ class Result:
     @property
     def problems(self) -> list[str]:
         """The problems, one line each."""
-        ways = (("direct", self.straight), ("through the gateway", self.through))
+        ways = (("direct", self.direct), ("through the gateway", self.through))
         found = [f"{how}: {failure}" for how, way in ways for failure in self.counted(way)]
         found += [
             f"{name}: the check passes; remove its exception from the Spec"
@@ -130,7 +130,7 @@ class Verifier:
             if result.backend.protocol == "http":
                 result.state = "direct"
                 with self._direct(result.backend) as url:
-                    result.straight = self._check(url)
+                    result.direct = self._check(url)
             result.state = "through the gateway"
             with self._through(result.backend) as url:
                 result.through = self._check(url)
@@ -145,14 +145,14 @@ class Verifier:
 
     @contextmanager
     def _direct(self, backend: Backend) -> Iterator[str]:
-        with self._stage() as (run_dir, keep):
+        with self._run_folder() as (run_dir, keep):
             listen = Address("127.0.0.1", free_port())
             keep(backend.start(run_dir, WORKERS, 1, address=listen))
             yield f"http://{listen}"
 
     @contextmanager
     def _through(self, backend: Backend) -> Iterator[str]:
-        with self._stage() as (run_dir, keep):
+        with self._run_folder() as (run_dir, keep):
             part = keep(backend.start(run_dir, WORKERS, 1))
             listen = Address("127.0.0.1", free_port())
             front = FRONTS["gateway"]
@@ -160,7 +160,7 @@ class Verifier:
             yield f"http://{listen}"
 
     @contextmanager
-    def _stage(self) -> Iterator[tuple[RunDir, Callable[[Part], Part]]]:
+    def _run_folder(self) -> Iterator[tuple[RunDir, Callable[[Part], Part]]]:
         """Yield a run folder, and a function that registers a part to be stopped at the end."""
         with (
             tempfile.TemporaryDirectory(prefix="chainlab-verify-") as folder,

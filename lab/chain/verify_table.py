@@ -29,7 +29,7 @@ def result_row(result: Result) -> dict[str, Any]:
     return {
         "name": result.backend.name,
         "unavailable": result.unavailable,
-        "straight": _as_json(result.straight),
+        "direct": _as_json(result.direct),
         "through_gateway": _as_json(result.through),
         "exceptions": result.excepted,
         "unneeded_exceptions": result.unneeded,
@@ -64,7 +64,7 @@ def _table(results: list[Result]) -> Table:
 
 
 def _cell(result: Result, way: str) -> Text:
-    failures = result.straight if way == "direct" else result.through
+    failures = result.direct if way == "direct" else result.through
     if failures is None:
         if result.state == "done":
             return Text("not checked", style="red")

@@ -113,7 +113,7 @@ def compare(
             rates=rates,
             seed=random.randrange(1_000_000),
             command=shlex.join(["lab", *sys.argv[1:]]),
-            deep=not quick,
+            quick=quick,
         )
         result = run(console, plan, chosen, where)
         deliver(result, json_file, html_file)
@@ -192,8 +192,8 @@ def run(
             left = max(0.0, plan.expected * (1 - part))
             bar.update(task, completed=part, description=f"{_minutes(left)} left · {what}")
 
-        null = where.null_server(Path(folder))
-        session = Session(plan, chosen, null, Path(folder), watch=watch)
+        baseline = where.baseline(Path(folder))
+        session = Session(plan, chosen, baseline, Path(folder), watch=watch)
         try:
             session.run()
         except KeyboardInterrupt:
@@ -207,7 +207,7 @@ def _announcement(plan: Settings, chosen: list[Target]) -> str:
     able = sum(not target.described.unavailable for target in chosen)
     numbers = ", ".join(map(str, plan.connections))
     loads = f" × {_loads(plan)}" if plan.mode == "open" else ""
-    limit = FULL if plan.deep else QUICK
+    limit = QUICK if plan.quick else FULL
     over = f", more than {_minutes(limit)}: name fewer architectures to save time"
     return (
         f"{able} architectures × {', '.join(plan.routes)} × {numbers} connections{loads}, "

@@ -180,7 +180,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The generator's throughput on a null server (C, epoll, a fixed answer) without a front."""
+    """The generator's throughput on the baseline (C, epoll, a fixed answer) without a front."""
 
     driver: str
     connections: int

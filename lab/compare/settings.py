@@ -88,8 +88,8 @@ class Settings:
     """Open loop: equal rates for all. Empty: shares of each target's peak, and one equal rate."""
     seed: int = 0
     command: str = ""
-    deep: bool = True
-    """Whether to measure system calls and idle connections, and to run wrk and locust too."""
+    quick: bool = False
+    """Whether to skip system calls and idle connections, wrk and locust."""
 
     @property
     def finds_peaks(self) -> bool:
@@ -99,12 +99,12 @@ class Settings:
     @property
     def for_wrk(self) -> bool:
         """Whether wrk also drives the cells where openloop is the bottleneck."""
-        return self.mode == "closed" and self.deep
+        return self.mode == "closed" and not self.quick
 
     @property
     def for_locust(self) -> int | None:
         """The connections at which locust drives too: the most that one locust process handles."""
-        return _for_locust(self.connections, self.mode, deep=self.deep)
+        return _for_locust(self.connections, self.mode, quick=self.quick)
 
     @property
     def levels(self) -> list[Level]:
@@ -117,8 +117,8 @@ class Settings:
         return count_loads(self.mode, self.rates)
 
 
-def _for_locust(connections: tuple[int, ...], mode: Mode, *, deep: bool) -> int | None:
-    if mode == "open" or not deep:
+def _for_locust(connections: tuple[int, ...], mode: Mode, *, quick: bool) -> int | None:
+    if mode == "open" or quick:
         return None
     return max((each for each in connections if each <= MOST_USERS), default=None)
 
@@ -142,7 +142,7 @@ def decide(
 ) -> tuple[tuple[int, ...], int, float, float]:
     """Return connections, rounds, seconds per trial, and total seconds, to fit the time allowed.
 
-    `targets` includes the null server. What the caller gives is kept, even if it does not fit.
+    `targets` includes the baseline. What the caller gives is kept, even if it does not fit.
     """
     allowed = QUICK if quick else FULL
     rounds = rounds or ROUNDS
@@ -154,9 +154,9 @@ def decide(
             len(routes),
             chosen,
             rounds,
-            deep=not quick,
+            syscalls_and_memory=not quick,
             loads=count_loads(mode, rates),
-            locust=_for_locust(chosen, mode, deep=not quick) is not None,
+            locust=_for_locust(chosen, mode, quick=quick) is not None,
             start=start,
         )
         if budget.fits(allowed):

@@ -46,7 +46,7 @@ _ROLES: Final = {
     3: "filter, ",
 }  # 1 is the responder, the only role in use
 _STATUSES: Final = {0: "", 1: ", cannot multiplex", 2: ", overloaded", 3: ", unknown role"}
-_LIMITS: Final = Limits(body=None)
+_LIMITS: Final = Limits(body=None, chunk_overhead=None)
 _BODYLESS: Final = (204, 304)
 
 

@@ -62,9 +62,7 @@ SPEC: Final = Spec(
         "a keep-alive connection pins a child, even when idle",
         "one request at a time per connection",
     ),
-    exceptions=(
-        ("file-confined", "parameters are strings of C: a path with a NUL ends before it"),
-    ),
+    exceptions=(("file-confined", "libfcgi passes parameters as C strings, which end at a NUL"),),
     claims=("S5", "S6"),
     target="servers.third_party.libfcgi_prefork:LibfcgiPrefork",
     probe=_without_libfcgi,

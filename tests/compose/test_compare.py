@@ -74,7 +74,7 @@ def test_the_generator_has_its_ceiling_on_the_same_path(result: Result) -> None:
 def test_the_manifest_says_what_ran(project: Compose, result: Result) -> None:
     about = result.manifest
     assert about.reached in ("container-address", "published-port")
-    names = ("gateway", "null-server", "servers")
+    names = ("gateway", "baseline", "servers")
     images = {f"chainlab/{name}:{project.project}" for name in names}
     assert set(about.images) == images
     for name, digest in about.images.items():
@@ -126,11 +126,11 @@ def test_who_has_no_service_is_unavailable(containers: Containers) -> None:
 def test_by_a_published_port_where_addresses_are_not_reached(
     containers: Containers, tmp_path: Path
 ) -> None:
-    contestant = of_backend(BACKENDS["select"], "nginx", containers)
-    containers.prepare([contestant])
+    target = of_backend(BACKENDS["select"], "nginx", containers)
+    containers.prepare([target])
     containers.reached = "published-port"
     with ExitStack() as stack:
-        running = contestant.start(RunDir(tmp_path), 4, stack)
+        running = target.start(RunDir(tmp_path), 4, stack)
         assert running.url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(f"{running.url}/whoami", timeout=10) as answer:
             assert answer.headers["Server"].startswith("nginx/")

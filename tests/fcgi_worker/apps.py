@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import parse_qs
@@ -149,6 +150,14 @@ def digest(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     return [f"{length} {checksum.hexdigest()} {os.getpid()}".encode()]
 
 
+def measured(environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """Read as much as CONTENT_LENGTH says, as Django does; tell what was said of the body."""
+    told = [environ.get(name) for name in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")]
+    body = environ["wsgi.input"].read(int(told[0] or 0))
+    start("200 OK", TEXT)
+    return [json.dumps([*told, hashlib.sha256(body).hexdigest()]).encode()]
+
+
 READS: dict[str, Callable[[Environ], object]] = {
     "read-all": lambda environ: environ["wsgi.input"].read(-1),
     "read-3": lambda environ: [environ["wsgi.input"].read(3) for _ in range(3)],
@@ -180,7 +189,11 @@ def write(environ: Environ, start: StartResponse) -> Iterable[bytes]:
 
 def file(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     source = Path(argument(environ, "path")).open("rb")  # noqa: SIM115 - the server closes it
-    start("200 OK", TEXT)
+    headers = list(TEXT)
+    if "length=" in environ["QUERY_STRING"]:
+        source.seek(int(argument(environ, "from")))
+        headers.append(("Content-Length", argument(environ, "length")))
+    start("200 OK", headers)
     wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](source, 8192)
     return wrapped
 
@@ -208,8 +221,16 @@ def no_content(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
 def own_length(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     """Content-Length 10, a body of `bytes`, in pieces or as a list."""
     body = b"x" * int(argument(environ, "bytes"))
-    start("200 OK", [*TEXT, ("Content-Length", "10")])
-    return [body] if argument(environ, "shape") == "list" else iter([body[:4], body[4:]])
+    push = start("200 OK", [*TEXT, ("Content-Length", "10")])
+    shape = argument(environ, "shape")
+    if shape == "write":
+        push(body[:4])
+        push(body[4:])
+        push(b"more")
+        return []
+    if shape == "endless":
+        return repeat(b"xxx")
+    return [body] if shape == "list" else iter([body[:4], body[4:]])
 
 
 def replaced(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
@@ -293,6 +314,25 @@ def errors_in_close(environ: Environ, start: StartResponse) -> Iterable[bytes]:
     return Talking([b"complete"])
 
 
+def errors_in_close_unflushed(environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    class Talking(list[bytes]):
+        def close(self) -> None:
+            environ["wsgi.errors"].write("said in close without a flush\n")
+
+    start("200 OK", TEXT)
+    return Talking([b"complete"])
+
+
+def stubborn(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
+    """Nobody reads: write() fails in the middle, and the application tells of it as an error."""
+    push = start("200 OK", TEXT)
+    try:
+        while True:
+            push(PIECE)
+    except ConnectionError:
+        raise ValueError("told after half a record") from None
+
+
 def silent(_environ: Environ, _start: StartResponse) -> Iterable[bytes]:
     return [b"no head"]
 
@@ -322,9 +362,10 @@ ROUTES: dict[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
     "/" + function.__name__.replace("_", "-"): function
     for function in (
         hello, pid, memory, show_environ, hold, spin, drip, big, big_list, closing_big, echo, lines,
-        digest, read, write, file, errors, many_errors, no_content, own_length, replaced,
+        digest, measured, read, write, file, errors, many_errors, no_content, own_length, replaced,
         too_late, started_twice, raises_at_once, raises_late, raises_torn, raises_exit,
-        raises_interrupt, raises_in_close, errors_in_close, silent, text_body, bad_head, die,
+        raises_interrupt, raises_in_close, errors_in_close, errors_in_close_unflushed, stubborn,
+        silent, text_body, bad_head, die,
     )
 }  # fmt: skip
 
@@ -337,3 +378,22 @@ validated = validator(application)
 """The same, with every call on either side checked by wsgiref.validate."""
 
 not_callable = 3
+
+
+def create(name: str | None = None) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
+    """A factory of applications."""
+
+    def made(_environ: Environ, start: StartResponse) -> Iterable[bytes]:
+        start("200 OK", TEXT)
+        return [f"made {name}".encode()]
+
+    return made
+
+
+class factories:  # noqa: N801 - a namespace
+    create = staticmethod(create)
+    made = staticmethod(create("dotted"))
+
+
+def creates_nothing() -> None:
+    """A factory that has forgotten its return."""

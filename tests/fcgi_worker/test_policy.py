@@ -2,9 +2,56 @@
 
 import pytest
 
+from fcgi_worker.head import encode_head
 from fcgi_worker.idle_connections import FETCH, decode_message, encode_message
-from fcgi_worker.master import respawn_delay
-from fcgi_worker.wsgi import encode_head
+from fcgi_worker.policy import View, failed_to_start, respawn_delay, static
+
+
+def views(kinds: str) -> list[View]:
+    """A letter for each child: Ready, Booting, Due and ready, due and bOoting, due and busY."""
+    return [
+        View(number, letter in "RDY", letter in "RB", letter == "Y")
+        for number, letter in enumerate(kinds, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("children", "wanted", "proven", "fork", "leave"),
+    [
+        ("", 4, False, 4, []),  # the start
+        ("BBBB", 4, False, 0, []),
+        ("RRRR", 4, True, 0, []),
+        ("RR", 4, True, 2, []),  # two have died
+        ("DDDD", 4, False, 1, []),  # a reload: one child tries the new code
+        ("DDDDB", 4, False, 0, []),
+        ("DDD", 4, False, 1, []),  # it died
+        ("D", 4, False, 3, []),  # three old ones died, too: one must try in any case
+        ("DDDDR", 4, True, 3, [1]),  # it is ready: the others follow
+        ("YDDDR", 4, True, 3, [2]),  # who is idle leaves first
+        ("ODDDR", 4, True, 3, [1]),  # who serves nothing, before that
+        ("DDRRRR", 4, True, 0, [1, 2]),
+        ("RRRD", 4, True, 1, []),  # a limit: the child serves until its successor is ready
+        ("RRRDB", 4, True, 0, []),
+        ("RRRDR", 4, True, 0, [4]),
+    ],
+)
+def test_who_is_forked_and_who_leaves(
+    children: str, wanted: int, proven: bool, fork: int, leave: list[int]
+) -> None:
+    assert static(views(children), wanted, proven) == (fork, leave)
+
+
+@pytest.mark.parametrize(
+    ("ready", "requests", "lived", "failed"),
+    [
+        (False, 0, 60.0, True),
+        (True, 0, 0.5, True),
+        (True, 1, 0.5, False),  # it crashed on a request
+        (True, 0, 60.0, False),
+    ],
+)
+def test_what_is_a_failed_start(ready: bool, requests: int, lived: float, failed: bool) -> None:
+    assert failed_to_start(ready, requests, lived) is failed
 
 
 def test_the_first_child_waits_for_nothing() -> None:
@@ -38,6 +85,17 @@ def test_some_statuses_have_no_body(status: str) -> None:
 
 def test_a_reason_is_not_required() -> None:
     assert encode_head("200", ()).whole == b"Status: 200\r\n\r\n"
+
+
+def test_equal_lengths_count_once() -> None:
+    headers = (("Content-Length", "5"), ("content-length", "005"))
+    assert encode_head("200 OK", headers).whole == b"Status: 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
+def test_different_lengths_are_refused() -> None:
+    headers = (("Content-Length", "5"), ("Content-Length", "6"))
+    with pytest.raises(ValueError, match="two Content-Length headers: 5 and 6"):
+        encode_head("200 OK", headers)
 
 
 def test_equal_heads_are_encoded_once() -> None:

@@ -5,12 +5,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.fcgi_worker.conftest import APPS, ROOT
-from tests.support.fastcgi import Client
+from tests.support.fastcgi import Client, encode_params, make_params
 from tests.support.processes import Process, is_alive, running_worker, wait_until
 
 APPLICATION = f"{APPS}:application"
@@ -89,6 +90,105 @@ def test_sigquit_finishes_what_runs(tmp_path: Path, number: signal.Signals) -> N
         assert not any(is_alive(child) for child in children)
 
 
+def test_sigquit_serves_what_has_arrived(tmp_path: Path) -> None:
+    """Requests on kept connections, half a request, and one on a connection not yet accepted."""
+    bind = f"unix:{tmp_path}/s"
+    gate = tmp_path / "gate"
+    with (
+        running_worker(APPLICATION, "--workers", "1", bind=bind, cwd=ROOT) as (process, address),
+        Client(address) as busy,
+        Client(address) as kept,
+        Client(address) as half,
+        Client(address) as quiet,
+    ):
+        for client in (busy, kept, half, quiet):
+            client.request("/hello")
+        params = half.protocol.begin(encode_params(make_params("/hello")), body=b"", keep_conn=True)
+        half.send(params[:50])
+        busy.request("/hello")  # by the time this is answered, the child has seen the half
+        busy.start(f"/hold?file={gate}")
+        wait_until(started(gate), "the request runs")
+        kept.start("/hello")
+        with Client(address) as fresh:
+            fresh.start("/hello")
+            process.signal(signal.SIGQUIT)
+            assert quiet.closed_by_peer
+            gate.touch()
+            for client in (busy, kept, fresh):
+                assert client.finish().end is not None
+                assert client.closed_by_peer
+            half.send(params[50:])
+            assert half.finish().body == b"hello\n"
+            assert process.wait() == 0
+
+
+def test_idle_connections_do_not_stay_for_ever(tmp_path: Path) -> None:
+    bind, options = f"unix:{tmp_path}/s", ("--workers", "1", "--idle-timeout", "0.2")
+    with (
+        running_worker(APPLICATION, *options, bind=bind, cwd=ROOT) as (_, address),
+        Client(address) as idle,
+        Client(address) as used,
+    ):
+        idle.request("/hello")
+        idle.socket.setblocking(False)
+
+        def is_closed() -> bool:
+            assert used.request("/hello").body == b"hello\n"
+            try:
+                return idle.socket.recv(1) == b""
+            except BlockingIOError:
+                return False
+
+        wait_until(is_closed, "the idle connection is closed, and the used one is not")
+
+
+def test_a_failed_accept_is_tried_again_whatever_the_load(tmp_path: Path) -> None:
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (400, 400));"
+    run = "sys.argv[:1] = ['fcgi-worker']; from fcgi_worker.cli import main; main()"
+    application = "tests.fcgi_worker.process_app:application"
+    command = [sys.executable, "-c", limit + run, application, "--workers", "1"]
+    with Process([*command, "--bind", f"unix:{tmp_path}/s"], cwd=ROOT) as process:
+        address = process.wait_until_listening()
+        with ExitStack() as stack:
+            kept = stack.enter_context(Client(address))
+            kept.request("/pid")  # the child holds the connection now
+            kept.request("/exhaust")
+            fresh = stack.enter_context(Client(address))
+            fresh.start("/pid")
+            process.wait_for_stderr("accept: Too many open files")
+            assert kept.request("/pid").status == 200  # it needs no descriptor
+            kept.request("/release")
+            fresh.socket.setblocking(False)
+
+            def is_served() -> bool:
+                for _ in range(10):
+                    kept.request("/pid")  # the child is never idle
+                try:
+                    return bool(fresh.socket.recv(1, socket.MSG_PEEK))
+                except BlockingIOError:
+                    return False
+
+            wait_until(is_served, "the new connection is served", 10)
+
+
+def test_children_under_load_follow_a_killed_master(tmp_path: Path) -> None:
+    bind = f"unix:{tmp_path}/s"
+    with (
+        running_worker(APPLICATION, "--workers", "1", bind=bind, cwd=ROOT) as (process, address),
+        Client(address) as client,
+    ):
+        client.request("/hello")
+        process.signal(signal.SIGKILL)
+
+        def is_closed() -> bool:
+            try:
+                return client.request("/hello").end is None
+            except OSError:
+                return True
+
+        wait_until(is_closed, "the child has gone although it had requests all the time")
+
+
 def test_sigint_twice_is_sigterm(tmp_path: Path) -> None:
     bind = f"unix:{tmp_path}/s"
     gate = tmp_path / "gate"
@@ -117,7 +217,7 @@ def test_the_grace_time_ends(tmp_path: Path) -> None:
         wait_until(started(gate), "the request runs")
         process.signal(signal.SIGQUIT)
         assert process.wait() == 0
-        assert "killing children that did not stop in time" in process.stderr
+        assert "which did not stop in time" in process.stderr
 
 
 def test_children_follow_a_killed_master(tmp_path: Path) -> None:

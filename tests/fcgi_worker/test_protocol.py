@@ -226,6 +226,22 @@ def test_nonsense_ends_its_connection_and_no_other(
     assert process.children == before
 
 
+@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN.keys())
+def test_an_upload_after_nonsense_on_another_connection(
+    alone: tuple[Process, Address], sent: bytes
+) -> None:
+    with Client(alone[1]) as broken, Client(alone[1]) as good:
+        assert good.request("/hello").body == b"hello\n"
+        with contextlib.suppress(OSError):  # it was closed before all had been sent
+            broken.send(sent)
+        while broken.read_event() is not None:
+            pass
+        body = b"x" * 100_000
+        good.start("/digest", "POST", None, CONTENT_LENGTH=str(len(body)))
+        good.send(good.protocol.send_stdin(body) + good.protocol.end_stdin())
+        assert good.finish().body.split()[0] == b"100000"
+
+
 def test_an_answer_owed_to_a_broken_connection_reaches_no_other(
     alone: tuple[Process, Address],
 ) -> None:
@@ -255,7 +271,7 @@ def test_nonsense_inside_a_body_ends_the_connection(alone: tuple[Process, Addres
 def test_a_body_that_is_not_read_costs_nothing(alone: tuple[Process, Address]) -> None:
     """The answer comes at once; what still comes of the body is passed over."""
     with Client(alone[1]) as client:
-        client.start("/hello", "POST", None)
+        client.start("/hello", "POST", None, CONTENT_LENGTH="300000")
         assert client.finish().body == b"hello\n"
         client.send(client.protocol.send_stdin(b"x" * 300_000) + client.protocol.end_stdin())
         for _ in range(3):
@@ -279,9 +295,9 @@ def test_an_unread_body_does_not_cost_the_answer(tmp_path: Path, bind: str) -> N
 
 def test_a_body_streams_in(client: Client) -> None:
     """The application reads each piece before the next one is sent."""
-    client.start("/lines", "POST", None)
-    for number in range(20):
-        piece = b"piece %d\n" % number
+    pieces = [b"piece %d\n" % number for number in range(20)]
+    client.start("/lines", "POST", None, CONTENT_LENGTH=str(sum(map(len, pieces))))
+    for piece in pieces:
         client.send(client.protocol.send_stdin(piece))
         client.read_until_stdout(piece)
     client.send(client.protocol.end_stdin())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fcgi_worker.timing import AccessLog, read_wait
+from fcgi_worker.timing import read_wait
 from tests.fcgi_worker.conftest import APPS, ROOT
 from tests.support.fastcgi import Client
 from tests.support.processes import Process, running_worker, wait_until
@@ -217,19 +217,16 @@ def test_the_lines_are_json_whatever_a_client_sends(
     assert json.dumps(evil) in (tmp_path / "w.log").read_text()
 
 
-def test_a_signal_in_the_middle_of_a_line_waits_for_it(tmp_path: Path) -> None:
-    log = AccessLog(str(tmp_path / "w.log"))
-    log.adding = True
-    assert not log.terminate()
-    assert log.terminated, "the line that is being added ends with the signal"
-
-
-def test_a_request_that_has_no_line_yet_gets_one_at_a_signal(tmp_path: Path) -> None:
-    class Ended:
-        def log(self, *, cut: bool) -> None:
-            log.add(f"cut {cut}\n")
-
-    log = AccessLog(str(tmp_path / "w.log"))
-    log.running = Ended()  # type: ignore[assignment]
-    assert log.terminate()
-    assert (tmp_path / "w.log").read_text() == "cut True\n"
+def test_a_request_that_sigterm_cuts_gets_its_line(
+    telling: tuple[Process, Client], tmp_path: Path
+) -> None:
+    process, client = telling
+    client.request("/hello")
+    gate = tmp_path / "gate"
+    client.start(f"/hold?file={gate}")
+    wait_until(Path(f"{gate}.started").exists, "the request runs")
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0
+    whole, cut = log_lines(tmp_path / "w.log", 2)
+    assert (whole["path"], whole["cut"]) == ("/hello", False)
+    assert (cut["status"], cut["cut"]) == (0, True)

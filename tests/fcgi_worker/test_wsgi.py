@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,70 @@ def test_reading_the_body(client: Client, how: str, result: object) -> None:
     assert client.finish().body == repr(result).encode()
 
 
+HUGE = bytes(range(256)) * 12_000  # 3 MB: more than the worker keeps in memory
+
+
+@pytest.mark.parametrize("sent", [None, "", "-1", "nonsense"])
+@pytest.mark.parametrize("body", [b"", b"some", HUGE], ids=["none", "short", "long"])
+def test_a_body_of_unknown_length_gets_one(client: Client, sent: str | None, body: bytes) -> None:
+    """A chunked upload, as nginx, Apache and Caddy pass it on."""
+    more = {"HTTP_TRANSFER_ENCODING": "chunked"}
+    if sent is not None:
+        more["CONTENT_LENGTH"] = sent
+    client.start("/measured", "POST", None, True, **more)
+    for at in range(0, len(body), 1 << 20):
+        client.send(client.protocol.send_stdin(body[at : at + (1 << 20)]))
+    client.send(client.protocol.end_stdin())
+    length, coding, digest = json.loads(client.finish().body)
+    assert (length, coding) == (str(len(body)), None) if body else (length, coding) in (
+        ("0", None), (None, None),
+    )  # fmt: skip
+    assert digest == hashlib.sha256(body).hexdigest()
+
+
+def test_a_coding_is_gone_also_where_the_length_is_known(client: Client) -> None:
+    answer = client.request("/measured", "POST", b"some", HTTP_TRANSFER_ENCODING="chunked")
+    assert json.loads(answer.body)[:2] == ["4", None]
+
+
+def test_a_body_that_finds_no_space_costs_its_request(tmp_path: Path) -> None:
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20));"
+    run = "sys.argv[:1] = ['fcgi-worker']; from fcgi_worker.cli import main; main()"
+    command = [sys.executable, "-c", limit + run, f"{APPS}:application", "--workers", "1"]
+    with Process([*command, "--bind", f"unix:{tmp_path}/s"], cwd=ROOT) as process:
+        address = process.wait_until_listening()
+        before = process.children
+        for _ in range(2):
+            with Client(address) as client:
+                client.start("/measured", "POST", HUGE, CONTENT_LENGTH="")
+                assert client.finish().status == 507
+                assert client.request("/hello").body == b"hello\n"
+        process.wait_for_stderr("POST /measured is refused: cannot collect the body in ")
+        process.wait_for_stderr("File too large", times=2)
+        assert process.children == before
+
+
+@pytest.mark.parametrize(
+    ("sent", "script", "info"),
+    [
+        ({"SCRIPT_NAME": "/app"}, "/app", ""),  # exactly where Apache has mounted it
+        ({"SCRIPT_NAME": "/app", "PATH_INFO": "/x"}, "/app", "/x"),
+        ({"SCRIPT_NAME": "/x", "DOCUMENT_URI": "/x", "SERVER_SOFTWARE": "nginx/1.26"}, "", "/x"),
+        ({"SCRIPT_NAME": "/a", "DOCUMENT_URI": "/a/", "SERVER_SOFTWARE": "nginx/1.26"}, "/a", ""),
+        ({"PATH_INFO": "/x"}, "", "/x"),
+        ({}, "", ""),
+    ],
+)
+def test_the_path(tmp_path: Path, sent: dict[str, str], script: str, info: str) -> None:
+    bind = f"unix:{tmp_path}/s"
+    with (
+        running_worker(f"{APPS}:show_environ", "--workers", "1", bind=bind, cwd=ROOT) as (_, a),
+        Client(a) as client,
+    ):
+        told = json.loads(client.request_raw(sent).body)
+        assert (told["SCRIPT_NAME"], told["PATH_INFO"]) == (script, info)
+
+
 # The answer
 
 
@@ -121,16 +186,31 @@ def test_a_body_that_keeps_its_length(client: Client, shape: str) -> None:
     assert client.request(f"/own-length?bytes=10&shape={shape}").body == b"x" * 10
 
 
-@pytest.mark.parametrize("size", [9, 11])
-def test_a_body_that_breaks_its_length_is_never_passed_off_as_whole(
-    shared: tuple[Process, Address], size: int
+def test_a_body_short_of_its_length_is_never_passed_off_as_whole(
+    shared: tuple[Process, Address],
 ) -> None:
     with Client(shared[1]) as client:
-        answer = client.request(f"/own-length?bytes={size}&shape=list")
+        answer = client.request("/own-length?bytes=9&shape=list")
         assert answer.status == 500
         assert b"Content-Length" in answer.stderr
-        torn = client.request(f"/own-length?bytes={size}&shape=stream")
+        torn = client.request("/own-length?bytes=9&shape=stream")
         assert torn.end is None
+
+
+@pytest.mark.parametrize("shape", ["list", "stream", "write", "endless"])
+def test_a_body_ends_at_its_length(client: Client, shape: str) -> None:
+    answer = client.request(f"/own-length?bytes=11&shape={shape}")
+    assert (answer.body, answer.stderr) == (b"x" * 10, b"")
+    assert answer.end is not None
+    assert client.request("/hello").body == b"hello\n"  # the connection is in step
+
+
+def test_a_file_that_grows_is_sent_up_to_its_length(client: Client, tmp_path: Path) -> None:
+    """Such as a log: what is appended after the head was made is not part of the answer."""
+    (tmp_path / "log").write_bytes(b"0123456789" * 2000)
+    answer = client.request(f"/file?path={tmp_path}/log&from=4&length=10000")
+    assert answer.body == (b"0123456789" * 2000)[4:10004]
+    assert client.request("/hello").body == b"hello\n"
 
 
 # Errors
@@ -225,6 +305,30 @@ def test_what_is_said_in_close_reaches_the_log(
     assert client.request("/errors-in-close").body == b"complete"
     shared[0].wait_for_stderr("said in close")
     assert client.request("/hello").body == b"hello\n"
+
+
+def test_what_is_said_in_close_without_a_flush_reaches_the_log_too(
+    shared: tuple[Process, Address], client: Client
+) -> None:
+    assert client.request("/errors-in-close-unflushed").body == b"complete"
+    shared[0].wait_for_stderr("said in close without a flush")
+
+
+def test_nothing_follows_half_a_record(tmp_path: Path) -> None:
+    """A traceback in the middle of a record would become part of the body."""
+    options, bind = ("--workers", "1", "--write-timeout", "0.3"), f"unix:{tmp_path}/s"
+    with (
+        running_worker(f"{APPS}:application", *options, bind=bind, cwd=ROOT) as (process, address),
+        Client(address) as client,
+    ):
+        client.start("/stubborn")
+        process.wait_for_stderr("told after half a record")
+        answer = client.finish()
+        assert answer.end is None
+        assert answer.stderr == b""
+        assert answer.body.replace(b"0123456789abcdef", b"") in (
+            b"", *(b"0123456789abcdef"[:length] for length in range(16)),
+        )  # fmt: skip
 
 
 def test_a_child_that_dies_takes_one_connection_along(tmp_path: Path) -> None:

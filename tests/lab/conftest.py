@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.compare.drive.targets import Target, null_server
+from lab.compare.drive.targets import Target, make_baseline
 
 
 @pytest.fixture
-def floor(tmp_path: Path) -> Target:
-    found = null_server(tmp_path)
+def baseline(tmp_path: Path) -> Target:
+    found = make_baseline(tmp_path)
     if found is None:
         pytest.skip("gcc is not installed: sudo apt install gcc libc6-dev")
     return found

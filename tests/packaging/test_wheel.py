@@ -65,7 +65,7 @@ def test_it_holds_what_it_needs_and_no_tests(wheel: Path) -> None:
         "lab/compare/drive/wrk.lua",
         "lab/compare/report/page/page.html",
         "lab/trace/page/page.html",
-        "loadtest/floor/floor.c",
+        "loadtest/baseline/baseline.c",
         "servers/app/CONTRACT.md",
         "servers/php/index.php",
     ):

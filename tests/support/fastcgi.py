@@ -161,6 +161,11 @@ class Client:
         self.start(path, method, body, keep_conn, **more)
         return self.finish()
 
+    def request_raw(self, params: Mapping[str, str]) -> Answer:
+        """Send a request with these parameters alone and read its answer."""
+        self.send(self.protocol.begin(encode_params(params), keep_conn=True, body=b""))
+        return self.finish()
+
     def read_until_stdout(self, wanted: bytes) -> bytes:
         """Read the answer until it contains `wanted`; AssertionError if it ends before."""
         gathered = b""

@@ -20,7 +20,8 @@ worker, and no web server asks for them (nginx and lighttpd never do).
     any       of another request id     -         ignored (section 3.3)
     stdin     end of file               aborted   event Abort
 
-`end_request` returns to idle from every state. Anything else is a ProtocolError.
+`end_request` returns to idle from every state. Anything else is a ProtocolError. After it, the
+connection has failed for good: it is never idle, and whoever asks for an event gets an error.
 """
 
 import functools
@@ -71,6 +72,7 @@ _STDIN: Final = 2
 _RUNNING: Final = 3
 _ABORTED: Final = 4
 _ENDING: Final = 5  # the end of STDIN was read, EndOfStdin not yet returned
+_FAILED: Final = 6  # the peer broke the protocol
 
 
 class Request:
@@ -190,14 +192,23 @@ class ServerConnection:
 
         Raises ProtocolError if the peer breaks the protocol; then close the connection.
         """
-        if self._usual:
-            if (request := self._read_usual(self._usual)) is not None:
-                self._usual = b""
-                return request
-            self.receive_data(b"")  # not the common request: parse it record by record
-        if self._state == _ENDING:
-            self._state = _RUNNING
-            return _END_OF_STDIN
+        try:
+            if self._usual:
+                if (request := self._read_usual(self._usual)) is not None:
+                    self._usual = b""
+                    return request
+                self.receive_data(b"")  # not the common request: parse it record by record
+            if self._state >= _ENDING:
+                if self._state == _FAILED:
+                    raise ProtocolError("the connection has failed")
+                self._state = _RUNNING
+                return _END_OF_STDIN
+            return self._next_record_event()
+        except ProtocolError:
+            self._state = _FAILED
+            raise
+
+    def _next_record_event(self) -> Stdin | Request | EndOfStdin | Abort | NeedData:
         reader = self._reader
         while reader.records or reader.cut():
             record_type, request_id, content, ends = reader.records.pop()

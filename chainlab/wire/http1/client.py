@@ -63,7 +63,7 @@ def _encode_request(
 class ClientConnection:
     """One connection to an upstream, without I/O; one request at a time.
 
-    `limits` apply to responses; without `limits`, their content is unlimited.
+    `limits` apply to responses; without `limits`, their content and its framing are unlimited.
     """
 
     __slots__ = (
@@ -81,7 +81,7 @@ class ClientConnection:
     )
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits(body=None)
+        self._limits = limits or Limits(body=None, chunk_overhead=None)
         self._buffer: Buffer = b""
         self._eof = False
         self._kept = True

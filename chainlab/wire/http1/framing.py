@@ -17,8 +17,8 @@ from chainlab.wire.http1.errors import RemoteProtocolError
 from chainlab.wire.http1.fields import STRAY, TOKEN, Fields, parse_fields, values
 from chainlab.wire.http1.limits import Limits
 
-_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-_TOO_LONG: Final = re.compile(rb"[0-9]{19,}")
+_LENGTH: Final = re.compile(rb"0*([0-9]{1,18})")
+_TOO_LONG: Final = re.compile(rb"[0-9]+")
 _CODING: Final = re.compile(TOKEN)
 _CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})"
@@ -48,8 +48,9 @@ def measure(fields: Fields, minor: int) -> tuple[int | None, bool]:
         return None, False
     if len(lengths) > 1:
         raise RemoteProtocolError(400, "more than one Content-Length")
-    if _LENGTH.fullmatch(lengths[0]):
-        return int(lengths[0]), False
+    length = _LENGTH.fullmatch(lengths[0])
+    if length:
+        return int(length[1]), False
     if _TOO_LONG.fullmatch(lengths[0]):
         raise RemoteProtocolError(413, "a Content-Length of more than 18 digits")
     raise RemoteProtocolError(400, f"a malformed Content-Length: {lengths[0][:40]!r}")
@@ -118,13 +119,19 @@ class ChunkedReader:
     """Chunks (RFC 9112 section 7.1): size line, data, CRLF; a zero size, trailers, an empty line.
 
     Limits: `chunk_line` for size and extensions, `trailer_block` and `fields` for the trailers,
-    `body` for the content of all chunks together.
+    `body` for the content of all chunks together, and `chunk_overhead` for their framing.
+
+    A chunk of one byte costs as much as one of 64 KiB, and an extension may be as long as the size
+    line. So the framing may be twice the content plus `chunk_overhead` (Go's answer to
+    CVE-2023-39326 is similar): small chunks now and then are fine, nothing but tiny ones is not.
     """
 
-    __slots__ = ("_in_trailers", "_left", "_limits", "_total", "trailers")
+    __slots__ = ("_excess", "_in_trailers", "_left", "_limits", "_most", "_total", "trailers")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._most = limits.body
+        self._excess = 0  # bytes of framing beyond twice the content
         self._left = 0  # missing bytes of the current chunk, including its CRLF
         self._total = 0
         self._in_trailers = False
@@ -148,6 +155,10 @@ class ChunkedReader:
         used = self._take_trailers(bytes(buffer[at:]))
         return b"".join(pieces), at + used, used > 0
 
+    def limit(self, most: int) -> None:
+        """Allow content of `most` bytes, instead of `Limits.body`."""
+        self._most = most
+
     def eof(self) -> bool:
         """Return False: the last chunk is missing."""
         return False
@@ -167,13 +178,20 @@ class ChunkedReader:
             raise RemoteProtocolError(400, f"a bad chunk size: {bytes(buffer[at:end])[:40]!r}")
         size = int(line[1], 16)
         self._total += size
-        if self._limits.body is not None and self._total > self._limits.body:
-            raise RemoteProtocolError(413, f"a body longer than {self._limits.body} bytes")
+        if self._most is not None and self._total > self._most:
+            raise RemoteProtocolError(413, f"a body longer than {self._most} bytes")
+        self._count_overhead(end + 4 - at - 2 * size)
         if size:
             self._left = size + 2
         else:
             self._in_trailers = True
         return end + 2
+
+    def _count_overhead(self, excess: int) -> None:
+        self._excess = max(0, self._excess + excess)
+        limit = self._limits.chunk_overhead
+        if limit is not None and self._excess > limit:
+            raise RemoteProtocolError(400, "too many tiny chunks or long chunk extensions")
 
     def _take_piece(self, buffer: Buffer, at: int, pieces: list[bytes]) -> int:
         """Take content and the CRLF after it; return the bytes used."""

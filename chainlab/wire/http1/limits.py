@@ -22,3 +22,5 @@ class Limits:
     """All field lines after the last chunk; longer: 431."""
     body: int | None = 64 * MIB
     """A message's content; longer: 413. None: unlimited."""
+    chunk_overhead: int | None = 16 * KIB
+    """Framing of chunks beyond twice their content; more: 400. None: unlimited."""

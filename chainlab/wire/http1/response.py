@@ -89,21 +89,27 @@ class ResponseHead:
         lines = encode_fields(self.fields)
         if chunked:
             lines += b"Transfer-Encoding: chunked\r\n"
+        options = []
+        if any(name.lower() == b"upgrade" for name, _ in self.fields):
+            options.append(b"upgrade")  # required by RFC 9110 section 7.8
         if not keep_alive:
-            lines += b"Connection: close\r\n"
+            options.append(b"close")
         elif not minor:
-            lines += b"Connection: keep-alive\r\n"
+            options.append(b"keep-alive")
+        if options:
+            lines += b"Connection: %b\r\n" % b", ".join(options)
         return b"HTTP/1.1 %d %b\r\n%b" % (self.status, self.reason, lines)
 
     def _own_length(self) -> int | None:
         lengths = [value for name, value in self.fields if name.lower() == b"content-length"]
         if not lengths:
             return None
-        if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
+        digits = lengths[0].lstrip(b"0")
+        if len(lengths) > 1 or not lengths[0].isdigit() or len(digits) > 18:
             raise LocalProtocolError(
                 f"Content-Length {b', '.join(lengths)!r} is not a single number"
             )
-        return int(lengths[0])
+        return int(digits or b"0")
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason.decode('latin-1')}>"

@@ -203,6 +203,22 @@ class ServerConnection:
         self._receiving = _BODY
         self.awaiting_continue = head.expect_continue and not self._buffer
 
+    def limit_body(self, limit: int | None) -> None:
+        """Apply a smaller limit than `Limits.body` to the content of the current request.
+
+        For a limit that depends on the request's path. RemoteProtocolError (413) if the length is
+        known to be larger.
+        """
+        request = self._request
+        if limit is None or request is None:
+            return
+        length = request.content_length
+        if length is not None and length > limit:
+            self._fail()
+            raise RemoteProtocolError(413, f"a body longer than {limit} bytes")
+        if isinstance(self._reader, ChunkedReader):
+            self._reader.limit(limit)
+
     def _next_piece(self) -> Data | EndOfMessage | State:
         assert self._reader is not None
         if not self._buffer:

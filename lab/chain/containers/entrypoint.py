@@ -1,7 +1,7 @@
 """The entry point of the lab's containers: `python -m lab.chain.containers.entrypoint COMMAND`.
 
     front NAME, backend NAME    become that part
-    null                        become the null server (loadtest/floor)
+    baseline                    become the baseline server (loadtest/baseline)
     switch FRONT NAME           rewrite this front's configuration for back end NAME
     check NAME                  run the quick contract checks on this container's back end
     tell PACKAGE…               print limits and versions of programs and packages here, as JSON
@@ -47,8 +47,8 @@ RUN: Final = Path("/run/chainlab")
 
 HTTP_PORT: Final = 8080
 LINK_PORT: Final = 9000
-FLOOR: Final = "/usr/local/bin/floor"
-"""The null server, in the image that has it."""
+BASELINE: Final = "/usr/local/bin/baseline"
+"""The baseline server, in the image that contains it."""
 
 PATIENCE: Final = 30.0
 """Seconds until a back end must be found."""
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     commands: dict[str, Callable[..., object]] = {
         "front": become_front,
         "backend": become_backend,
-        "null": become_null_server,
+        "baseline": become_baseline,
         "switch": write_front_config,
         "check": check_backend,
         "tell": tell,
@@ -121,12 +121,12 @@ def become_backend(name: str) -> None:
     os.execve(command[0], command, {**os.environ, "CHAINLAB_ARCHITECTURE": name})
 
 
-def become_null_server() -> None:
-    """Become the null server, the baseline of comparisons, written in C; it has its own image."""
+def become_baseline() -> None:
+    """Become the baseline server of comparisons, written in C; it has its own image."""
     listener = bind_listener(Address("0.0.0.0", LINK_PORT))
     listener.set_inheritable(True)
     docker_health.write(str(LINK_PORT), b"Hello, world!", _http("/hello"), taken_is_well=False)
-    os.execv(FLOOR, [FLOOR, str(listener.fileno())])
+    os.execv(BASELINE, [BASELINE, str(listener.fileno())])
 
 
 def tell(*packages: str) -> None:

@@ -7,7 +7,7 @@ counts; the lowest and highest are shown beside it.
 
     peers            gateway ÷ nginx, worker ÷ php-fpm
     memory           the memory that 100,000 requests add to gateway and worker
-    architectures    every server ÷ a floor: epoll in C with a fixed answer
+    architectures    every server ÷ the baseline: epoll in C with a fixed answer
 """
 
 import shutil
@@ -20,7 +20,7 @@ from rich.console import Console
 from lab.chain.display import machine
 from lab.chain.rundir import LabError
 from lab.compare.bench import architectures, memory, peers
-from lab.compare.bench.stage import Stage
+from lab.compare.bench.measuring import Bench
 
 
 def run(console: Console, seconds: float, rounds: int) -> int:
@@ -31,5 +31,5 @@ def run(console: Console, seconds: float, rounds: int) -> int:
     met = []
     for part in (peers.run, memory.run, architectures.run):
         with tempfile.TemporaryDirectory(prefix="chainlab-bench-") as folder, ExitStack() as stack:
-            met.append(part(console, Stage(Path(folder), stack), seconds, rounds))
+            met.append(part(console, Bench(Path(folder), stack), seconds, rounds))
     return 0 if all(met) else 1

@@ -6,17 +6,17 @@ from rich.console import Console
 
 from lab.chain.processes import resident_bytes
 from lab.chain.rundir import Part
-from lab.compare.bench.stage import Stage, load, repeat_until, side
+from lab.compare.bench.measuring import Bench, load, repeat_until, side
 
 SOAK: Final = 100_000  # requests between the two readings
 GROWTH: Final = 1 << 20  # bytes allowed
 
 
-def run(console: Console, stage: Stage, _seconds: float, _rounds: int) -> bool:
+def run(console: Console, bench: Bench, _seconds: float, _rounds: int) -> bool:
     """Measure and print; return whether neither grew."""
     with console.status(f"memory over {SOAK:,} requests"):
-        worker = stage.back("fcgi-worker", 4)
-        gateway = stage.front("gateway", worker, 4)
+        worker = bench.back("fcgi-worker", 4)
+        gateway = bench.front("gateway", worker, 4)
         grown = measure(side(gateway).url, {"gateway": gateway, "worker": worker})
     for name, size in grown.items():
         verdict = "flat" if size <= GROWTH else "[red]grows[/]"

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from lab.compare.bench.stage import Side, Stage, cost, side
+from lab.compare.bench.measuring import Bench, Side, cost, side
 
 CONNECTIONS: Final = (4, 32)
 TARGETS: Final = {"gateway ÷ nginx": 1.3, "worker ÷ php-fpm": 0.85}
@@ -41,13 +41,13 @@ class Ratio:
         return median(self.ratios) <= TARGETS[self.title]
 
 
-def run(console: Console, stage: Stage, seconds: float, rounds: int) -> bool:
+def run(console: Console, bench: Bench, seconds: float, rounds: int) -> bool:
     """Measure and print the ratios; return whether all are within their targets."""
     with console.status("starting both sides"):
-        worker = stage.back("fcgi-worker", 4)
-        ours, peer = (side(stage.front(name, worker, 4)) for name in ("gateway", "nginx"))
+        worker = bench.back("fcgi-worker", 4)
+        ours, peer = (side(bench.front(name, worker, 4)) for name in ("gateway", "nginx"))
         ratios = [Ratio("gateway ÷ nginx", count, ours, peer, []) for count in CONNECTIONS]
-        ratios += [_worker_ratio(stage, count) for count in CONNECTIONS]
+        ratios += [_worker_ratio(bench, count) for count in CONNECTIONS]
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("", total=rounds * len(ratios))
         for number in range(rounds):
@@ -59,11 +59,11 @@ def run(console: Console, stage: Stage, seconds: float, rounds: int) -> bool:
     return all(ratio.met for ratio in ratios)
 
 
-def _worker_ratio(stage: Stage, connections: int) -> Ratio:
+def _worker_ratio(bench: Bench, connections: int) -> Ratio:
     sides = []
     for name in ("fcgi-worker", "php-fpm"):
-        part = stage.back(name, connections)
-        sides.append(Side(part, side(stage.front("nginx", part, connections)).url))
+        part = bench.back(name, connections)
+        sides.append(Side(part, side(bench.front("nginx", part, connections)).url))
     return Ratio("worker ÷ php-fpm", connections, sides[0], sides[1], [])
 
 

@@ -18,11 +18,11 @@ START: Final = 0.6
 """Seconds to start, warm up and stop an instance."""
 RESERVE: Final = 0.85
 """Share of the allowed time to plan; the rest is for timeouts, for wrk and for a busy machine."""
-DEEP_TRIAL: Final = 1.0
+SYSCALL_TRIAL: Final = 1.0
 """Seconds of the trial that counts a cell's system calls."""
 LOCUST_TRIAL: Final = 2.5
 """Seconds of a cell's single locust trial besides its load."""
-DEEP_START: Final = 1.5
+IDLE_START: Final = 1.5
 """Seconds to measure the memory of idle connections, on a separate instance."""
 SHORTEST: Final = 0.4
 LONGEST: Final = 3.0
@@ -38,11 +38,11 @@ QUICK: Final = 3 * 60.0
 class Budget:
     """The size of a comparison."""
 
-    targets: int  # including the null server
+    targets: int  # including the baseline
     routes: int
     connections: tuple[int, ...]
     rounds: int
-    deep: bool = False  # also system calls and idle connections
+    syscalls_and_memory: bool = False  # also count system calls, measure idle connections
     loads: int = 1  # closed loop, equal rates, shares of the peak: one cell each
     locust: bool = False  # locust drives too, at one number of connections
     start: float = START
@@ -51,9 +51,11 @@ class Budget:
         """Return the total time with trials of `duration`."""
         trials = sum(OVERHEAD + CONNECT * number + duration for number in self.connections)
         instances = self.targets * len(self.connections)
-        deep = self._deep() if self.deep else 0.0
+        counting = self._counting() if self.syscalls_and_memory else 0.0
         locust = self._locust_trials * (duration + LOCUST_TRIAL)
-        return self._cells_at_once * self.rounds * trials + instances * self.start + deep + locust
+        return (
+            self._cells_at_once * self.rounds * trials + instances * self.start + counting + locust
+        )
 
     def duration(self, allowed: float) -> float:
         """Return the duration of a trial that fits into `allowed` seconds, within the bounds."""
@@ -65,8 +67,8 @@ class Budget:
         """Whether trials of the shortest duration fit."""
         return self.seconds(SHORTEST) <= allowed * RESERVE
 
-    def _deep(self) -> float:
-        return self._cells * DEEP_TRIAL + self.targets * DEEP_START
+    def _counting(self) -> float:
+        return self._cells * SYSCALL_TRIAL + self.targets * IDLE_START
 
     @property
     def _locust_trials(self) -> int:
@@ -78,5 +80,5 @@ class Budget:
 
     @property
     def _cells_at_once(self) -> int:
-        """Cells per number of connections; the null server has one, a closed loop on one route."""
+        """Cells per number of connections; the baseline has one, a closed loop on one route."""
         return (self.targets - 1) * self.routes * self.loads + 1

@@ -4,7 +4,7 @@ Every part is a container from docker-compose.yml, as in `lab up --docker`, in a
 project: one network, one volume, no published port. The generator stays on the host and connects
 to a container's own address over the bridge of that network. If that address cannot be reached (a
 rootless engine has its bridge elsewhere), it connects to a published port, and the result says so.
-The null server is a container too, so that it shows the generator's ceiling on the same path.
+The baseline is a container too, so that it shows the generator's ceiling on the same path.
 
 Four settings differ from docker-compose.yml, because they would distort the measurement: health
 checks and Server-Timing are off, containers have the descriptor limits of a process on this host,
@@ -37,7 +37,7 @@ from lab.chain.containers.service import (
     run_service,
 )
 from lab.chain.rundir import Part, RunDir
-from lab.compare.drive.targets import NULL, NULL_SERVER, STRAIGHT, Instance, Target
+from lab.compare.drive.targets import BASELINE, BASELINE_SERVER, STRAIGHT, Instance, Target
 from lab.compare.drive.trial import Cores
 from lab.compare.outcome import PACKAGES
 from lab.compare.result import Manifest, Reached
@@ -89,25 +89,25 @@ class Containers:
     def prepare(self, chosen: list[Target]) -> None:
         """Build the images needed and find out how to reach containers."""
         able = [target for target in chosen if not target.described.unavailable]
-        wanted = [NULL, *(target.name for target in able)]
+        wanted = [BASELINE, *(target.name for target in able)]
         if any(target.described.front != STRAIGHT for target in able):
             wanted.append(_FRONT)
         services = {self._image_of[name]: name for name in wanted}  # one service per image
         self._compose("build", *services.values())
         with ExitStack() as stack:
-            probe = self._run(stack, NULL, {"LINK": "tcp"})
-            part_of(probe, NULL, address_of(probe, LINK_PORT))
+            probe = self._run(stack, BASELINE, {"LINK": "tcp"})
+            part_of(probe, BASELINE, address_of(probe, LINK_PORT))
             if not is_direct(probe, LINK_PORT):
                 self.reached = "published-port"
 
-    def null_server(self, _folder: Path) -> Target:
-        """Return the null server, in a container like the others."""
+    def baseline(self, _folder: Path) -> Target:
+        """Return the baseline, in a container like the others."""
 
         def start(_run_dir: RunDir, _workers: int, stack: ExitStack) -> Instance:
-            back = self._open(stack, NULL, LINK_PORT, {"LINK": "tcp"})
+            back = self._open(stack, BASELINE, LINK_PORT, {"LINK": "tcp"})
             return Instance(f"http://{back.address}", {"back": back})
 
-        return Target(NULL_SERVER, start)
+        return Target(BASELINE_SERVER, start)
 
     def lacking(self, backend: Backend, front: str) -> str:
         """Return why docker-compose.yml cannot run it; a defect of an image shows at its start."""

@@ -1,14 +1,14 @@
 """The rounds of a comparison: one trial of each target per round, in a new random order each time.
 
 For each number of connections, all targets are started, warmed up, measured in every round and
-stopped, so a disturbance of the machine hits all of them. The null server takes part in each round
-like the others. Where openloop was the bottleneck, wrk drives the same cells and the null server in
+stopped, so a disturbance of the machine hits all of them. The baseline takes part in each round
+like the others. Where openloop was the bottleneck, wrk drives the same cells and the baseline in
 separate rounds, to show how much more is possible. Those rounds do not count for the ranking,
 because a cheaper generator leaves the servers more CPU. Nor do those of locust, which drives the
 cells of one number of connections once.
 
 An open loop without given rates needs the peaks first: closed-loop rounds find them, then rounds at
-shares of the peaks follow, with all loads of all targets in one random order. The null server is
+shares of the peaks follow, with all loads of all targets in one random order. The baseline is
 always driven in a closed loop, because it shows the most that the generator can do.
 
 A target that does not start or cannot be driven loses only its own cells. After Ctrl-C, the rounds
@@ -59,20 +59,20 @@ class Session:
         self,
         settings: Settings,
         targets: list[Target],
-        null: Target | None,
+        baseline: Target | None,
         folder: Path,
         watch: Watch = lambda _what, _part: None,
     ) -> None:
         self._settings = settings
         self._targets = targets
-        self._null = null
+        self._baseline = baseline
         self._folder = folder
         self._watch = watch
         self._deadline = time.monotonic() + settings.allowed
         self._done = 0
         self._order = random.Random(settings.seed)
         self._samples = Samples(
-            (syscalls_and_memory.lacking() or ENDED) if settings.deep else LEFT_OUT
+            LEFT_OUT if settings.quick else syscalls_and_memory.lacking() or ENDED
         )
         self._idle: dict[str, tuple[dict[str, float], str]] = {}
         """By target: bytes per idle connection by part, and why something is missing."""
@@ -88,7 +88,7 @@ class Session:
                 except KeyboardInterrupt:
                     ignore_interrupts()  # let the targets stop, and the result be written
                     raise
-        if self._settings.deep:
+        if not self._settings.quick:
             for target in self._targets:
                 self._watch(f"idle connections: {target.name}", self._progress())
                 self._idle[target.name] = self._measure_idle(target)
@@ -99,17 +99,17 @@ class Session:
 
     def idle_of(self, name: str) -> tuple[dict[str, float], str]:
         """Return a target's memory per idle connection, and why something is missing."""
-        return self._idle.get(name, ({}, ENDED if self._settings.deep else LEFT_OUT))
+        return self._idle.get(name, ({}, LEFT_OUT if self._settings.quick else ENDED))
 
     def ceilings(self) -> list[Ceiling]:
-        """Return the generator's throughput on the null server."""
+        """Return the generator's throughput on the baseline."""
         return self._samples.ceilings()
 
     # One number of connections
 
     def _run_block(self, connections: int, stack: ExitStack) -> None:
         workers = min(connections, WORKERS)
-        for target in [*self._targets, *([self._null] if self._null else [])]:
+        for target in [*self._targets, *([self._baseline] if self._baseline else [])]:
             self._register(target, connections, workers)
             if target.resident and not target.described.unavailable:
                 self._watch(f"starting {target.name}", self._progress())
@@ -122,7 +122,7 @@ class Session:
         self._run_wrk(connections)
         self._run_locust(connections)
         self._run_shares(connections)
-        if self._settings.deep and syscalls_and_memory.events():
+        if not self._settings.quick and syscalls_and_memory.events():
             for target, name, route in self._target_trials():
                 self._watch(f"system calls: {target.name} {name}", self._progress())
                 self._count_calls(target, name, route, connections)
@@ -170,30 +170,30 @@ class Session:
             self._run_trial(target, name, route, connections, drive)
 
     def _target_trials(self) -> list[TrialOf]:
-        """Return one trial per target and route, without the null server's."""
+        """Return one trial per target and route, without the baseline's."""
         return [
             (target, name, route)
             for target in self._targets
             for name, route in self._settings.routes.items()
         ]
 
-    def _null_trials(self) -> list[TrialOf]:
-        """Return the null server's only trial, or nothing if there is no null server."""
-        return [(self._null, "hello", ROUTES["hello"])] if self._null else []
+    def _baseline_trials(self) -> list[TrialOf]:
+        """Return the baseline's only trial, or nothing if there is no baseline."""
+        return [(self._baseline, "hello", ROUTES["hello"])] if self._baseline else []
 
     def _initial_trials(self) -> list[tuple[TrialOf, Level]]:
-        """Return the trials at the loads known beforehand, and the null server's."""
+        """Return the trials at the loads known beforehand, and the baseline's."""
         own = [(trial, level) for trial in self._target_trials() for level in self._settings.levels]
-        return [*own, *((trial, CLOSED) for trial in self._null_trials())]
+        return [*own, *((trial, CLOSED) for trial in self._baseline_trials())]
 
     def _wrk_trials(self, connections: int) -> list[TrialOf]:
         """Return the trials to repeat by wrk: cells where openloop was the bottleneck."""
         bound = set() if drivers.wrk_missing() else self._samples.bound(connections)
         found = [trial for trial in self._target_trials() if (trial[0].name, trial[1]) in bound]
-        return [*found, *self._null_trials()] if found else []
+        return [*found, *self._baseline_trials()] if found else []
 
     def _register(self, target: Target, connections: int, workers: int) -> None:
-        if target is self._null:
+        if target is self._baseline:
             return
         for name in self._settings.routes:
             for level in self._settings.levels:
@@ -208,7 +208,7 @@ class Session:
 
     def _routes(self, target: Target) -> list[Route]:
         """Return the routes that a target is driven on."""
-        hello = target is self._null
+        hello = target is self._baseline
         return [ROUTES["hello"]] if hello else list(self._settings.routes.values())
 
     # One trial
@@ -224,7 +224,7 @@ class Session:
     ) -> None:
         self._done += 1
         key = target.name, name, connections, level
-        taken = self._samples.taken.get(key)  # None for the null server
+        taken = self._samples.taken.get(key)  # None for the baseline
 
         def step(one: Target) -> None:
             rate, seconds = taken.rate if taken else None, self._settings.duration
@@ -232,8 +232,8 @@ class Session:
                 found, histogram = take(
                     instance, route, connections, rate, seconds, self.cores, drive
                 )
-            if one is self._null:
-                self._samples.add_null(connections, found)
+            if one is self._baseline:
+                self._samples.add_baseline(connections, found)
             else:
                 self._samples.add(key, found, histogram)
 
@@ -290,6 +290,6 @@ class Session:
 
     def _progress(self) -> float:
         cells = len(self._targets) * len(self._settings.routes) * self._settings.loads
-        cells += self._null is not None
+        cells += self._baseline is not None
         trials = cells * len(self._settings.connections) * self._settings.rounds
         return min(1.0, self._done / trials)

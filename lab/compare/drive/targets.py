@@ -1,7 +1,7 @@
-"""The targets: each back end with its front, and the null server.
+"""The targets: each back end with its front, and the baseline.
 
 An HTTP back end is reached directly or through the chosen front. A FastCGI back end needs a front:
-the gateway unless another is chosen. The null server is always reached directly: it shows the
+the gateway unless another is chosen. The baseline is always reached directly: it shows the
 generator's ceiling and is not ranked.
 """
 
@@ -18,12 +18,12 @@ from lab.chain.processes import free_port, start_part, stop_part
 from lab.chain.rundir import LabError, Part, RunDir
 from lab.compare.drive.budget import START
 from lab.compare.result import Architecture, Manifest
-from loadtest import floor
+from loadtest import baseline
 
 STRAIGHT: Final = "none"
-NULL: Final = "null-server"
-NULL_SERVER: Final = Architecture(
-    NULL, "epoll in C with a fixed answer", "none", "http", STRAIGHT, True, "", "", {}
+BASELINE: Final = "baseline"
+BASELINE_SERVER: Final = Architecture(
+    BASELINE, "epoll in C with a fixed answer", "none", "http", STRAIGHT, True, "", "", {}
 )
 _GRACE: Final = 3.0  # seconds to end after SIGTERM; its clients have gone
 
@@ -71,8 +71,8 @@ class Where(Protocol):
     ) -> Instance:
         """Start `backend` behind `front`; `stack` stops them. LabError if they do not start."""
 
-    def null_server(self, folder: Path) -> Target | None:
-        """Return the null server; None if it cannot be built."""
+    def baseline(self, folder: Path) -> Target | None:
+        """Return the baseline; None if it cannot be built."""
 
     def describe(self, manifest: Manifest) -> Manifest:
         """Return the manifest, with what differs from a native run."""
@@ -109,9 +109,9 @@ class ThisMachine:
         stack.callback(stop_part, before, _GRACE)
         return Instance(f"http://{listen}", {"front": before, "back": back})
 
-    def null_server(self, folder: Path) -> Target | None:
-        """Return the null server, compiled into `folder`; None without a compiler."""
-        return null_server(folder)
+    def baseline(self, folder: Path) -> Target | None:
+        """Return the baseline, compiled into `folder`; None without a compiler."""
+        return make_baseline(folder)
 
     def describe(self, manifest: Manifest) -> Manifest:
         """Return the manifest unchanged."""
@@ -155,22 +155,22 @@ def _note(backend: Backend, added: str) -> str:
     return "; ".join(text for text, holds in notes if holds)
 
 
-def null_server(folder: Path) -> Target | None:
-    """Return the null server, compiled into `folder`; None without a compiler."""
+def make_baseline(folder: Path) -> Target | None:
+    """Return the baseline, compiled into `folder`; None without a compiler."""
     try:
-        program = floor.build(folder)
-    except floor.NoCompiler:
+        program = baseline.build(folder)
+    except baseline.NoCompiler:
         return None
 
     def start(run_dir: RunDir, _workers: int, stack: ExitStack) -> Instance:
         with bind_listener(Address("127.0.0.1", 0)) as listener:
             command = [str(program), str(listener.fileno())]
             address = bound_address(listener)
-            part = start_part(NULL, command, address, run_dir, bound=listener)
+            part = start_part(BASELINE, command, address, run_dir, bound=listener)
         stack.callback(stop_part, part, 0)
         return Instance(f"http://{address}", {"back": part})
 
-    return Target(NULL_SERVER, start)
+    return Target(BASELINE_SERVER, start)
 
 
 def choose(

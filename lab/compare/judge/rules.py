@@ -14,7 +14,7 @@ from lab.compare.judge.intervals import interval
 from lab.compare.result import Cell, Check, Interval, Round, Verdict
 
 CEILING_SHARE: Final = 0.8
-"""Of the generator's rate on a null server; above it, the figure depends on the generator."""
+"""Of the generator's rate on the baseline; above it, the figure depends on the generator."""
 BUSY: Final = 0.9
 """CPU seconds per second of a generator process; above it, the generator had no time to spare."""
 LEAST_SHARE: Final = 0.5
@@ -68,16 +68,16 @@ def errors(rounds: Sequence[Round]) -> Check:
 
 
 def generator(rounds: Sequence[Round], ceiling: float | None) -> Check:
-    """The generator had CPU to spare and stayed below `ceiling`, its rate on a null server."""
+    """The generator had CPU to spare and stayed below `ceiling`, its rate on the baseline."""
     rate = median([each.rate for each in rounds])
     busy = median([each.generator_busy for each in rounds])
     numbers = {"rate": rate, "busy": busy}
     used = f"the generator used {busy:.2f} of a core"
     if ceiling is None:
-        return Check("generator", busy <= BUSY, f"{used}; no null server to compare", numbers)
+        return Check("generator", busy <= BUSY, f"{used}; no baseline to compare", numbers)
     share = rate / ceiling if ceiling else 1.0
     numbers |= {"ceiling": ceiling, "share": share}
-    evidence = f"{rate:,.0f}/s is {share:.0%} of the {ceiling:,.0f}/s from a null server; {used}"
+    evidence = f"{rate:,.0f}/s is {share:.0%} of the {ceiling:,.0f}/s from the baseline; {used}"
     return Check("generator", share <= CEILING_SHARE and busy <= BUSY, evidence, numbers)
 
 

@@ -74,7 +74,7 @@ def _faults(rounds: Sequence[Round]) -> str:
 
 
 def make_cell(taken: Taken, ceilings: Mapping[str, float], closed: Cell | None = None) -> Cell:
-    """Return the cell; `ceilings` has each driver's answers per second on a null server.
+    """Return the cell; `ceilings` has each driver's answers per second on the baseline.
 
     `closed` is the cell whose peak the rate is a share of.
     """

@@ -19,13 +19,13 @@ Key = tuple[str, str, int, Level]
 
 
 class Samples:
-    """Rounds by cell, and the null server's rounds."""
+    """Rounds by cell, and the baseline's rounds."""
 
     def __init__(self, calls_missing: str) -> None:
         """`calls_missing`: why a cell has no system calls, until they are counted."""
         self._calls_missing = calls_missing
         self.taken: dict[Key, Taken] = {}
-        self._null: dict[tuple[str, int], list[float]] = {}
+        self._baseline: dict[tuple[str, int], list[float]] = {}
 
     def open(
         self, about: Architecture, route: str, connections: int, workers: int, level: Level
@@ -86,9 +86,9 @@ class Samples:
         self.taken[key].rounds.append(found)
         self.taken[key].histograms += [histogram] if histogram else []
 
-    def add_null(self, connections: int, found: Round) -> None:
-        """Add a round of the null server."""
-        self._null.setdefault((found.driver, connections), []).append(found.rate)
+    def add_baseline(self, connections: int, found: Round) -> None:
+        """Add a round of the baseline."""
+        self._baseline.setdefault((found.driver, connections), []).append(found.rate)
 
     def fail(self, name: str, connections: int, why: str) -> None:
         """Mark an architecture's cells with these connections as failed; the first reason stays."""
@@ -108,14 +108,14 @@ class Samples:
         }
 
     def ceilings_at(self, connections: int) -> dict[str, float]:
-        """Return each driver's median throughput on the null server."""
+        """Return each driver's median throughput on the baseline."""
         return {
-            name: median(rates) for (name, at), rates in self._null.items() if at == connections
+            name: median(rates) for (name, at), rates in self._baseline.items() if at == connections
         }
 
     def ceilings(self) -> list[Ceiling]:
-        """Return the generator's throughput on the null server."""
-        return [Ceiling(name, at, interval(rates)) for (name, at), rates in self._null.items()]
+        """Return the generator's throughput on the baseline."""
+        return [Ceiling(name, at, interval(rates)) for (name, at), rates in self._baseline.items()]
 
     def cells(self) -> list[Cell]:
         """Return the cells measured so far, judged."""

@@ -32,7 +32,7 @@ from lab.compare.report import (
     rank_changes,
 )
 from lab.compare.report.legend import SLOTS
-from lab.compare.report.selection import by_place, picks
+from lab.compare.report.selection import by_place, legend
 from lab.compare.result import Result
 
 LIMIT: Final = 3_000_000
@@ -52,9 +52,9 @@ def render(result: Result) -> str:
         subtitle=headline.subtitle(result),
         stories=headline.stories(result),
         warnings=headline.warnings(result),
-        families=picks(result),
+        families=legend(result),
         slots=SLOTS,
-        marks=formatting.MARKS,
+        symbols=formatting.SYMBOLS,
         sections=[
             lines.section(result),
             distributions.section(result),

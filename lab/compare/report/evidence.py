@@ -5,7 +5,7 @@ from typing import Final
 
 from chainlab.pages.formatting import duration, number, plural
 from lab.compare.report import formatting
-from lab.compare.report.formatting import MARKS, place
+from lab.compare.report.formatting import SYMBOLS, place
 from lab.compare.report.lines import PERCENTILES, latency
 from lab.compare.report.selection import by_place
 from lab.compare.result import Cell, Check, Interval, Result
@@ -86,7 +86,7 @@ def broken(result: Result) -> list[Broken]:
         reasons = [*failed, *(note for note in cell.notes if note not in known)]
         reasons += [text for each in cell.rounds for text in each.evidence][:1]
         if cell.verdict != "valid" or reasons:
-            mark = MARKS[cell.verdict][0]
+            mark = SYMBOLS[cell.verdict][0]
             found.append(Broken(cell.architecture, place(cell), cell.verdict, mark, reasons))
     return found
 
@@ -160,7 +160,7 @@ def _figures(cell: Cell) -> list[Figure]:
     width = (rate.high - rate.low) / rate.median if rate and rate.median else None
     return [
         _text(cell.architecture),
-        _text(f"{MARKS[cell.verdict][0]} {cell.verdict}", cell.verdict),
+        _text(f"{SYMBOLS[cell.verdict][0]} {cell.verdict}", cell.verdict),
         _text(cell.route),
         Figure(f"{cell.connections:,}", cell.connections),
         Figure(loop, cell.rate or 0),

@@ -17,7 +17,7 @@ from lab.compare.result import Cell, Interval, Metric, Result, Standing
 FEW: Final = 6  # names in a sentence
 
 
-def leads(result: Result, route: str, metric: Metric) -> list[str]:
+def findings(result: Result, route: str, metric: Metric) -> list[str]:
     """Return one sentence for each series of connection numbers with the same leaders."""
     standings = sorted(
         (each for each in result.standings if (each.route, each.metric) == (route, metric)),
@@ -162,4 +162,20 @@ def _some(names: list[str]) -> str:
 def _unplaced(standing: Standing) -> str:
     if not standing.unplaced:
         return "nothing was measured"
-    return joined([f"{name} is {verdict}" for name, verdict in standing.unplaced.items()][:FEW])
+    by_verdict: dict[str, list[str]] = {}
+    for name, verdict in standing.unplaced.items():
+        by_verdict.setdefault(verdict, []).append(name)
+    return "; ".join(
+        f"{_some(names)} {_REASONS[verdict][len(names) > 1]}"
+        for verdict, names in by_verdict.items()
+    )
+
+
+_REASONS: Final = {
+    "noisy": ("is noisy", "are noisy"),
+    "generator-bound": ("is generator-bound", "are generator-bound"),
+    "errors": ("had errors", "had errors"),
+    "wrong-answers": ("gave wrong answers", "gave wrong answers"),
+    "unavailable": ("was not measured", "were not measured"),
+}
+"""Why architectures have no place, for one and for several."""

@@ -1,4 +1,4 @@
-"""Cells, intervals and verdicts in words, and the verdicts' marks."""
+"""Cells, intervals and verdicts in words, and the verdicts' symbols."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from chainlab.pages.formatting import number, plural
 from lab.compare.drive.levels import level_of
 from lab.compare.result import Cell, Interval, Standing
 
-MARKS: Final = {
+SYMBOLS: Final = {
     "valid": ("✓", "every rule held"),
     "noisy": ("≈", "its interval is too wide to compare"),
     "generator-bound": ("▲", "the generator was the limit: a lower bound at best"),
@@ -28,7 +28,7 @@ def span(interval: Interval) -> str:
 
 def marked(text: str, verdict: str) -> str:
     """Return a figure with its verdict unless that is valid: `1,200 ≈ noisy`."""
-    return text if verdict == "valid" else f"{text} {MARKS[verdict][0]} {verdict}"
+    return text if verdict == "valid" else f"{text} {SYMBOLS[verdict][0]} {verdict}"
 
 
 def place(one: Cell | Standing) -> str:

@@ -6,7 +6,7 @@ The sentences come from the standings, so they follow tie groups, never single r
 from dataclasses import dataclass
 
 from chainlab.pages.formatting import duration, joined, number, plural
-from lab.compare.report.findings import leads
+from lab.compare.report.findings import findings
 from lab.compare.report.order_reversals import turned
 from lab.compare.report.selection import routes_of
 from lab.compare.result import Result
@@ -79,9 +79,9 @@ def stories(result: Result) -> list[Story]:
 def _topics(result: Result, route: str) -> list[Topic]:
     crossings = [each.sentence for each in result.crossings if each.route == route]
     found = [
-        Topic("Throughput", leads(result, route, "throughput")),
-        Topic("Latency", leads(result, route, "p99")),
-        Topic("CPU", leads(result, route, "cpu")),
+        Topic("Throughput", findings(result, route, "throughput")),
+        Topic("Latency", findings(result, route, "p99")),
+        Topic("CPU", findings(result, route, "cpu")),
         Topic(
             "Where the order changes", [*map(_with_full_stop, crossings), *turned(result, route)]
         ),

@@ -11,7 +11,7 @@ from lab.compare.result import Cell, Result
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class LegendEntry:
     """An architecture in the page's legend; slot -1 is grey."""
 
     name: str
@@ -43,7 +43,7 @@ def order(result: Result) -> list[str]:
     return [name for name in dict.fromkeys([*ranked, *declared]) if name in measured]
 
 
-def picks(result: Result) -> dict[str, list[Pick]]:
+def legend(result: Result) -> dict[str, list[LegendEntry]]:
     """Return the legend by family. If there are too few slots, each family's best come first."""
     names = order(result)
     about = {each.name: each for each in result.architectures}
@@ -54,7 +54,7 @@ def picks(result: Result) -> dict[str, list[Pick]]:
     varied = [each[at] for at in range(depth) for each in families.values() if at < len(each)]
     slots = {name: slot for slot, name in enumerate(varied[:SLOTS])}
     return {
-        family: [Pick(name, about[name].title, slots.get(name, -1)) for name in members]
+        family: [LegendEntry(name, about[name].title, slots.get(name, -1)) for name in members]
         for family, members in families.items()
     }
 

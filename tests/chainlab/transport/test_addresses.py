@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from chainlab.transport import (
     parse_address,
     remove_socket,
 )
+from chainlab.transport.socket_file import SocketFile
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,20 @@ def test_what_cannot_be_listened_on(address: Address, message: str) -> None:
     with pytest.raises(ListenError) as caught:
         bind_listener(address)
     assert message in str(caught.value)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="it needs another user's rights")
+def test_a_socket_that_cannot_be_given_away_is_not_left_behind() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        path = Path(folder, "s")
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ListenError, match="cannot set the socket's mode and owner"):
+                bind_listener(Address(path=str(path)), socket_file=SocketFile(user=0))
+        finally:
+            os.seteuid(0)
+        assert not path.exists()
 
 
 def test_an_ipv6_listener() -> None:

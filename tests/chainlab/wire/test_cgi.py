@@ -47,12 +47,18 @@ def test_a_status_that_follows_from_the_rest() -> None:
     assert parse_head(b"status: 201\r\nLocation: /x\r\n\r\n")[:2] == (201, None)
 
 
+@pytest.mark.parametrize("second", [b"200 OK", b"404 No", b"junk"])
+def test_of_several_statuses_the_first_counts(second: bytes) -> None:
+    head = b"Status: 201 Made\r\nStatus: " + second + b"\r\nX: a\r\n\r\n"
+    assert parse_head(head) == (201, b"Made", ((b"X", b"a"),))
+
+
 @pytest.mark.parametrize(
     "head",
     [
         b"\r\n", b"no colon\r\n\r\n", b"A b: c\r\n\r\n", b"A: b\r\n folded\r\n\r\n",
         b"Status: abc\r\n\r\n", b"Status: 20\r\n\r\n", b"Status: 2000\r\n\r\n",
-        b"Status: 200\r\nStatus: 200\r\n\r\n", b"A: b\x00\r\n\r\n", b"A: b\rc\r\n\r\n",
+        b"Status: 2\r\nStatus: 200\r\n\r\n", b"A: b\x00\r\n\r\n", b"A: b\rc\r\n\r\n",
         b"A : b\r\n\r\n", b": b\r\n\r\n", b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n",
     ],
 )  # fmt: skip

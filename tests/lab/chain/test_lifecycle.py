@@ -35,7 +35,7 @@ def before_the_switch(number: signal.Signals, part: Part) -> Callable[[str], Non
 
 def test_a_front_that_dies_during_a_swap_leaves_nothing_that_down_misses(run_dir: RunDir) -> None:
     before = start_chain(run_dir, "gateway", "iterative", 0, 1)
-    with pytest.raises(LabError, match="does not answer|has exited"):
+    with pytest.raises(LabError, match=r"does not answer|has exited"):
         swap_backend(run_dir, "select", before_the_switch(signal.SIGKILL, before.front))
     now = run_dir.load()
     assert now is not None

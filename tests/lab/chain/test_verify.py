@@ -50,22 +50,22 @@ def liar(*exceptions: tuple[str, str]) -> Backend:
 def test_who_keeps_the_contract_is_asked_both_ways(lab: Lab) -> None:
     rows = json.loads(lab.good("verify", "iterative", "--json"))
     assert [row["name"] for row in rows] == ["iterative"]
-    assert rows[0]["straight"] == rows[0]["through_gateway"] == rows[0]["problems"] == []
+    assert rows[0]["direct"] == rows[0]["through_gateway"] == rows[0]["problems"] == []
     assert rows[0]["seconds"] > 0
 
 
 def test_a_fastcgi_back_end_is_asked_through_the_gateway_alone() -> None:
     result, shown = verified(BACKENDS["fcgi-worker"])
-    assert (result.straight, result.through) == (None, [])
+    assert (result.direct, result.through) == (None, [])
     assert result.problems == []
     assert "1 of 1 keep the contract" in shown
 
 
 def test_who_breaks_it_is_told_with_check_got_and_expected() -> None:
     result, shown = verified(liar())
-    assert result.straight is not None
+    assert result.direct is not None
     assert result.through is not None
-    for way in (result.straight, result.through):
+    for way in (result.direct, result.through):
         assert {failure.name for failure in way} >= {"hello"}
         assert len(way) < len(checks()), "the rest holds"
     problem = result.problems[0]
@@ -87,7 +87,7 @@ def test_an_exception_is_told_and_not_counted() -> None:
 def test_an_exception_that_is_no_longer_needed_is_a_problem() -> None:
     spec = replace(SPECS["wsgiref"], exceptions=(("hello", "it could not greet once"),))
     result, shown = verified(of_spec(spec))
-    assert result.straight == result.through == []
+    assert result.direct == result.through == []
     assert result.problems == ["hello: the check passes; remove its exception from the Spec"]
     assert result.problems[0] in shown
 

@@ -56,15 +56,17 @@ def backend(name: str) -> Target:
 
 def settings(connections: int = 4, rounds: int = 1, deeply: bool = False) -> Settings:
     routes = {"hello": ROUTES["hello"]}
-    return Settings(routes, (connections,), rounds, 0.3, 1.0, command="test", deep=deeply)
+    return Settings(routes, (connections,), rounds, 0.3, 1.0, command="test", quick=not deeply)
 
 
 def open_loop(*rates: float, rounds: int = 1, duration: float = 0.3) -> Settings:
     return replace(settings(2, rounds), mode="open", rates=rates, duration=duration)
 
 
-def compare(folder: Path, plan: Settings, *chosen: Target, null: Target | None = None) -> Result:
-    session = Session(plan, list(chosen), null, folder)
+def compare(
+    folder: Path, plan: Settings, *chosen: Target, baseline: Target | None = None
+) -> Result:
+    session = Session(plan, list(chosen), baseline, folder)
     session.run()
     found = make_result(session, plan, list(chosen), started=0.0, seconds=1.0, complete=True)
     assert from_json(to_json(found)) == found

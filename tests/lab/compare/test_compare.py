@@ -35,9 +35,9 @@ from tests.support.processes import Process
 pytestmark = pytest.mark.long
 
 
-def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Target) -> None:
+def test_every_kind_is_measured_with_its_cost(tmp_path: Path, baseline: Target) -> None:
     names = ("epoll-lt", "fcgi-worker", "wsgiref", "busy-poll")
-    result = compare(tmp_path, settings(rounds=2), *map(backend, names), null=floor)
+    result = compare(tmp_path, settings(rounds=2), *map(backend, names), baseline=baseline)
     cells = by_name(result)
     assert list(cells) == list(names)
     for cell in cells.values():
@@ -60,7 +60,7 @@ def test_every_kind_is_measured_with_its_cost(tmp_path: Path, floor: Target) -> 
 def test_the_order_is_drawn_anew_and_repeats_with_its_seed(tmp_path: Path) -> None:
     def order(seed: int) -> list[str]:
         told: list[str] = []
-        plan = Settings({"hello": ROUTES["hello"]}, (1,), 4, 0.1, 1.0, seed=seed, deep=False)
+        plan = Settings({"hello": ROUTES["hello"]}, (1,), 4, 0.1, 1.0, seed=seed, quick=True)
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         names = [backend(name) for name in ("epoll-lt", "select", "poll")]
@@ -189,12 +189,14 @@ def test_the_time_of_the_last_answer_is_not_held_against_a_rate(tmp_path: Path) 
     assert found.rate == pytest.approx(5.0, rel=0.05)
 
 
-def test_an_open_loop_goes_to_shares_of_the_peaks_it_finds(tmp_path: Path, floor: Target) -> None:
+def test_an_open_loop_goes_to_shares_of_the_peaks_it_finds(
+    tmp_path: Path, baseline: Target
+) -> None:
     told: list[str] = []
     plan = replace(open_loop(rounds=2), routes={name: ROUTES[name] for name in ("hello", "wait")})
     names = ("epoll-lt", "select")
     chosen = [backend(name) for name in names]
-    session = Session(plan, chosen, floor, tmp_path, lambda what, _: told.append(what))
+    session = Session(plan, chosen, baseline, tmp_path, lambda what, _: told.append(what))
     session.run()
     result = make_result(session, plan, chosen, started=0.0, seconds=1.0, complete=True)
     assert from_json(to_json(result)) == result

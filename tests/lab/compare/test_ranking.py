@@ -150,7 +150,7 @@ def test_turns_are_as_long_as_the_time_allows() -> None:
 def test_every_load_of_an_open_loop_takes_its_time() -> None:
     closed = Budget(targets=4, routes=2, connections=(8,), rounds=5)
     five = Budget(targets=4, routes=2, connections=(8,), rounds=5, loads=5)
-    more = 3 * 2 * 4 * 5  # turns; the null server stays with its closed loop
+    more = 3 * 2 * 4 * 5  # turns; the baseline stays with its closed loop
     assert five.seconds(1.0) - closed.seconds(1.0) == pytest.approx(
         more * (1 + OVERHEAD + 8 * CONNECT)
     )

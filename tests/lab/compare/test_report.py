@@ -15,7 +15,7 @@ from lab.compare.report.bars import stacked
 from lab.compare.report.evidence import manifest
 from lab.compare.report.formatting import with_names
 from lab.compare.report.headline import stories, subtitle, title, warnings
-from lab.compare.report.selection import picks
+from lab.compare.report.selection import legend
 from lab.compare.result import Cell, Interval, Metric, Place, Result, Standing, from_json
 from loadtest.manifest import REACHED
 from tests.lab.compare.report_pages import PACKED, many, opened, sample, unpacked
@@ -140,16 +140,17 @@ def test_a_leaders_verdict_stands_beside_its_figure() -> None:
 
 
 def test_who_was_not_measured_has_no_colour() -> None:
-    names = [pick.name for members in picks(sample()).values() for pick in members]
+    names = [entry.name for members in legend(sample()).values() for entry in members]
     assert "sigio" not in names
     assert "asyncio" in names
 
 
 def test_no_place_is_told_with_its_verdict() -> None:
-    (sentence,) = told(made({8: []}, {"a": "noisy", "b": "wrong-answers"}))
+    many = {f"n{number}": "noisy" for number in range(8)}
+    (sentence,) = told(made({8: []}, {"a": "unavailable", "b": "wrong-answers", **many}))
     assert sentence == (
-        "At 8 connections, no architecture has a place by throughput: "
-        "a is noisy and b is wrong-answers."
+        "At 8 connections, no architecture has a place by throughput: a was not measured; "
+        "b gave wrong answers; n0, n1, n2, n3, n4 and 3 more are noisy."
     )
 
 
@@ -189,10 +190,10 @@ def test_servers_in_containers_are_said() -> None:
 
 
 def test_each_familys_best_has_a_colour() -> None:
-    legend = picks(many(4, ["hello"]))
-    slots = sorted(pick.slot for members in legend.values() for pick in members if pick.slot >= 0)
+    families = legend(many(4, ["hello"]))
+    slots = sorted(e.slot for members in families.values() for e in members if e.slot >= 0)
     assert slots == list(range(8))
-    assert all(members[0].slot >= 0 for members in legend.values())
+    assert all(members[0].slot >= 0 for members in families.values())
 
 
 @pytest.mark.parametrize(

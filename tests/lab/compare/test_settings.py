@@ -9,7 +9,7 @@ from lab.chain.backends import BACKENDS
 from lab.chain.rundir import RunDir
 from lab.compare.drive.budget import FULL, LOCUST_TRIAL, QUICK, SHORTEST, Budget
 from lab.compare.drive.levels import SHARES
-from lab.compare.drive.targets import NULL, Target
+from lab.compare.drive.targets import BASELINE, Target
 from lab.compare.drive.trial import Cores
 from lab.compare.settings import ROUTES, count_loads, decide
 from servers.app import contract
@@ -80,6 +80,6 @@ def test_the_generator_has_cores_of_its_own_where_there_are_four(
     assert Cores(cores).processes == max(1, len(cores) // 4)
 
 
-def test_the_null_server_is_not_ranked(floor: Target) -> None:
-    assert floor.name == NULL
-    assert NULL not in BACKENDS
+def test_the_baseline_is_not_ranked(baseline: Target) -> None:
+    assert baseline.name == BASELINE
+    assert BASELINE not in BACKENDS

@@ -177,10 +177,10 @@ def test_latency_that_is_another_in_each_round(tmp_path: Path) -> None:
     assert cell.verdict != "valid"
 
 
-def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, floor: Target) -> None:
-    fast = Target(described("fast"), floor.start)
-    slow = replace(odd("delay"), described=described("slow"))  # in the null server's place
-    (cell,) = compare(tmp_path, settings(rounds=5), fast, null=slow).cells
+def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, baseline: Target) -> None:
+    fast = Target(described("fast"), baseline.start)
+    slow = replace(odd("delay"), described=described("slow"))  # in the baseline's place
+    (cell,) = compare(tmp_path, settings(rounds=5), fast, baseline=slow).cells
     check = check_of(cell, "generator")
     assert check.numbers["share"] == check.numbers["rate"] / check.numbers["ceiling"] > 0.8
     assert not check.holds
@@ -188,16 +188,16 @@ def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, floor: Targe
     assert [each.places for each in standings([cell]) if each.metric == "throughput"] == [[]]
 
 
-def test_the_null_server_is_its_own_ceiling(tmp_path: Path, floor: Target) -> None:
-    target = Target(described("floor"), floor.start)
-    result = compare(tmp_path, settings(), target, null=floor)
+def test_the_baseline_is_its_own_ceiling(tmp_path: Path, baseline: Target) -> None:
+    target = Target(described("baseline"), baseline.start)
+    result = compare(tmp_path, settings(), target, baseline=baseline)
     check = check_of(result.cells[0], "generator")
     assert check.numbers["ceiling"] == result.ceilings[0].rate.median > 0
 
 
 def test_a_peak_that_is_the_generators_own(tmp_path: Path) -> None:
-    slow = replace(odd("delay"), described=described("slow"))  # in the null server's place
-    cells = compare(tmp_path, open_loop(), backend("epoll-lt"), null=slow).cells
+    slow = replace(odd("delay"), described=described("slow"))  # in the baseline's place
+    cells = compare(tmp_path, open_loop(), backend("epoll-lt"), baseline=slow).cells
     for cell in (each for each in cells if each.of_peak):
         assert cell.verdict == "generator-bound"
         assert "the generator limited the peak" in check_of(cell, "peak").evidence
@@ -245,10 +245,10 @@ def test_what_only_the_witness_sees(tmp_path: Path) -> None:
     assert f"; wrong: {witness.answered:,} body" in told[0]
 
 
-def test_the_null_server_is_no_measure_of_a_rate_that_all_keep(
-    tmp_path: Path, floor: Target
+def test_the_baseline_is_no_measure_of_a_rate_that_all_keep(
+    tmp_path: Path, baseline: Target
 ) -> None:
-    (cell,) = compare(tmp_path, open_loop(100.0), backend("epoll-lt"), null=floor).cells
+    (cell,) = compare(tmp_path, open_loop(100.0), backend("epoll-lt"), baseline=baseline).cells
     check = check_of(cell, "generator")
     assert check.numbers["ceiling"] > 200, "of a closed loop"
     assert check.holds

@@ -339,6 +339,19 @@ def test_nonsense_ends_a_servers_connection(name: str) -> None:
         serve(BAD_FOR_SERVERS[name]())
 
 
+@pytest.mark.parametrize("name", BAD_FOR_SERVERS)
+def test_a_connection_that_has_failed_is_never_used_again(name: str) -> None:
+    """Half a record or an answer that it still holds would meet the next request."""
+    server = ServerConnection(VALUES)
+    server.receive_data(BAD_FOR_SERVERS[name]())
+    with pytest.raises(ProtocolError):
+        list(events_of(server))
+    assert not server.idle
+    server.receive_data(begin() + encode_record(records.PARAMS, 1))
+    with pytest.raises(ProtocolError):
+        server.next_event()
+
+
 BAD_FOR_CLIENTS = {
     "short end": encode_record(records.END_REQUEST, 1, bytes(4)),
     "long end": encode_record(records.END_REQUEST, 1, bytes(40)),

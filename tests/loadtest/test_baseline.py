@@ -1,4 +1,4 @@
-"""The C floor: built here, it answers each head once; without a compiler it says what helps."""
+"""The C baseline: built here, it answers each head once; without a compiler it says what helps."""
 
 import shutil
 import socket
@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from chainlab.transport import bind_listener, bound_address, parse_address
-from loadtest import floor
+from loadtest import baseline
 from tests.support.gateway import RawClient
 
 REQUEST: Final = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -21,7 +21,7 @@ def test_every_head_is_answered_once(tmp_path: Path) -> None:
         pytest.skip("gcc is not installed: run sudo apt install gcc")
     with bind_listener(parse_address("127.0.0.1:0")) as listener:
         fd = listener.fileno()
-        with subprocess.Popen([floor.build(tmp_path), str(fd)], pass_fds=[fd]) as program:
+        with subprocess.Popen([baseline.build(tmp_path), str(fd)], pass_fds=[fd]) as program:
             try:
                 with RawClient(bound_address(listener)) as client:
                     for byte in REQUEST:  # cut anywhere
@@ -37,5 +37,5 @@ def test_every_head_is_answered_once(tmp_path: Path) -> None:
 
 def test_no_compiler_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(floor.NoCompiler, match="install gcc"):
-        floor.build(tmp_path)
+    with pytest.raises(baseline.NoCompiler, match="install gcc"):
+        baseline.build(tmp_path)

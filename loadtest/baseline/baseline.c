@@ -1,6 +1,6 @@
 /* A minimal server: one process, epoll, a fixed answer.
  *
- *     floor FD        FD: an inherited listening socket
+ *     baseline FD        FD: an inherited listening socket
  *
  * It reads, counts the empty lines that end a request's head (CR LF CR LF), and sends as many copies
  * of one answer: no parsing, no request body, no timers, no limits, no log. What remains is mostly
@@ -115,7 +115,7 @@ int main(int count, char **arguments)
     int listener = count == 2 ? atoi(arguments[1]) : -1;
     int epoll = epoll_create1(EPOLL_CLOEXEC);
     if (listener < 0 || epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event))
-        fail("usage: floor FD, a listening socket");
+        fail("usage: baseline FD, a listening socket");
     for (int i = 0; i < AT_ONCE; i++)
         memcpy(answers + i * LENGTH, ANSWER, LENGTH);
     for (;;) {

@@ -4,7 +4,7 @@
     subprocess.Popen([program, str(listener.fileno())], pass_fds=[listener.fileno()])
 
 Compiled on demand, in a third of a second: a binary from another machine's compiler would be a
-different baseline. See floor.c for what it leaves out.
+different baseline. See baseline.c for what it leaves out.
 """
 
 import shutil
@@ -12,21 +12,23 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-SOURCE: Final = Path(__file__).with_name("floor.c")
+SOURCE: Final = Path(__file__).with_name("baseline.c")
 
 
 class NoCompiler(LookupError):
-    """The floor cannot be built here; the message says what to install."""
+    """The baseline cannot be built here; the message says what to install."""
 
 
 def build(folder: Path) -> Path:
-    """Compile the floor into `folder` and return the program; NoCompiler on failure."""
+    """Compile the baseline into `folder` and return the program; NoCompiler on failure."""
     compiler = shutil.which("gcc")
     if compiler is None:
-        raise NoCompiler("cannot build the C floor: install gcc")
-    program = folder / "floor"
+        raise NoCompiler("cannot build the C baseline: install gcc")
+    program = folder / "baseline"
     command = [compiler, "-O2", "-std=c11", "-Wall", "-Wextra", "-o", str(program), str(SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NoCompiler(f"gcc cannot build the C floor: {done.stderr.strip()}; install libc6-dev")
+        raise NoCompiler(
+            f"gcc cannot build the C baseline: {done.stderr.strip()}; install libc6-dev"
+        )
     return program
