@@ -112,8 +112,9 @@ def _silence(
     taken: list[float] = []
 
     def begin() -> None:
-        names.silent = True
-        front.signal(signal.SIGHUP)
+        if not names.silent:
+            names.silent = True
+            front.signal(signal.SIGHUP)
 
     def end() -> None:
         wait_for(lambda: names.unanswered, "the gateway has asked for the name")

@@ -1,5 +1,6 @@
 """What the trials of missing resources share: before, during and after, and what has to hold."""
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -8,6 +9,8 @@ from chainlab.transport import Address
 from lab.trials.load import ORDINARY, Ask, Load, Sample, ms, require_right, rest, troubles
 from lab.trials.programs import Program
 from lab.trials.trial import Settings, Verdict
+
+_AGAIN: Final = 0.1  # seconds
 
 LENGTH: Final = 10.0  # seconds that a resource is missing, in a run of 60 s
 RECOVERY: Final = 1.0  # seconds after which everything works again
@@ -21,7 +24,7 @@ TO_HOLD: Final = (
 class Shortage:
     """A resource that goes missing and comes back, and the requests that need it."""
 
-    begin: Callable[[], None]
+    begin: Callable[[], None]  # called again every 0.1 s: what is freed meanwhile is taken, too
     end: Callable[[], None]
     needy: Sequence[Ask]
     needy_clients: int = 2
@@ -56,8 +59,9 @@ def endure(
         rest(length(settings) / 5)
         before = [program.processes() for program in programs]
         begun = rest(0)
-        shortage.begin()
-        rest(length(settings))
+        while time.monotonic() < begun + length(settings):
+            shortage.begin()
+            rest(_AGAIN)
         shortage.end()
         ended = rest(0)
         rest(RECOVERY + length(settings) / 2)
