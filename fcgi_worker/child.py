@@ -118,6 +118,7 @@ class Child:
         finally:
             self._access_log.drain(_LAST_LINES)
             log.drain(_LAST_LINES)
+            self._idle.close()
             self._control.close()  # tells the master that only the interpreter's end is left
         return 0
 
@@ -148,9 +149,9 @@ class Child:
     def _descriptors(self) -> tuple[list[int], list[int]]:
         """Return what a process that the application forks must not hold; see `forks`."""
         idle, serving = self._idle, self._serving
-        objects = [idle.listener.fileno(), idle.epoll.fileno(), self._control.fileno()]
-        if serving is not None:
-            objects.append(serving.descriptor)
+        objects = [idle.listener.fileno(), self._control.fileno()]  # -1 if closed
+        objects += [] if idle.epoll.closed else [idle.epoll.fileno()]
+        objects += [] if serving is None else [serving.descriptor]
         kept = {*self._borrower.descriptors, *self._partial, idle.nudges}
         return [number for number in objects if number >= 0], list(kept.difference(objects))
 
@@ -300,17 +301,17 @@ class Child:
         self, connection: Connection, protocol: ServerConnection, request: Request
     ) -> Exchange:
         """Serve one request: the only place that runs the application."""
-        params = request.params
+        params, interrupts = request.params, self._interrupts
         line = f"{params.get('REQUEST_METHOD')} {params.get('REQUEST_URI')}".encode("latin-1")
         number = self._mark.begin(line, self._now)
         exchange = self._exchange(connection.descriptor, protocol, request, self._settings)
         connection.protocol = None  # the next request has time of its own
         self._serving = connection
         try:
-            self._interrupts.exposed = True
+            interrupts.exposed = True
             exchange.run(self._application)
         finally:
-            self._interrupts.exposed = False
+            interrupts.exposed = False
             if forks.forked:
                 forks.leave()
             self._serving = None

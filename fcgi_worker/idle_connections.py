@@ -99,6 +99,11 @@ class IdleConnections:
         """Tell every process that the pool stops."""
         self._flags[0] = 1
 
+    def close(self) -> None:
+        """Let go of the listener: what is left of this process takes no more connections."""
+        self.listener.close()
+        self.epoll.close()
+
     def take_nudges(self) -> None:
         """Take what a dead child may have left; a living one then wakes at its next tick."""
         with contextlib.suppress(BlockingIOError):

@@ -174,6 +174,10 @@ class Pool:
         self._generation += 1
         self._proven = False
         self._failures, self._fork_at, self._changed = 0, 0.0, True
+        for member in self._members.values():
+            if not member.ready:  # it may have loaded old code, or never be done with loading
+                member.leaving = True
+                self._supervisor.end(member.process, signal.SIGTERM, _END_GRACE)
 
     def reopen_logs(self) -> None:
         """Reopen the access log, here and in the children."""
@@ -201,7 +205,7 @@ class Pool:
     def close(self) -> None:
         """Close what is left, after the last child."""
         self._keeper.close_all()
-        self._listener.close()
+        self._idle.close()
 
     # Children
 

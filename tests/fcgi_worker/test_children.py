@@ -206,6 +206,21 @@ def test_sighup_with_code_that_cannot_be_loaded_changes_nothing(
     wait_until(lambda: answer(address, "/") == "version 2", "the mended code serves")
 
 
+def test_sighup_ends_a_child_that_never_finishes_loading(
+    versions: tuple[Process, Address, Path],
+) -> None:
+    process, address, code = versions
+    for number in range(3):  # each hangs in its import
+        code.write_text(f"import time\nopen('hangs-{number}', 'w').close()\ntime.sleep(600)")
+        process.signal(signal.SIGHUP)
+        wait_until((code.parent / f"hangs-{number}").exists, "the code is being loaded")
+        assert answer(address, "/") == "version 1"
+    write_version(code, 2)
+    process.signal(signal.SIGHUP)
+    wait_until(lambda: answer(address, "/") == "version 2", "the mended code serves")
+    wait_until(lambda: len(process.children) == 2, "nobody hangs any more")
+
+
 # The scoreboard
 
 

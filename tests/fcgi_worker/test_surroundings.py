@@ -343,6 +343,20 @@ def test_a_busy_child_follows_its_master_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_an_orphan_with_a_thread_gives_up_the_listener_and_ends(
+    ending: tuple[Process, Address], tmp_path: Path
+) -> None:
+    process, address = ending
+    children = process.children
+    with Client(address) as client:
+        client.request(f"/lingering?file={tmp_path}/gate")
+    process.signal(signal.SIGKILL)
+    wait_until(lambda: not listens(Path(address.path)), "a restart would find the address free")
+    assert any(map(is_alive, children))
+    wait_until(lambda: not any(map(is_alive, children)), "the thread is not awaited for ever")
+
+
+@pytest.mark.long
 def test_a_master_killed_while_it_forks_leaves_nobody(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fcgi_worker", APPLICATION, "--workers", "8"]
     for number in range(20):

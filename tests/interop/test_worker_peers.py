@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import json
 import os
 import subprocess
 import threading
@@ -136,6 +137,29 @@ def test_many_at_once(front: http.client.HTTPConnection) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("buffering", ["on", "off"])
+def test_a_chunked_upload_has_its_length(
+    tmp_path: Path, tried: tuple[Process, Address], buffering: str
+) -> None:
+    """Without request buffering nginx passes the body on before it knows the length."""
+    stock = Path("/etc/nginx/fastcgi_params")
+    if not stock.exists():
+        pytest.skip("nginx's stock parameters are not installed: sudo apt install nginx-light")
+    location = (
+        f"location / {{ include {stock}; fastcgi_pass unix:{tried[1].path}; "
+        f"fastcgi_request_buffering {buffering}; }}"
+    )
+    body = os.urandom(3_000_000)
+    with running_nginx(tmp_path, location) as address:
+        connection = http.client.HTTPConnection(str(address), timeout=20)
+        pieces = (body[at : at + 65536] for at in range(0, len(body), 65536))
+        connection.request("POST", "/measured", pieces, encode_chunked=True)
+        length, coding, digest = json.loads(connection.getresponse().read())
+        connection.close()
+    assert (length, coding) == (str(len(body)), None)
+    assert digest == hashlib.sha256(body).hexdigest()
 
 
 def test_lighttpd_and_the_worker_keep_the_contract(tmp_path: Path, served: Address) -> None:
