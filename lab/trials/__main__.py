@@ -94,7 +94,7 @@ def _run(trial: Trial, folder: Path, seconds: float, seed: int, console: Console
     own.mkdir()
     result, begun = Result(trial), time.monotonic()
     try:
-        trial.run(Settings(own, seconds, seed), result.verdict)
+        trial.undergo(Settings(own, seconds, seed), result.verdict)
     except Exception as error:  # noqa: BLE001 - the other trials run all the same
         console.print(traceback.format_exc(), markup=False)
         result.verdict.require(False, f"the trial failed: {error}")
