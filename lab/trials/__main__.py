@@ -1,6 +1,7 @@
 """`python -m lab.trials`: run the trials, print what held."""
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -71,7 +72,10 @@ def main(
     """
     seed = random.randrange(1 << 32) if seed is None else seed
     console = Console(width=None if sys.stdout.isatty() else _WIDTH)
-    console.print(f"trials: {len(trials)}, seed {seed} (repeat with --seed {seed})")
+    console.print(
+        f"trials: {len(trials)}, seed {seed} (repeat with --seed {seed}); {os.cpu_count()} cores,"
+        f" load average {os.getloadavg()[0]:.1f}"
+    )
     with tempfile.TemporaryDirectory(prefix="chainlab-trials-", ignore_cleanup_errors=True) as name:
         if logs is not None:
             logs.mkdir(parents=True)
@@ -79,7 +83,7 @@ def main(
         results = [_run(trial, folder, seconds, seed, console) for trial in trials]
     console.print(_table(results))
     if target is not None:
-        told: dict[str, Any] = {"seed": seed, "seconds": seconds}
+        told: dict[str, Any] = {"seed": seed, "seconds": seconds, "cores": os.cpu_count()}
         told["trials"] = [result.as_json() for result in results]
         target.write_text(json.dumps(told, indent=1) + "\n")
     sys.exit(any(not result.verdict.holds for result in results))
@@ -90,7 +94,7 @@ def _run(trial: Trial, folder: Path, seconds: float, seed: int, console: Console
     own.mkdir()
     result, begun = Result(trial), time.monotonic()
     try:
-        trial.run(Settings(own, seconds, seed), result.verdict)
+        trial.undergo(Settings(own, seconds, seed), result.verdict)
     except Exception as error:  # noqa: BLE001 - the other trials run all the same
         console.print(traceback.format_exc(), markup=False)
         result.verdict.require(False, f"the trial failed: {error}")

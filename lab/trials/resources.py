@@ -24,7 +24,8 @@ FAILS: Final = Ask("fails", "GET", "/fail?how=raise", status=500)
 _BAD: Final = Ask("bad", "GET", "/hello", fields={"Content-Length": "none"}, status=400)
 _NEW: Final = Ask("new", "GET", "/wait?ms=50", answer=b"waited 50 ms\n")
 _DESCRIPTORS: Final = 64
-_CLIENTS: Final = 100  # more than there are descriptors
+_CLIENTS: Final = 100
+_IDLE: Final = 160  # connections: more than two processes have descriptors
 
 
 def full_disk(settings: Settings, verdict: Verdict) -> None:
@@ -115,7 +116,7 @@ def few_descriptors(settings: Settings, verdict: Verdict) -> None:
             ordinary_refused=True,
             must_hurt=False,  # a connection that waits in the backlog is served later
         )
-        with _idle_clients(front, _CLIENTS):
+        with _idle_clients(front, _IDLE):
             endure(settings, verdict, front.address, shortage, (front, back))
 
 
@@ -189,7 +190,7 @@ TRIALS: Final = (
     _trial("log-disk", "log file system full, gateway and worker", full_log_disk),
     _trial(
         "descriptors",
-        f"ulimit -n {_DESCRIPTORS}, gateway and worker; {_CLIENTS} idle and new connections",
+        f"ulimit -n {_DESCRIPTORS}, gateway and worker; {_IDLE} idle and many new connections",
         few_descriptors,
     ),
     _trial(

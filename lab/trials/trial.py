@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_BUGS: Final = ("bug: Traceback", "an error in the worker", "Fatal Python error")
+"""What gateway, worker and interpreter log of an error of their own."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ class Trial:
     sent: str
     to_hold: str
     run: Callable[[Settings, Verdict], None]
+
+    def undergo(self, settings: Settings, verdict: Verdict) -> None:
+        """Run it; whatever else has to hold, no program may have met a bug of its own."""
+        self.run(settings, verdict)
+        if verdict.skipped:
+            return
+        logs = [path for ending in ("log", "piped") for path in settings.folder.glob(f"*.{ending}")]
+        texts = [log.read_text(errors="replace") for log in logs]
+        bugs = sum(text.count(bug) for text in texts for bug in _BUGS)
+        verdict.require(not bugs, f"bugs in the logs of the programs: {bugs}")
 
 
 @dataclass

@@ -22,7 +22,7 @@ SLACK = 100.0  # bounds on times are a hundred times wider
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
 def test_it_holds(trial: Trial, tmp_path: Path) -> None:
     verdict = Verdict()
-    trial.run(Settings(tmp_path, SHORT, seed=1, slack=SLACK), verdict)
+    trial.undergo(Settings(tmp_path, SHORT, seed=1, slack=SLACK), verdict)
     if verdict.skipped:
         pytest.skip(verdict.skipped)
     assert verdict.measured
@@ -38,6 +38,15 @@ def test_a_verdict_is_broken_by_what_does_not_hold() -> None:
     assert not verdict.holds
     assert verdict.measured == ["10 requests", "0 orphans", "1 stale socket"]
     assert verdict.broken == ["1 stale socket"]
+
+
+def test_a_bug_in_a_log_breaks_any_trial(tmp_path: Path) -> None:
+    def logs(settings: Settings, _verdict: Verdict) -> None:
+        (settings.folder / "gateway.log").write_text("[error] 1: bug: Traceback (most recent …\n")
+
+    verdict = Verdict()
+    Trial("logs", "nothing", "no bug", logs).undergo(Settings(tmp_path), verdict)
+    assert verdict.broken == ["bugs in the logs of the programs: 1"]
 
 
 def test_an_unknown_trial_is_refused_with_the_names_of_the_others() -> None:
