@@ -19,7 +19,14 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from chainlab.wire.fastcgi import NEED_DATA, Abort, Request, ServerConnection, Stdin
+from chainlab.wire.fastcgi import (
+    NEED_DATA,
+    Abort,
+    ProtocolError,
+    Request,
+    ServerConnection,
+    Stdin,
+)
 from fcgi_worker import forks
 from fcgi_worker.body import Arriving, Collected, NoSpaceError
 from fcgi_worker.environ import make_environ
@@ -98,7 +105,8 @@ class Exchange:
         """Serve the request to its end.
 
         Raises PeerGone if the connection must close: the web server disconnected, or the
-        application failed in the middle of the response. Raises Stopped if the process must exit.
+        application failed in the middle of the response. Raises ProtocolError if the web server
+        sent something else than records, and Stopped if the process must exit.
         """
         try:
             result = application(self._make_environ(), self.start_response)
@@ -108,7 +116,7 @@ class Exchange:
                 if hasattr(result, "close"):
                     result.close()
             self.cut = False
-        except (PeerGone, Stopped):
+        except (PeerGone, ProtocolError, Stopped):
             raise
         except Aborted:
             if not self._ended:

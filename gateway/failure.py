@@ -32,8 +32,8 @@ class Failure:
     """The status that a client gets if nothing else helps."""
     cause: str
     backend: Backend
-    kept: bool = False
-    """The connection had served before: it may have died while idle."""
+    stale: bool = False
+    """The connection had served before, and ended at once: it may have died while idle."""
 
 
 def may_retry(failure: Failure, method: bytes, *, retried: bool, others: bool) -> bool:
@@ -41,11 +41,12 @@ def may_retry(failure: Failure, method: bytes, *, retried: bool, others: bool) -
 
     A backend that refused never saw the request, so any request may go to another one. A backend
     that closed without a byte may have acted on it: as with nginx's proxy_next_upstream, only an
-    idempotent request goes out again, and only once. If its connection was kept, it may have died
-    while idle, and a new one may work; if it was fresh, only another backend can help.
+    idempotent request goes out again, and only once. If its connection may have died while idle, a
+    new one may work; otherwise the request itself may have ended the backend, and only another one
+    can help.
     """
     if failure.kind is Kind.REFUSED:
         return others
     if failure.kind is not Kind.UNANSWERED or retried:
         return False
-    return method in _REPEATABLE and (failure.kept or others)
+    return method in _REPEATABLE and (failure.stale or others)

@@ -26,6 +26,7 @@ from gateway.spool import HIGH
 from gateway.stream import RECEIVE, Stream
 from gateway.timeline import Timeline
 
+_STALE: Final = 0.5  # seconds for the news that a kept connection died while it was idle
 _ABORT_GRACE: Final = 1.0  # seconds a backend has to confirm an aborted request
 
 
@@ -272,8 +273,8 @@ class UpstreamConnection(Stream, PooledConnection):
             self._note_end()
         self.close()
         if exchange is not None:
-            kept = self.served > 0
-            exchange.on_failure(Failure(kind, status, cause, self.backend, kept))
+            stale = self.served > 0 and self._loop.now - self._since < _STALE
+            exchange.on_failure(Failure(kind, status, cause, self.backend, stale))
 
     # Events
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -132,3 +133,26 @@ def test_thousands_of_pipelined_requests_are_all_answered(tmp_path: Path) -> Non
             received += client.socket.recv(65536)
         assert received.count(b"HTTP/1.1 200 OK\r\n") == count
         sender.join(20)
+
+
+def test_a_request_that_a_back_end_worked_on_is_not_sent_to_it_again(tmp_path: Path) -> None:
+    """A kept connection that ends at once may have died while idle; this one was at work."""
+    worked: list[str] = []
+
+    def dies_at_work(peer: FastCGIPeer) -> None:
+        while (request := peer.request()) is not None:
+            if request.params["PATH_INFO"] == "/deadly":
+                worked.append("/deadly")
+                time.sleep(1.0)  # it works until a supervisor ends it
+                return
+            peer.answer(OK)
+
+    with (
+        fastcgi(tmp_path, dies_at_work) as back,
+        running_gateway("--fastcgi", str(back.address)) as found,
+        found.connect() as client,
+    ):
+        assert client.ask("GET", "/")[0].status == 200
+        assert client.ask("GET", "/deadly")[0].status == 502
+        assert client.ask("GET", "/")[0].status == 200
+    assert worked == ["/deadly"]
