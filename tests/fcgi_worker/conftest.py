@@ -29,3 +29,12 @@ def client(shared: tuple[Process, Address]) -> Iterator[Client]:
     """A connection to the shared worker."""
     with Client(shared[1]) as connection:
         yield connection
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[tuple[Process, Address]]:
+    """A worker with a single child: what one connection spoils the next would meet."""
+    bind = f"unix:{tmp_path}/alone.sock"
+    options = ("--workers", "1", "--read-timeout", "1", "--connections", "7")
+    with running_worker(f"{APPS}:application", *options, bind=bind, cwd=ROOT) as worker:
+        yield worker

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,11 @@ from chainlab.wire.fastcgi import (
 )
 from chainlab.wire.fastcgi.records import (
     AUTHORIZER,
-    BEGIN_BODY,
-    BEGIN_REQUEST,
     END_REQUEST,
     FILTER,
-    GET_VALUES,
-    GET_VALUES_RESULT,
     HEADER,
     HEADER_LENGTH,
     PARAMS,
-    RESPONDER,
     STDIN,
     STDOUT,
     UNKNOWN_TYPE,
@@ -37,44 +31,9 @@ from chainlab.wire.fastcgi.records import (
     encode_stream,
 )
 from tests.fcgi_worker.conftest import APPS, ROOT
-from tests.support.fastcgi import Client, encode_params, make_params
+from tests.fcgi_worker.records import PARAMETERS, begin, read_records, whole_request
+from tests.support.fastcgi import Client
 from tests.support.processes import Process, running_worker, wait_until
-
-PARAMETERS = encode_params(make_params("/hello"))
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[tuple[Process, Address]]:
-    """A worker with a single child: what one connection spoils the next would meet."""
-    bind = f"unix:{tmp_path}/alone.sock"
-    options = ("--workers", "1", "--read-timeout", "1", "--connections", "7")
-    with running_worker(f"{APPS}:application", *options, bind=bind, cwd=ROOT) as worker:
-        yield worker
-
-
-def read_records(client: Client, last_type: int) -> list[tuple[int, int, bytes]]:
-    """Read raw records up to one of `last_type`: type, request id, content."""
-    records: list[tuple[int, int, bytes]] = []
-    with client.socket.makefile("rb") as stream:
-        while not records or records[-1][0] != last_type:
-            header = stream.read(HEADER_LENGTH)
-            assert len(header) == HEADER_LENGTH, f"closed after {records}"
-            version, record_type, request_id, length, padding = HEADER.unpack(header)
-            assert version == 1
-            assert (length + padding) % 8 == 0
-            records.append((record_type, request_id, stream.read(length)))
-            stream.read(padding)
-    return records
-
-
-def begin(request_id: int, role: int = RESPONDER, flags: int = 1) -> bytes:
-    return encode_record(BEGIN_REQUEST, request_id, BEGIN_BODY.pack(role, flags))
-
-
-def whole_request(request_id: int) -> bytes:
-    params = encode_stream(PARAMS, request_id, PARAMETERS) + encode_record(PARAMS, request_id)
-    return begin(request_id) + params + encode_record(STDIN, request_id)
-
 
 # Kept and not kept
 
@@ -186,83 +145,6 @@ def test_a_second_request_at_once_is_refused(client: Client) -> None:
 def test_records_of_unknown_requests_are_ignored(client: Client) -> None:
     client.send(encode_stream(STDIN, 9, b"whose?") + encode_record(PARAMS, 9))
     assert client.request("/hello").body == b"hello\n"
-
-
-BROKEN = {
-    "HTTP on the port": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    "another version": b"\x02" + bytes(15),
-    "BEGIN_REQUEST too short": encode_record(BEGIN_REQUEST, 1, b"\0\1"),
-    "BEGIN_REQUEST too long": encode_record(BEGIN_REQUEST, 1, bytes(100)),
-    "GET_VALUES too long": encode_record(GET_VALUES, 0, bytes(60_000)),
-    "GET_VALUES cut off": encode_record(GET_VALUES, 0, b"\x05\x00ab"),
-    "STDIN before PARAMS end": begin(1) + encode_stream(STDIN, 1, b"x"),
-    "a question, then nonsense": encode_record(GET_VALUES, 0, b"\x09\x00FCGI_MAX_"[:11]) + b"\x09",
-    "a pair too long": begin(1) + encode_stream(PARAMS, 1, b"\xff\xff\xff\xff\xff\xff\xff\xff"),
-    "2 MiB of parameters": begin(1) + encode_stream(PARAMS, 1, b"\x01\x01nv" * (1 << 19)),
-}
-
-
-@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN.keys())
-def test_nonsense_ends_its_connection_and_no_other(
-    alone: tuple[Process, Address], sent: bytes
-) -> None:
-    process, address = alone
-    before = process.children
-    for _ in range(3):
-        with Client(address) as broken:
-            try:
-                broken.send(sent)
-            except OSError:
-                pass  # it was closed before all had been sent
-            while broken.read_event() is not None:
-                pass
-    with Client(address) as good:
-        values = good.ask_values()
-        assert values[MAX_REQS] == values[MAX_CONNS]
-        good.send(whole_request(5)[:20])  # not in one piece: every layer of the child takes part
-        good.send(whole_request(5)[20:])
-        records = read_records(good, END_REQUEST)
-        assert [owner for _, owner, _ in records] == [5, 5, 5]
-    assert process.children == before
-
-
-@pytest.mark.parametrize("sent", BROKEN.values(), ids=BROKEN.keys())
-def test_an_upload_after_nonsense_on_another_connection(
-    alone: tuple[Process, Address], sent: bytes
-) -> None:
-    with Client(alone[1]) as broken, Client(alone[1]) as good:
-        assert good.request("/hello").body == b"hello\n"
-        with contextlib.suppress(OSError):  # it was closed before all had been sent
-            broken.send(sent)
-        while broken.read_event() is not None:
-            pass
-        body = b"x" * 100_000
-        good.start("/digest", "POST", None, CONTENT_LENGTH=str(len(body)))
-        good.send(good.protocol.send_stdin(body) + good.protocol.end_stdin())
-        assert good.finish().body.split()[0] == b"100000"
-
-
-def test_an_answer_owed_to_a_broken_connection_reaches_no_other(
-    alone: tuple[Process, Address],
-) -> None:
-    with Client(alone[1]) as broken:
-        broken.send(encode_record(GET_VALUES, 0, encode_params({MAX_REQS: ""})) + b"\x07" * 8)
-        while broken.read_event() is not None:
-            pass
-    with Client(alone[1]) as good:
-        good.send(whole_request(1))
-        assert GET_VALUES_RESULT not in [kind for kind, _, _ in read_records(good, END_REQUEST)]
-
-
-def test_nonsense_inside_a_body_ends_the_connection(alone: tuple[Process, Address]) -> None:
-    with Client(alone[1]) as client:
-        client.start("/digest", "POST", None)
-        client.send(b"nonsense" * 4)
-        client.finish()
-        assert client.closed_by_peer
-    with Client(alone[1]) as client:
-        assert client.request("/hello").body == b"hello\n"
-    alone[0].wait_for_stderr("FastCGI version")
 
 
 # Bodies
