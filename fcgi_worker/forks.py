@@ -19,12 +19,14 @@ from typing import NoReturn
 
 from fcgi_worker.log import log
 
+Handlers = Mapping[signal.Signals, Callable[..., None]]
+
 forked = False
 """True in a process that the application forked."""
 
 
 def disown(
-    handlers: Mapping[signal.Signals, Callable[..., None]],
+    handlers: Handlers,
     descriptors: Callable[[], tuple[Iterable[int], Iterable[int]]],
     stack_signal: int,
 ) -> None:
@@ -45,26 +47,30 @@ def disown(
         global forked
         if not forked:  # a fork of a fork has nothing left to give up
             forked = True
-            give_up()
+            _reset(handlers)
+            faulthandler.unregister(stack_signal)
+            log.abandon()
+            _close(*descriptors())
         in_parent()
 
-    def give_up() -> None:
-        for number, handler in handlers.items():
-            if signal.getsignal(number) == handler:  # not one of the application's own
-                interrupt = number == signal.SIGINT
-                signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
-        faulthandler.unregister(stack_signal)
-        log.abandon()
-        replaced, closed = descriptors()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for descriptor in replaced:
-            os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
-        for descriptor in closed:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _reset(handlers: Handlers) -> None:
+    for number, handler in handlers.items():
+        if signal.getsignal(number) == handler:  # not one of the application's own
+            interrupt = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
+
+
+def _close(replaced: Iterable[int], closed: Iterable[int]) -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in replaced:
+        os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
+    for descriptor in closed:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
 
 
 def leave() -> NoReturn:

@@ -24,7 +24,7 @@ from fcgi_worker.log import log
 STACK_SIGNAL: Final = signal.SIGRTMIN
 """Makes a child write its Python stacks to its stack file, whatever it is doing."""
 
-_ORPHANS_GRACE: Final = 5  # seconds for exit handlers and threads once the master has gone
+_EXIT_LIMIT: Final = 5  # seconds from SIGTERM until the kernel ends the process
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -75,9 +75,11 @@ class Interrupts:
     def _on_term(self, _number: int, _frame: FrameType | None) -> None:
         if os.getppid() != self._master:
             log.critical("the master is gone: exiting")
-            # Nobody kills this process if its exit takes too long, but the kernel.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(_ORPHANS_GRACE)
+        # A master that lives kills this process before; but it may be gone, and whether it is
+        # cannot be asked yet: the kernel closes its descriptors first and its children's parent
+        # changes later.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_EXIT_LIMIT)
         self.leaving = self.at_once = True
         if self.exposed:
             self.exposed = False

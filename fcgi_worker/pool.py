@@ -235,7 +235,7 @@ class Pool:
 
     def _expect_end(self, member: _Member) -> None:
         """A child serves no more: give its exit handlers and threads a bounded time."""
-        member.leaving = member.ready  # otherwise it is a failed start; `bury` decides
+        member.leaving |= member.ready  # otherwise it is a failed start; `bury` decides
         self._supervisor.limit(member.process, min(_EXIT_GRACE, self._settings.grace))
         self._changed = True
 

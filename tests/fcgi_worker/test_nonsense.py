@@ -1,4 +1,4 @@
-"""What is not FastCGI ends its own connection; nobody else's, and it is nobody else's fault."""
+"""Bytes that break the protocol end their connection, and reach no other."""
 
 import contextlib
 
@@ -16,7 +16,7 @@ from chainlab.wire.fastcgi.records import (
     encode_record,
     encode_stream,
 )
-from tests.fcgi_worker.test_protocol import begin, read_records, whole_request
+from tests.fcgi_worker.records import begin, read_records, whole_request
 from tests.support.fastcgi import Client, encode_params
 from tests.support.processes import Process
 

@@ -19,14 +19,11 @@ from chainlab.wire.fastcgi import (
 )
 from chainlab.wire.fastcgi.records import (
     AUTHORIZER,
-    BEGIN_BODY,
-    BEGIN_REQUEST,
     END_REQUEST,
     FILTER,
     HEADER,
     HEADER_LENGTH,
     PARAMS,
-    RESPONDER,
     STDIN,
     STDOUT,
     UNKNOWN_TYPE,
@@ -34,35 +31,9 @@ from chainlab.wire.fastcgi.records import (
     encode_stream,
 )
 from tests.fcgi_worker.conftest import APPS, ROOT
-from tests.support.fastcgi import Client, encode_params, make_params
+from tests.fcgi_worker.records import PARAMETERS, begin, read_records, whole_request
+from tests.support.fastcgi import Client
 from tests.support.processes import Process, running_worker, wait_until
-
-PARAMETERS = encode_params(make_params("/hello"))
-
-
-def read_records(client: Client, last_type: int) -> list[tuple[int, int, bytes]]:
-    """Read raw records up to one of `last_type`: type, request id, content."""
-    records: list[tuple[int, int, bytes]] = []
-    with client.socket.makefile("rb") as stream:
-        while not records or records[-1][0] != last_type:
-            header = stream.read(HEADER_LENGTH)
-            assert len(header) == HEADER_LENGTH, f"closed after {records}"
-            version, record_type, request_id, length, padding = HEADER.unpack(header)
-            assert version == 1
-            assert (length + padding) % 8 == 0
-            records.append((record_type, request_id, stream.read(length)))
-            stream.read(padding)
-    return records
-
-
-def begin(request_id: int, role: int = RESPONDER, flags: int = 1) -> bytes:
-    return encode_record(BEGIN_REQUEST, request_id, BEGIN_BODY.pack(role, flags))
-
-
-def whole_request(request_id: int) -> bytes:
-    params = encode_stream(PARAMS, request_id, PARAMETERS) + encode_record(PARAMS, request_id)
-    return begin(request_id) + params + encode_record(STDIN, request_id)
-
 
 # Kept and not kept
 

@@ -189,7 +189,7 @@ def test_a_target_that_is_faster_than_the_generator(tmp_path: Path, baseline: Ta
 
 
 def test_the_baseline_is_its_own_ceiling(tmp_path: Path, baseline: Target) -> None:
-    target = Target(described("baseline"), baseline.start)
+    target = Target(described("the-same"), baseline.start)
     result = compare(tmp_path, settings(), target, baseline=baseline)
     check = check_of(result.cells[0], "generator")
     assert check.numbers["ceiling"] == result.ceilings[0].rate.median > 0
