@@ -33,10 +33,12 @@ class Outbox:
 
     def append(self, data: bytes) -> None:
         """Queue `data`: in memory, in the file, or in memory again if the file cannot take it."""
-        behind = self._spool is not None and self._spool.left
-        if not behind and (self._stuck or not self.limit or len(self.memory) + len(data) <= HIGH):
-            self.memory += data
-        elif self._stuck or not self._write(data):
+        if self._spool is None or not self._spool.left:
+            unlimited = self._stuck or not self.limit
+            room = len(data) if unlimited else max(0, HIGH - len(self.memory))
+            self.memory += data[:room]
+            data = data[room:]
+        if data and (self._stuck or not self._write(data)):
             self._tail += data
 
     def _write(self, data: bytes) -> bool:
