@@ -14,9 +14,9 @@ FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
 
 
 def methods() -> set[str]:
-    """Return Class.method for every method of gateway, worker and application."""
+    """Return Class.method for every method of gateway, worker, libraries and application."""
     found = set()
-    for room in ("gateway", "fcgi_worker", "servers/app"):
+    for room in ("gateway", "fcgi_worker", "chainlab", "servers/app"):
         for path in (ROOT / room).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ClassDef):

@@ -109,8 +109,8 @@ def test_a_crowd_in_two_processes_is_mostly_idle(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        (("--processes", "3", "--users", "2"), "--processes 3 for --users 2"),
-        (("--shape", "crowd", "--users", "5"), "give --users 10 at least"),
+        (("--processes", "3", "--users", "2"), "give --users 3 or more"),
+        (("--shape", "crowd", "--users", "5"), "give --users 10 or more"),
         (("--shape", "wave"), "'wave' is not one of"),
     ],
 )
