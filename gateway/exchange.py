@@ -178,7 +178,7 @@ class ProxyExchange(Requester, Exchange):
         if services.leaving or (self.body is not None and not self.body.complete):
             client.http.keep_alive = False  # the rest of the request stays unread
         extra = b"Date: %b\r\nX-Request-Id: %b\r\n" % (services.loop.date, self.request_id)
-        if head.content_length is not None or head.bodyless:
+        if head.content_length is not None or head.bodyless or self.head.method == b"HEAD":
             data = self._clip(head, data)
         self._status = head.status
         self._sent = len(data)
@@ -202,8 +202,11 @@ class ProxyExchange(Requester, Exchange):
 
     def more(self, data: bytes, *, complete: bool) -> None:
         """Send more of the body; `complete` marks the last piece."""
-        left = self.client.http.content_left
-        if left is not None and len(data) > left:
+        http = self.client.http
+        left = http.content_left
+        if not http.has_content:
+            data = b""
+        elif left is not None and len(data) > left:
             data = data[:left]
             self._warn("more content than Content-Length; the rest is dropped")
         self._sent += len(data)

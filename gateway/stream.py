@@ -120,7 +120,7 @@ class QueuedStream(Stream):
             self._loop.soon(self._gone)
 
     def wait_until_writable(self) -> None:
-        """Call `on_drained` once the socket is writable again."""
+        """Call `_on_flushed` once the socket has accepted everything."""
         self._stuck = True
         self._since = self._loop.now
         self._settle()

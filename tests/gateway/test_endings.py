@@ -156,3 +156,29 @@ def test_a_request_that_a_back_end_worked_on_is_not_sent_to_it_again(tmp_path: P
         assert client.ask("GET", "/deadly")[0].status == 502
         assert client.ask("GET", "/")[0].status == 200
     assert worked == ["/deadly"]
+
+
+def test_the_access_log_counts_no_content_for_head(tmp_path: Path) -> None:
+    """The back end sends content that HEAD does not allow: at once, and in pieces."""
+
+    def answers_twice(peer: FastCGIPeer) -> None:
+        if peer.request() is None:
+            return  # the question about limits has a connection of its own
+        peer.answer(b"Content-Type: text/plain\r\n\r\nat once")
+        peer.request()
+        peer.stdout(b"Content-Type: text/plain\r\n\r\nin ")
+        time.sleep(0.05)  # so that the pieces need two reads
+        peer.stdout(b"pieces")
+        peer.end()
+        peer.request()
+
+    log = tmp_path / "access.log"
+    with (
+        fastcgi(tmp_path, answers_twice) as back,
+        running_gateway("--fastcgi", str(back.address), "--access-log", str(log)) as found,
+        found.connect() as client,
+    ):
+        for _ in range(2):
+            assert client.ask("HEAD", "/")[1] == b""
+        wait_until(lambda: log.read_text().count(" 200 ") == 2, "both are logged")
+    assert log.read_text().count('"HEAD / HTTP/1.1" 200 0 ') == 2

@@ -286,6 +286,11 @@ class ServerConnection:
         return self._receiving in (_BODY, _FAILED)
 
     @property
+    def has_content(self) -> bool:
+        """True if the response that has begun may have content: not to HEAD, no 204 or 304."""
+        return self._framing != _BARE
+
+    @property
     def content_left(self) -> int | None:
         """Unsent bytes of the response's Content-Length; None if it has no length."""
         return self._left if self._framing == _LENGTH else None
