@@ -249,21 +249,21 @@ class ProxyExchange(Requester, Exchange):
         if self._state is _QUEUED and self._may_retry(failure):
             self._services.loop.soon(self._submit)
             return
-        address = "" if failure.kind is Kind.LOCAL else f"{failure.backend.address}: "
+        address = f"{failure.backend.address}: " if failure.backend else ""
         self._fail(failure.status, f"{address}{failure.cause}")
 
     def _may_retry(self, failure: Failure) -> bool:
         """Apply the policy, and note the attempt."""
-        refused = failure.kind is Kind.REFUSED
+        refused = failure.backend if failure.kind is Kind.REFUSED else None
         if refused:
-            self.tried += (failure.backend,)
+            self.tried += (refused,)
             others = self._pool.has_other(self)
         else:
             others = self._pool.several
         if not may_retry(failure, self.head.method, retried=self.retried, others=others):
             return False
         if refused:
-            self._warn(f"{failure.backend.address}: {failure.cause}; trying the next address")
+            self._warn(f"{refused.address}: {failure.cause}; trying the next address")
             return True
         if self.body is not None and not self.body.rewind():
             return False

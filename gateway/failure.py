@@ -31,7 +31,8 @@ class Failure:
     status: int
     """The status that a client gets if nothing else helps."""
     cause: str
-    backend: Backend
+    backend: Backend | None = None
+    """The backend that failed; None if none did, as in the queue."""
     stale: bool = False
     """The connection had served before, and ended at once: it may have died while idle."""
 

@@ -118,8 +118,7 @@ class Pool(Lender):
         return any(backend not in exchange.tried for backend in self._backends)
 
     def _refuse(self, exchange: Requester, cause: str) -> None:
-        backend = self._backends[0]
-        exchange.on_failure(Failure(Kind.LOCAL, 503, cause, backend))
+        exchange.on_failure(Failure(Kind.LOCAL, 503, cause))
 
     def _choose(self, exchange: Requester) -> Backend | None:
         """Pick a backend by the balancing rule; None if all are full."""
@@ -156,7 +155,7 @@ class Pool(Lender):
             exchange.assigned_at = now
             cause = f"cannot connect: {error.strerror}"
             if error.errno in LOCAL_ERRORS:
-                exchange.on_failure(Failure(Kind.LOCAL, 503, cause, backend))
+                exchange.on_failure(Failure(Kind.LOCAL, 503, cause))
                 return
             backend.note_failure(now)
             exchange.on_failure(Failure(Kind.REFUSED, 502, cause, backend))

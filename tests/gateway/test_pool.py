@@ -238,3 +238,12 @@ def test_pipelined_requests_share_one_connection(tmp_path: Path) -> None:
             answers += client.read_until(b"\r\n\r\nok")
         assert answers.count(b"HTTP/1.1 200 OK\r\n") == 20
         assert back.accepted == 1 + 1  # and the question
+
+
+def test_a_queue_without_a_back_end_ends_in_503(tmp_path: Path) -> None:
+    """No socket matches the pattern: a request waits its time, and is not forgotten."""
+    nobody = f"unix:{tmp_path}/none-*.sock"
+    with running_gateway("--fastcgi", nobody, "--queue-timeout", "0.4") as found:
+        assert found.get("/")[0] == 503
+        found.process.wait_for_stderr("no free connection within 0.4 s")
+        assert "bug" not in found.process.stderr
